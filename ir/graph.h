@@ -1,0 +1,209 @@
+/* Level 1 of the IR: a graph of operators over tensors, in SSA form, with regions.
+ *
+ *     graph @main(%x: f32[N,64]) -> (%y) {
+ *       %y = Softmax(%x) {axis = -1} : f32[N,64]   @"enc/attn/softmax"
+ *     }
+ *
+ * Ownership: everything lives in the Context's arena. Nodes are in execution order in a linked list. Objects keep their
+ * address; ids are dense per module, so an analysis is an array indexed by id in scratch memory. Uses are not stored:
+ * a pass that needs them calls graph_uses. Region graphs (If, Loop, Scan, Fused) may read values of their outer graphs. */
+#ifndef LATHE_IR_GRAPH_H
+#define LATHE_IR_GRAPH_H
+#include "ir/type.h"
+
+typedef struct Node Node;
+typedef struct Graph Graph;
+typedef struct Module Module;
+
+/* Bytes of a constant: row-major, little-endian, packed types two or four to a byte (low bits first).
+ * STRING constants hold one Str per element. data may point into a mapped file. */
+typedef struct ConstData { const void *data; size_t bytes; } ConstData;
+
+typedef struct Value {
+    uint32_t id;
+    const Type *type;        /* NULL until inferred */
+    Str name;                /* the model's name; 0 = none */
+    Node *def;               /* NULL: graph input or constant */
+    uint16_t def_out;        /* which output of def */
+    bool poison;             /* an error was reported at its definition: consumers stay silent */
+    const ConstData *data;   /* constant contents, NULL if not constant */
+    /* Small integer tensors (shape arithmetic): their elements as symbolic expressions, row-major; NULL if not known.
+     * This is what folds Shape -> Gather -> Concat -> Reshape with symbolic dims. */
+    const Dim *sym;
+    uint32_t n_sym;
+} Value;
+
+typedef enum Op {
+    OP_NONE,
+#define OP(name, domain, in_min, in_max, out_min, out_max, flags, shape, expand, grad, define, lower) OP_##name,
+#define ATTR(op, name, kind, def)
+#include "ir/ops.def"
+#undef OP
+#undef ATTR
+    OP_COUNT
+} Op;
+
+/* Attribute slots: AT_Softmax_axis. A node's attr array holds its operator's slots in the order of ops.def. */
+typedef enum AttrSlot {
+#define OP(name, domain, in_min, in_max, out_min, out_max, flags, shape, expand, grad, define, lower) AT_FIRST_##name, AT_BEFORE_##name = AT_FIRST_##name - 1,
+#define ATTR(op, name, kind, def) AT_##op##_##name,
+#include "ir/ops.def"
+#undef OP
+#undef ATTR
+    AT_COUNT
+} AttrSlot;
+
+typedef enum AttrKind { ATTR_INT, ATTR_FLOAT, ATTR_STRING, ATTR_INTS, ATTR_FLOATS, ATTR_STRINGS, ATTR_TENSOR, ATTR_GRAPH, ATTR_TYPE } AttrKind;
+typedef struct Attr {
+    bool present;            /* given, or has a default */
+    union {
+        int64_t i;
+        double f;
+        Str s;
+        struct { const int64_t *v; uint32_t n; } ints;
+        struct { const double *v; uint32_t n; } floats;
+        struct { const Str *v; uint32_t n; } strings;
+        struct { const Type *type; const ConstData *data; } tensor;
+        Graph *graph;
+        const Type *type;
+    };
+} Attr;
+
+struct Node {
+    uint32_t id;
+    uint16_t op, n_in, n_out, n_attr;
+    Loc loc;
+    Value **in;  /* NULL entries: optional inputs left out */
+    Value **out; /* NULL entries: outputs nobody wants */
+    Attr *attr;
+    Node *prev, *next;
+    Graph *graph; /* the graph it stands in */
+};
+
+struct Graph {
+    Str name;
+    Graph *outer; /* enclosing graph of a region, else NULL */
+    Node *first, *last;
+    Value **in, **out;
+    uint32_t n_in, n_out;
+};
+
+struct Module {
+    Context *cx;
+    Str name;            /* C identifier prefix of everything emitted */
+    Graph *main;
+    uint32_t n_value, n_node;
+    Str *meta_key, *meta_value; /* metadata_props of the file, kept for export */
+    uint32_t n_meta;
+    struct Plan *plan;       /* level 3, after pass_plan (ir/plan.h) */
+    const struct LatheOptions *options; /* never NULL once a pipeline runs */
+};
+
+/* ---- operators: what ops.def says ------------------------------------------------------------------------------- */
+enum OpFlags {
+    OPF_PURE = 1,      /* same inputs, same outputs, no effect: may be merged, moved, dropped */
+    OPF_DYNSHAPE = 2,  /* output sizes depend on data */
+    OPF_RANDOM = 4,    /* draws random numbers: never merged */
+    OPF_REGION = 8,    /* has graph attributes */
+    OPF_INPLACE = 16,  /* output may share memory with an input of the same type (elementwise) */
+    OPF_VIEW = 32,     /* only moves elements */
+};
+typedef enum OpDomain { DOMAIN_ONNX, DOMAIN_ML, DOMAIN_MICROSOFT, DOMAIN_TRAINING, DOMAIN_PREVIEW, DOMAIN_LATHE } OpDomain;
+enum { MANY = 65535 };
+
+struct Lower;
+struct Expr;
+/* Shape rule: sets types (and sym) of all outputs from the inputs; false after a diag(). */
+typedef bool ShapeFn(Module *m, Node *n);
+/* Expansion: builds simpler nodes before n and returns true, having stored n's replacement values in out[];
+ * false: nothing done. The caller replaces the uses and removes n. */
+typedef bool ExpandFn(Module *m, Node *n, Value **out);
+/* Gradient: given the gradients of the outputs (NULL entries: none), writes those of the inputs (NULL: none). */
+typedef bool GradFn(Module *m, Node *n, Value *const *grad_out, Value **grad_in);
+/* Definition: the element of output `out` at idx as an expression of input elements (ir/kernel.h, passes/lower.h). */
+typedef struct Expr *DefineFn(struct Lower *lo, const Node *n, uint32_t out, struct Expr *const *idx);
+/* Lowering: writes statements that compute all outputs. */
+typedef bool LowerFn(struct Lower *lo, const Node *n);
+
+typedef struct AttrInfo { const char *name; AttrKind kind; const char *def; } AttrInfo; /* def: "" optional, "!" required, else the default as text */
+typedef struct OpInfo {
+    const char *name; /* the enum name, as in IR text; op_name() gives the name in files */
+    OpDomain domain;
+    uint16_t in_min, in_max, out_min, out_max; /* MANY: variadic */
+    uint32_t flags;
+    uint16_t attr_first; /* first slot AT_* */
+} OpInfo;
+
+const OpInfo *op_info(Op op);
+uint32_t op_attr_count(Op op);
+const char *op_name(Op op);                             /* as in files: without the Ms_ prefix */
+const AttrInfo *attr_info(AttrSlot slot);
+const char *domain_text(OpDomain d);                    /* "", "ai.onnx.ml", … as in ONNX files */
+Op op_find(OpDomain domain, const char *name);          /* OP_NONE if unknown */
+bool domain_find(const char *text, OpDomain *domain);   /* "" and "ai.onnx" are the same */
+
+/* ---- attributes ------------------------------------------------------------------------------------------------- */
+Attr *attr_at(const Node *n, AttrSlot slot); /* slot must belong to n->op */
+bool attr_has(const Node *n, AttrSlot slot);
+int64_t attr_i(const Node *n, AttrSlot slot);
+double attr_f(const Node *n, AttrSlot slot);
+Str attr_s(const Node *n, AttrSlot slot);
+bool attr_s_is(const Context *cx, const Node *n, AttrSlot slot, const char *text);
+void attr_set_i(Node *n, AttrSlot slot, int64_t i);
+void attr_set_f(Node *n, AttrSlot slot, double f);
+void attr_set_s(Node *n, AttrSlot slot, Str s);
+void attr_set_ints(Context *cx, Node *n, AttrSlot slot, const int64_t *v, uint32_t count); /* copies */
+void attr_set_floats(Context *cx, Node *n, AttrSlot slot, const double *v, uint32_t count);
+void attr_set_graph(Node *n, AttrSlot slot, Graph *g);
+
+/* ---- building --------------------------------------------------------------------------------------------------- */
+Module *module_new(Context *cx, const char *name);
+Graph *graph_new(Module *m, Graph *outer, const char *name);
+Value *value_new(Module *m, const Type *type, Str name);
+Value *graph_add_input(Module *m, Graph *g, const Type *type, Str name);
+void graph_add_output(Module *m, Graph *g, Value *v);
+/* A constant; data is copied unless borrow (then it must outlive the module). Integers of rank <= 1 also get sym. */
+Value *value_const(Module *m, const Type *type, const void *data, bool borrow);
+Value *value_const_i64(Module *m, uint32_t n, const int64_t *v);  /* i64[n] */
+Value *value_const_scalar(Module *m, DType dtype, double v);      /* rank 0, any numeric dtype, correctly rounded */
+/* A new node with fresh outputs, defaults set, placed before `at` (NULL: at the end of g). Inputs are copied.
+ * Types of the outputs are not inferred: call node_infer, or run pass_infer_shapes. */
+Node *node_new(Module *m, Graph *g, Node *at, Op op, uint32_t n_in, Value *const *in, uint32_t n_out);
+bool node_infer(Module *m, Node *n); /* runs the shape rule; poison in, poison out */
+/* node_new + loc of `at` + inference, for rewrites: returns output 0. */
+Value *build1(Module *m, Node *at, Op op, Value *a);
+Value *build2(Module *m, Node *at, Op op, Value *a, Value *b);
+Value *build3(Module *m, Node *at, Op op, Value *a, Value *b, Value *c);
+void node_remove(Node *n);                       /* unlinks; its outputs must be unused */
+void node_move_before(Node *n, Node *at);
+Graph *graph_clone(Module *m, const Graph *g, Graph *outer, Value *const *map_in); /* fresh values; map_in replaces inputs */
+
+/* ---- walking ---------------------------------------------------------------------------------------------------- */
+#define FOR_NODES(n, g) for (Node *n = (g)->first, *n##_next; n != NULL && (n##_next = n->next, true); n = n##_next)
+/* Calls visit on g and every region inside it, outermost first. */
+void graph_visit(Graph *g, void (*visit)(Graph *g, void *user), void *user);
+/* How often each value is read, by id, in all of m: by nodes, region captures and graph outputs. Scratch memory. */
+uint32_t *module_use_counts(Module *m);
+/* All readers of every value, regions included. use.v[first[id]..first[id+1]]. Scratch memory. */
+typedef struct Use { Node *node; uint32_t index; } Use; /* node NULL: index-th output of a graph */
+typedef struct Uses { uint32_t *first; Use *use; } Uses;
+Uses module_uses(Module *m);
+/* Every reader of `from` in m now reads `to`, graph outputs included (their name moves along). */
+void value_replace(Module *m, Value *from, Value *to);
+/* The same for many values at once: map[id], NULL = keep. One walk over the module. */
+void values_replace(Module *m, Value *const *map);
+
+/* ---- contents of constants -------------------------------------------------------------------------------------- */
+/* Element i of a constant as int64/double; dtype conversions are exact or rounded to nearest. */
+int64_t const_i64(const Value *v, int64_t i);
+double const_f64(const Value *v, int64_t i);
+bool value_is_const(const Value *v);
+/* Elements of a small integer tensor as dims, from data or sym. NULL if unknown. *n = number of elements. */
+const Dim *value_dims(Module *m, const Value *v, uint32_t *n);
+
+/* ---- text and checking ------------------------------------------------------------------------------------------ */
+void module_print(Module *m, Writer *w);                       /* ir/text.c: IR text, parse(print(m)) prints equal */
+Module *module_parse(Context *cx, const char *file, const char *text, size_t n); /* NULL after diag() */
+bool module_verify(Module *m);                                 /* ir/verify.c: false after diag() */
+
+#endif

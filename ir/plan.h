@@ -1,0 +1,60 @@
+/* Level 3 of the IR: what codegen prints. Steps in order, every buffer with its place. Printing decides nothing. */
+#ifndef LATHE_IR_PLAN_H
+#define LATHE_IR_PLAN_H
+#include "ir/kernel.h"
+
+typedef enum Space { SPACE_NONE, SPACE_INPUT, SPACE_OUTPUT, SPACE_WEIGHT, SPACE_ARENA } Space;
+typedef struct BufRef {
+    Space space;
+    uint32_t index;   /* INPUT, OUTPUT: position in the graph's lists */
+    uint64_t offset;  /* WEIGHT, ARENA: bytes */
+} BufRef;
+
+typedef enum StepKind {
+    STEP_KERNEL,  /* run kernel on value[] */
+    STEP_DIM,     /* a data-dependent symbol becomes known: symbol = *(int64_t *)value[0]; beyond its bounds: error */
+    STEP_COPY,    /* value[1] = value[0], same type */
+    STEP_IF,      /* *(bool *)value[0] ? body : orelse */
+    STEP_LOOP     /* ONNX Loop: value[0] trip count or NULL, value[1] condition (updated by body) or NULL, value[2] i64 iteration number */
+} StepKind;
+
+typedef struct Step Step;
+struct Step {
+    StepKind kind;
+    Kernel *kernel;
+    Value **value;        /* KERNEL: one per kernel argument */
+    uint32_t n_value;
+    Dim symbol;           /* DIM */
+    Step *body, *orelse;  /* IF, LOOP: first steps */
+    Step *next;
+    Node *node;           /* where it came from; NULL for copies */
+    uint32_t time;        /* position in program order, set by plan_memory */
+};
+
+/* One lifetime of arena memory, kept for reports and for the independent check. Times are inclusive. */
+typedef struct PlanBuffer {
+    Value *value;
+    uint64_t bytes, offset;
+    uint32_t first, last;
+} PlanBuffer;
+
+typedef struct PlanWeight { Value *value; uint64_t offset; } PlanWeight;
+
+typedef struct Plan {
+    Step *first;
+    uint32_t n_step;
+    BufRef *ref;                 /* by value id: where each value lives */
+    Kernel **kernel;             /* distinct kernels, in order of first use */
+    uint32_t n_kernel;
+    PlanBuffer *buffer;
+    uint32_t n_buffer;
+    PlanWeight *weight;
+    uint32_t n_weight;
+    uint64_t arena_bytes, weight_bytes, lower_bound; /* lower_bound: largest sum of bytes alive at one time */
+    uint32_t align;
+} Plan;
+
+Plan *plan_new(Module *m);
+bool plan_check_overlap(Context *cx, const Plan *p); /* the independent checker: no two live buffers overlap; diag() if so */
+
+#endif

@@ -1,0 +1,103 @@
+/* From graph operators to kernels. An operator has one of two rules in ops.def:
+ *
+ *   define: the output element at idx as an expression of input elements. Pointwise operators, casts, and everything
+ *           that only moves elements (transpose, slice, concat, gather, pad, …). Definitions compose: fusion reads
+ *           through them without the intermediate tensor ever being stored.
+ *
+ *     Expr *define_relu(Lower *lo, const Node *n, uint32_t out, Expr *const *idx) {
+ *         Expr *x = lower_load(lo, n->in[0], idx);
+ *         return ex_2(lo->k, lo->cx, FN_MAX, x, ex_const(lo->cx, x->dtype, 0));
+ *     }
+ *
+ *   lower:  statements that compute all outputs (reductions, scans, sorts, contractions).
+ *
+ *     bool lower_reduce_sum(Lower *lo, const Node *n) {
+ *         ...
+ *         Expr *i = lower_for(lo, rows);                       // opens a loop
+ *         Expr *sum = lower_local(lo, DT_F32, ex_f(lo->cx, DT_F32, 0));
+ *         Expr *j = lower_for(lo, cols);
+ *         lower_accumulate(lo, sum, FN_ADD, lower_load(lo, n->in[0], (Expr *[]){i, j}));
+ *         lower_end(lo);
+ *         lower_store(lo, n->out[0], (Expr *[]){i}, sum);      // runs the fused epilogue, too
+ *         lower_end(lo);
+ *     }
+ *
+ * Types: lower_load gives the compute type of the element; lower_store converts to the storage type with correct
+ * rounding. Inside a fused group lower_load of a group-internal value calls that operator's definition. */
+#ifndef LATHE_PASSES_LOWER_H
+#define LATHE_PASSES_LOWER_H
+#include "ir/kernel.h"
+
+typedef struct Lower {
+    Context *cx;
+    Module *m;
+    Kernel *k;
+    const Node *node;      /* the node being lowered: a Fused node or a single operator */
+    Graph *body;           /* Fused: its body; else NULL */
+    VEC(Stmt **) tail;     /* where the next statement goes, innermost last */
+    VEC(Stmt *) open;      /* open loops and ifs */
+    uint32_t *buf_of;      /* value id -> buffer + 1 */
+    /* epilogue: while a fused anchor stores, reading `bound` at `bound_idx` gives `bound_val` */
+    const Value *bound;
+    Expr *const *bound_idx;
+    Expr *bound_val;
+} Lower;
+
+/* The element of v at idx (rank of v many i64 expressions), in its compute type. Constants of one element fold. */
+Expr *lower_load(Lower *lo, const Value *v, Expr *const *idx);
+/* The only element of a scalar or one-element tensor. */
+Expr *lower_load_scalar(Lower *lo, const Value *v);
+/* numpy broadcasting: the element of v that belongs to idx of a tensor of rank `rank`. */
+Expr *lower_load_broadcast(Lower *lo, const Value *v, uint32_t rank, Expr *const *idx);
+/* Element i of a small integer vector operand (axes, starts, shape …): symbolic if known, else loaded. */
+Expr *lower_load_element(Lower *lo, const Value *v, int64_t i);
+void lower_store(Lower *lo, const Value *v, Expr *const *idx, Expr *val);
+void lower_store_reduce(Lower *lo, const Value *v, Expr *const *idx, Fn reduce, Expr *val);
+
+/* Loops. extent is i64. The variable is returned; lower_end closes the newest open loop, if or else. */
+Expr *lower_for(Lower *lo, Expr *extent);
+Expr *lower_for_dim(Lower *lo, Dim extent);
+void lower_for_type(Lower *lo, const Type *t, Expr **idx); /* one loop per dimension, outermost first */
+void lower_if(Lower *lo, Expr *condition);
+void lower_else(Lower *lo); /* after lower_if's body */
+void lower_while(Lower *lo, Expr *condition);
+void lower_end(Lower *lo);
+void lower_end_n(Lower *lo, uint32_t n);
+
+Expr *lower_local(Lower *lo, DType dtype, Expr *init); /* mutable scalar, as an E_VAR expression; lives to the end of the enclosing block */
+void lower_set(Lower *lo, Expr *local, Expr *val);
+void lower_accumulate(Lower *lo, Expr *local, Fn reduce, Expr *val);
+/* A stack array of constant size (bounds are used for symbolic dims: keep it under 64 KiB). */
+uint32_t lower_array(Lower *lo, DType dtype, uint32_t rank, const Dim *dim);
+void lower_store_buf(Lower *lo, uint32_t buf, Expr *const *idx, Fn reduce, Expr *val);
+Expr *lower_load_buf(Lower *lo, uint32_t buf, Expr *const *idx);
+uint32_t lower_buf(Lower *lo, const Value *v); /* the kernel argument that holds v, added at first use; forces v to memory */
+/* Calls a function of runtime/: buffers pass pointers, expressions int64_t or the expression's type. */
+void lower_call(Lower *lo, const char *function, uint32_t n, const CallArg *arg);
+static inline CallArg arg_buf(uint32_t buf) { return (CallArg){.is_buf = true, .buf = buf}; }
+static inline CallArg arg_expr(Expr *e) { return (CallArg){.expr = e}; }
+
+/* A scratch tensor of the kernel's caller (arena memory, not stack): a fresh graph value without definition.
+ * Use for big intermediates of lower rules; any phase may write and later phases read it. */
+Value *lower_scratch(Lower *lo, const Type *t);
+
+/* Shorthand for rules; all take lo for ranges and context. */
+static inline Expr *lx_add(Lower *lo, Expr *a, Expr *b) { return ex_2(lo->k, lo->cx, FN_ADD, a, b); }
+static inline Expr *lx_sub(Lower *lo, Expr *a, Expr *b) { return ex_2(lo->k, lo->cx, FN_SUB, a, b); }
+static inline Expr *lx_mul(Lower *lo, Expr *a, Expr *b) { return ex_2(lo->k, lo->cx, FN_MUL, a, b); }
+static inline Expr *lx_div(Lower *lo, Expr *a, Expr *b) { return ex_2(lo->k, lo->cx, FN_DIV, a, b); }
+static inline Expr *lx_i(Lower *lo, int64_t v) { return ex_i64(lo->cx, v); }
+static inline Expr *lx_dim(Lower *lo, Dim d) { return ex_dim(lo->cx, d); }
+static inline Expr *lx_1(Lower *lo, Fn fn, Expr *a) { return ex_1(lo->k, lo->cx, fn, a); }
+static inline Expr *lx_2(Lower *lo, Fn fn, Expr *a, Expr *b) { return ex_2(lo->k, lo->cx, fn, a, b); }
+static inline Expr *lx_select(Lower *lo, Expr *c, Expr *a, Expr *b) { return ex_select(lo->k, lo->cx, c, a, b); }
+static inline Expr *lx_cast(Lower *lo, DType t, Expr *a) { return ex_cast(lo->k, lo->cx, t, a); }
+static inline Expr *lx_const(Lower *lo, DType t, double v) { return ex_const(lo->cx, t, v); }
+
+/* The kernel of one node (a Fused node or a plain operator), and the values of its arguments. NULL after diag(). */
+Kernel *lower_node(Module *m, const Node *n, Value ***arg);
+/* The definition rule or lowering rule an operator has (passes/rules.c, from ops.def). */
+typedef struct OpRules { ExpandFn *expand; GradFn *grad; DefineFn *define; LowerFn *lower; } OpRules; /* NULL: none */
+OpRules op_rules(Op op);
+
+#endif
