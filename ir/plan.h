@@ -55,6 +55,7 @@ typedef struct Plan {
 } Plan;
 
 Plan *plan_new(Module *m);
+void plan_print(Module *m, Writer *w);
 bool plan_check_overlap(Context *cx, const Plan *p); /* the independent checker: no two live buffers overlap; diag() if so */
 
 #endif

@@ -1,0 +1,92 @@
+#include "ir/shape/shape.h"
+
+const Type *shape_in(Module *m, Node *n, uint32_t i) {
+    if (i >= n->n_in || n->in[i] == NULL) {
+        diag(m->cx, SEV_ERROR, n->loc, "input %u is missing", i);
+        return NULL;
+    }
+    const Type *t = n->in[i]->type;
+    if (t != NULL && t->kind == TYPE_TENSOR && t->rank != RANK_UNKNOWN) return t;
+    Writer w = {.arena = &m->cx->scratch};
+    type_print(m->cx, &w, t);
+    diag(m->cx, SEV_ERROR, n->loc, "input %u is %s, a tensor of known rank is needed", i, cw_cstr(&w));
+    return NULL;
+}
+
+void shape_out(Module *m, Node *n, uint32_t i, DType dtype, uint32_t rank, const Dim *dim) {
+    if (i < n->n_out && n->out[i] != NULL) n->out[i]->type = type_tensor(m->cx, dtype, rank, dim);
+}
+
+Dim shape_unify(Module *m, Node *n, Dim a, Dim b, const char *what) {
+    Context *cx = m->cx;
+    if (a == b || b == 0) return a;
+    if (a == 0) return b;
+    bool ca = dim_is_const(cx, a), cb = dim_is_const(cx, b);
+    bool apart = dim_hi(cx, a) < dim_lo(cx, b) || dim_hi(cx, b) < dim_lo(cx, a);
+    if (apart || (ca && cb)) {
+        Writer w = {.arena = &cx->scratch};
+        dim_print(cx, &w, a);
+        cw_printf(&w, " and ");
+        dim_print(cx, &w, b);
+        diag(cx, SEV_ERROR, n->loc, "%s: %s do not agree", what, cw_cstr(&w));
+        return 0;
+    }
+    return ca ? a : cb ? b : a < b ? a : b;
+}
+
+bool shape_broadcast(Module *m, Node *n, const Type *a, const Type *b, uint32_t *rank, Dim *dim) {
+    Context *cx = m->cx;
+    uint32_t r = a->rank > b->rank ? a->rank : b->rank;
+    Dim one = dim_const(cx, 1);
+    for (uint32_t i = 0; i < r; i++) {
+        Dim da = i + a->rank >= r ? a->dim[i + a->rank - r] : one;
+        Dim db = i + b->rank >= r ? b->dim[i + b->rank - r] : one;
+        if (da == one) dim[i] = db;
+        else if (db == one) dim[i] = da;
+        else dim[i] = shape_unify(m, n, da, db, "broadcast");
+        if (dim[i] == 0) return false;
+    }
+    *rank = r;
+    return true;
+}
+
+bool shape_axis(Module *m, Node *n, int64_t axis, uint32_t rank, uint32_t *out) {
+    if (axis < -(int64_t)rank || axis >= (int64_t)rank) {
+        diag(m->cx, SEV_ERROR, n->loc, "axis %lld is outside [-%u, %u)", (long long)axis, rank, rank);
+        return false;
+    }
+    *out = (uint32_t)(axis < 0 ? axis + rank : axis);
+    return true;
+}
+
+void shape_set_sym(Module *m, Value *v, uint32_t n, const Dim *dim) {
+    if (v == NULL) return;
+    for (uint32_t i = 0; i < n; i++)
+        if (dim[i] == 0) return;
+    Dim *own = ARENA_ARRAY(&m->cx->arena, Dim, n);
+    if (n != 0) memcpy(own, dim, n * sizeof *own);
+    v->sym = own;
+    v->n_sym = n;
+}
+
+bool shape_none(Module *m, Node *n) {
+    diag(m->cx, SEV_ERROR, n->loc, "this operator is not supported yet");
+    return false;
+}
+
+static ShapeFn *const rules[OP_COUNT] = {
+#define OP(name, domain, in_min, in_max, out_min, out_max, flags, shape, expand, grad, define, lower) [OP_##name] = shape_##shape,
+#define ATTR(op, name, kind, def)
+#include "ir/ops.def"
+#undef OP
+#undef ATTR
+};
+
+bool node_infer(Module *m, Node *n) {
+    bool poison = false;
+    for (uint32_t i = 0; i < n->n_in; i++) poison |= n->in[i] != NULL && n->in[i]->poison;
+    if (!poison) poison = !rules[n->op](m, n);
+    for (uint32_t i = 0; i < n->n_out; i++)
+        if (n->out[i] != NULL) n->out[i]->poison = poison;
+    return !poison;
+}

@@ -1,0 +1,27 @@
+/* Helpers of the shape rules (ir/shape/ *.c, one file per operator family; ops.def names each rule).
+ * A rule sets n->out[k]->type for every output that is wanted, and out->sym where it can tell the contents.
+ * On a problem: diag(cx, SEV_ERROR, n->loc, "...") and return false (the outputs become poison).
+ * Dims that depend on run-time data are fresh dim_runtime symbols with bounds. */
+#ifndef LATHE_IR_SHAPE_H
+#define LATHE_IR_SHAPE_H
+#include "ir/graph.h"
+
+/* Type of input i as a tensor of known rank, or NULL after a diagnostic. Optional inputs: check n->in[i] first. */
+const Type *shape_in(Module *m, Node *n, uint32_t i);
+void shape_out(Module *m, Node *n, uint32_t i, DType dtype, uint32_t rank, const Dim *dim); /* ignores outputs left out */
+bool shape_broadcast(Module *m, Node *n, const Type *a, const Type *b, uint32_t *rank, Dim *dim); /* numpy rules; dim[RANK_MAX] */
+/* axis in [-rank, rank) to [0, rank); false after a diagnostic. */
+bool shape_axis(Module *m, Node *n, int64_t axis, uint32_t rank, uint32_t *out);
+void shape_set_sym(Module *m, Value *v, uint32_t n, const Dim *dim); /* contents of a small integer tensor */
+/* Do two dims agree? Equal ids agree; a constant against another constant must be equal; a symbol against anything
+ * else may agree at run time (the emitted code checks it). Returns the more precise of the two, 0 after a diagnostic. */
+Dim shape_unify(Module *m, Node *n, Dim a, Dim b, const char *what);
+
+/* What the rules of ops.def are: declared here for all. */
+#define OP(name, domain, in_min, in_max, out_min, out_max, flags, shape, expand, grad, define, lower) ShapeFn shape_##shape;
+#define ATTR(op, name, kind, def)
+#include "ir/ops.def"
+#undef OP
+#undef ATTR
+
+#endif
