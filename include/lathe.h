@@ -77,6 +77,10 @@ LatheStatus lathe_run_passes(LatheModel *m, const char *passes, const LatheOptio
 /* Optimises and emits. On error no output file is left behind. A model is compiled once. */
 LatheStatus lathe_compile(LatheModel *m, const LatheOptions *options);
 
+/* The passes, in pipeline order; purpose is one line. NULL past the end. */
+const char *lathe_pass_name(uint32_t i);
+const char *lathe_pass_purpose(uint32_t i);
+
 /* ---- what a model looks like from outside ----------------------------------------------------------------------- */
 enum { LATHE_RANK_MAX = 16 };
 typedef struct LatheTensorInfo {
@@ -91,6 +95,23 @@ uint32_t lathe_input_count(const LatheModel *m);
 uint32_t lathe_output_count(const LatheModel *m);
 LatheTensorInfo lathe_input_info(const LatheModel *m, uint32_t i);
 LatheTensorInfo lathe_output_info(const LatheModel *m, uint32_t i);
+
+/* Symbolic dims the caller of the emitted code chooses (not those that depend on data). */
+enum { LATHE_DEFAULT_DIM_BOUND = 64 };  /* upper bound of a symbol nobody bounded; compiling adds a note */
+typedef struct LatheSymbolInfo {
+    const char *name;
+    int64_t lo, hi;                     /* hi < 0: no upper bound yet */
+} LatheSymbolInfo;
+uint32_t lathe_symbol_count(const LatheModel *m);
+LatheSymbolInfo lathe_symbol_info(const LatheModel *m, uint32_t i);
+
+typedef struct LatheOpCount {
+    const char *domain, *name;          /* "" is ai.onnx */
+    uint32_t count;                     /* nodes, regions included */
+} LatheOpCount;
+/* The i-th kind of operator the model uses, most frequent first; false past the end. */
+bool lathe_op_count(LatheModel *m, uint32_t i, LatheOpCount *count);
+uint64_t lathe_parameter_count(const LatheModel *m); /* elements of all floating-point constants */
 
 typedef struct LatheStats {             /* after lathe_compile */
     uint64_t arena_bytes, weight_bytes, arena_lower_bound;
