@@ -119,9 +119,11 @@ static inline Expr *ex_2(Kernel *k, Context *cx, Fn fn, Expr *a, Expr *b) {
 Expr *ex_select(Kernel *k, Context *cx, Expr *c, Expr *a, Expr *b);
 Expr *ex_cast(Kernel *k, Context *cx, DType dtype, Expr *a); /* dtype: compute type */
 Expr *ex_round_to(Kernel *k, Context *cx, DType storage, Expr *a);
+Expr *ex_require(Context *cx, Expr *ok, Expr *x, int code); /* x; run-time error `code` (LATHE_RT_*) when not ok */
 bool ex_is_const(const Expr *e, int64_t i);           /* equals the constant i */
 /* Bounds of an integer expression from the extents of variables and dims; INT64_MIN/MAX when unknown. */
 void ex_range(const Kernel *k, const Context *cx, const Expr *e, int64_t *lo, int64_t *hi);
+Expr *expr_rebuild(Context *cx, const Expr *e, Expr *const *arg); /* the same node over other arguments, not simplified */
 /* Replaces variables: map[var], NULL = keep. */
 Expr *ex_substitute(Kernel *k, Context *cx, Expr *e, Expr *const *map, uint32_t n_map);
 

@@ -44,6 +44,8 @@ typedef struct Plan {
     Step *first;
     uint32_t n_step;
     BufRef *ref;                 /* by value id: where each value lives */
+    Value **alias;               /* by value id < n_alias: this value is the same bytes as that one (Reshape …), or NULL */
+    uint32_t n_alias;            /* a graph output that is an alias of a graph input or constant needs a STEP_COPY */
     Kernel **kernel;             /* distinct kernels, in order of first use */
     uint32_t n_kernel;
     PlanBuffer *buffer;

@@ -94,8 +94,21 @@ static inline Expr *lx_select(Lower *lo, Expr *c, Expr *a, Expr *b) { return ex_
 static inline Expr *lx_cast(Lower *lo, DType t, Expr *a) { return ex_cast(lo->k, lo->cx, t, a); }
 static inline Expr *lx_const(Lower *lo, DType t, double v) { return ex_const(lo->cx, t, v); }
 
-/* The kernel of one node (a Fused node or a plain operator), and the values of its arguments. NULL after diag(). */
-Kernel *lower_node(Module *m, const Node *n, Value ***arg);
+/* A data-dependent size becomes known: the caller's plan reads the symbol's value from `cell` after the kernel.
+ * lower_set_dim stores count; lower_dim_cell gives the cell (i64 scalar buffer) for a runtime call to fill. */
+typedef struct LowerDim { Dim symbol; Value *cell; } LowerDim;
+void lower_set_dim(Lower *lo, Dim symbol, Expr *count);
+Value *lower_dim_cell(Lower *lo, Dim symbol);
+
+Stmt *lower_emit(Lower *lo, Stmt st); /* appends a statement as it is (contractions) */
+
+/* The kernel of one node (a Fused node or a plain operator), the values of its arguments, and the data-dependent
+ * symbols it computes. NULL after diag(). */
+typedef struct LowerResult { Value **arg; const LowerDim *dim; uint32_t n_dim; } LowerResult;
+Kernel *lower_node(Module *m, const Node *n, LowerResult *result);
+/* Marks the top-level loops whose iterations are independent (passes/parallelize.c): stores of different iterations
+ * go to different elements and nothing reads what another iteration writes. */
+void kernel_parallelize(Context *cx, Kernel *k);
 /* The definition rule or lowering rule an operator has (passes/rules.c, from ops.def). */
 typedef struct OpRules { ExpandFn *expand; GradFn *grad; DefineFn *define; LowerFn *lower; } OpRules; /* NULL: none */
 OpRules op_rules(Op op);

@@ -1,0 +1,111 @@
+/* Which top-level loops may be split over threads, and how many nested loops form one range.
+ *
+ * A loop variable v is independent when, for every buffer argument written inside the loop, some dimension d is
+ * indexed by exactly v in every store and every load of that buffer within the loop: different iterations then touch
+ * different elements. Scalars declared outside and changed inside, and runtime calls, make a loop sequential.
+ * Stack arrays declared inside are private; arrays are kernel-wide here, so they count as private per thread. */
+#include "passes/lower.h"
+
+enum { ANY = -2, NONE = -1 }; /* ANY: not accessed so far */
+
+typedef struct Access {
+    const Kernel *k;
+    uint32_t var;
+    uint32_t *seen_dims;  /* by buffer: bit d set while every access so far has index d == var */
+    bool *stored;         /* by buffer */
+    bool *declared;       /* by variable: declared inside the loop */
+    bool ok;
+} Access;
+
+static void access_index(Access *a, uint32_t buf, Expr *const *idx) {
+    uint32_t dims = 0;
+    for (uint32_t d = 0; d < a->k->buf[buf].rank; d++)
+        if (idx[d]->kind == E_VAR && idx[d]->ref == a->var) dims |= 1u << d;
+    a->seen_dims[buf] &= dims;
+}
+
+static void access_expr(Access *a, const Expr *e) {
+    if (e == NULL) return;
+    if (e->kind == E_LOAD) access_index(a, e->ref, e->arg);
+    for (uint32_t i = 0; i < e->n_arg; i++) access_expr(a, e->arg[i]);
+}
+
+static void access_stmts(Access *a, const Stmt *s) {
+    for (; s != NULL && a->ok; s = s->next) {
+        access_expr(a, s->extent);
+        access_expr(a, s->val);
+        switch (s->kind) {
+        case S_STORE:
+            for (uint32_t i = 0; i < a->k->buf[s->buf].rank; i++) access_expr(a, s->idx[i]);
+            access_index(a, s->buf, s->idx);
+            a->stored[s->buf] = true;
+            break;
+        case S_LOCAL: a->declared[s->var] = true; break;
+        case S_SET: a->ok &= a->declared[s->var]; break;
+        case S_CALL: case S_CONTRACT: a->ok = false; break;
+        case S_FOR: case S_IF: case S_WHILE: break;
+        }
+        access_stmts(a, s->body);
+        access_stmts(a, s->orelse);
+    }
+}
+
+static bool independent(Context *cx, const Kernel *k, const Stmt *loop) {
+    Access a = {.k = k, .var = loop->var, .ok = true};
+    a.seen_dims = ARENA_ARRAY(&cx->scratch, uint32_t, k->n_buf);
+    a.stored = ARENA_ARRAY(&cx->scratch, bool, k->n_buf);
+    a.declared = ARENA_ARRAY(&cx->scratch, bool, k->n_var);
+    for (uint32_t b = 0; b < k->n_buf; b++) a.seen_dims[b] = ~0u;
+    access_stmts(&a, loop->body);
+    for (uint32_t b = 0; b < k->n_buf && a.ok; b++)
+        if (a.stored[b] && k->buf[b].kind != BUF_LOCAL && a.seen_dims[b] == 0) a.ok = false;
+    return a.ok;
+}
+
+/* Does anything in the loop read or write a stack array that something outside it touches too? Then the phases of
+ * different threads would not share it: keep the kernel serial. */
+static bool touches_local(const Kernel *k, const Stmt *s);
+
+static bool expr_touches_local(const Kernel *k, const Expr *e) {
+    if (e == NULL) return false;
+    if (e->kind == E_LOAD && k->buf[e->ref].kind == BUF_LOCAL) return true;
+    for (uint32_t i = 0; i < e->n_arg; i++)
+        if (expr_touches_local(k, e->arg[i])) return true;
+    return false;
+}
+
+static bool touches_local(const Kernel *k, const Stmt *s) {
+    for (; s != NULL; s = s->next) {
+        if (s->kind == S_STORE && k->buf[s->buf].kind == BUF_LOCAL) return true;
+        if (expr_touches_local(k, s->val) || touches_local(k, s->body) || touches_local(k, s->orelse)) return true;
+        for (uint32_t i = 0; i < s->n_arg; i++)
+            if (s->arg[i].is_buf ? k->buf[s->arg[i].buf].kind == BUF_LOCAL : expr_touches_local(k, s->arg[i].expr)) return true;
+    }
+    return false;
+}
+
+void kernel_parallelize(Context *cx, Kernel *k) {
+    uint32_t with_locals = 0;
+    for (Stmt *s = k->body; s != NULL; s = s->next) {
+        Stmt one = *s;
+        one.next = NULL;
+        with_locals += touches_local(k, &one);
+    }
+    for (Stmt *s = k->body; s != NULL; s = s->next) {
+        if (s->kind == S_LOCAL) return; /* a scalar that outlives a phase: all phases on one thread */
+    }
+    for (Stmt *s = k->body; s != NULL; s = s->next) {
+        if (s->kind != S_FOR || s->parallel != 0) continue;
+        Stmt one = *s;
+        one.next = NULL;
+        if (with_locals > 1 && touches_local(k, &one)) continue;
+        uint16_t depth = 0;
+        for (Stmt *loop = s; loop != NULL && loop->kind == S_FOR && loop->next == (loop == s ? s->next : NULL) && independent(cx, k, loop); loop = loop->body) {
+            /* A nested extent may use outer variables (triangles): it cannot join the common range then. */
+            bool rectangular = loop == s || loop->extent->kind == E_CONST || loop->extent->kind == E_DIM;
+            if (!rectangular) break;
+            depth++;
+        }
+        s->parallel = depth;
+    }
+}
