@@ -2,9 +2,12 @@
  *
  * An atom is a symbol, or floordiv/mod/min/max of two dims. A polynomial is a sum of coef * product-of-atoms, terms
  * sorted by their factor lists, no zero coefficient, no single-atom polynomial (that is the atom itself), no constant
- * polynomial (that is a CONST). Equal expressions therefore have equal ids. Overflow saturates to "unknown bound";
- * coefficients that overflow escape through CHECK. */
+ * polynomial (that is a CONST). Equal expressions therefore have equal ids. The order of terms and factors depends on
+ * the expressions themselves, never on ids, so text read back prints the same. Bounds saturate to "unknown"; an
+ * expression whose coefficients overflow, or with more than POLY_TERMS terms, is unknown (0). */
 #include "ir/type.h"
+
+enum { POLY_TERMS = 1024 }; /* products of sums grow exponentially: models have a handful of terms */
 
 typedef struct DimTable {
     DimNode *node; /* by id; 0 unused */
@@ -25,17 +28,44 @@ static uint64_t node_hash(const DimNode *d) {
     return h;
 }
 
-static int compare_factors(const DimTerm *a, const DimTerm *b) {
+static int compare_factors(const Context *cx, const DimTerm *a, const DimTerm *b) {
     if (a->n_factor != b->n_factor) return a->n_factor < b->n_factor ? 1 : -1; /* higher degree first */
     for (uint32_t i = 0; i < a->n_factor; i++)
-        if (a->factor[i] != b->factor[i]) return a->factor[i] < b->factor[i] ? -1 : 1;
+        if (a->factor[i] != b->factor[i]) return dim_order(cx, a->factor[i], b->factor[i]);
     return 0;
+}
+
+static int compare_i64(int64_t a, int64_t b) {
+    return (a > b) - (a < b);
+}
+
+int dim_order(const Context *cx, Dim a, Dim b) {
+    if (a == b) return 0;
+    if (a == 0 || b == 0) return a == 0 ? -1 : 1;
+    const DimNode *x = dim_node(cx, a), *y = dim_node(cx, b);
+    if (x->kind != y->kind) return x->kind < y->kind ? -1 : 1;
+    switch (x->kind) {
+    case DIM_CONST: return compare_i64(x->value, y->value);
+    case DIM_SYMBOL: return compare_i64(x->symbol, y->symbol);
+    case DIM_POLY:
+        for (uint32_t i = 0; i < x->n_term && i < y->n_term; i++) {
+            int c = compare_factors(cx, &x->term[i], &y->term[i]);
+            if (c == 0) c = compare_i64(x->term[i].coef, y->term[i].coef);
+            if (c != 0) return c;
+        }
+        return compare_i64(x->n_term, y->n_term);
+    case DIM_FLOORDIV: case DIM_MOD: case DIM_MIN: case DIM_MAX: break;
+    }
+    int c = dim_order(cx, x->a, y->a);
+    return c != 0 ? c : dim_order(cx, x->b, y->b);
 }
 
 static bool node_equal(const DimNode *a, const DimNode *b) {
     if (a->kind != b->kind || a->value != b->value || a->name != b->name || a->a != b->a || a->b != b->b || a->n_term != b->n_term) return false;
     for (uint32_t i = 0; i < a->n_term; i++)
-        if (a->term[i].coef != b->term[i].coef || compare_factors(&a->term[i], &b->term[i]) != 0) return false;
+        if (a->term[i].coef != b->term[i].coef || a->term[i].n_factor != b->term[i].n_factor ||
+            (a->term[i].n_factor != 0 && memcmp(a->term[i].factor, b->term[i].factor, a->term[i].n_factor * sizeof(Dim)) != 0))
+            return false;
     return true;
 }
 
@@ -98,9 +128,17 @@ Dim dim_symbol(Context *cx, Str name, int64_t lo, int64_t hi) {
 }
 
 Dim dim_runtime(Context *cx, const char *prefix, int64_t lo, int64_t hi) {
-    Dim id = dim_symbol(cx, str_format(cx, "%s_%u", prefix, table(cx)->n_symbol), lo, hi);
+    uint32_t before = table(cx)->n_symbol;
+    Dim id = 0;
+    for (uint32_t k = before; cx->dims->n_symbol == before; k++) /* the model may use such names itself */
+        id = dim_symbol(cx, str_format(cx, "%s_%u", prefix, k), lo, hi);
     cx->dims->node[id].runtime = true;
     return id;
+}
+
+void dim_set_runtime(Context *cx, Dim symbol, bool runtime) {
+    CHECK(cx, dim_node(cx, symbol)->kind == DIM_SYMBOL);
+    cx->dims->node[symbol].runtime = runtime;
 }
 
 void dim_set_bounds(Context *cx, Dim symbol, int64_t lo, int64_t hi) {
@@ -233,21 +271,22 @@ static Dim dim_of(Context *cx, Poly p) {
     return intern(cx, &d);
 }
 
-/* Adds coef * factors to p, keeping the terms sorted. p.term must have room. */
-static void poly_add_term(Context *cx, Poly *p, DimTerm t) {
+/* Adds coef * factors to p, keeping the terms sorted. p.term must have room. False when the coefficient overflows. */
+static bool poly_add_term(Context *cx, Poly *p, DimTerm t) {
     uint32_t i = 0;
-    while (i < p->n && compare_factors(&p->term[i], &t) < 0) i++;
-    if (i < p->n && compare_factors(&p->term[i], &t) == 0) {
-        CHECK(cx, !__builtin_add_overflow(p->term[i].coef, t.coef, &p->term[i].coef));
+    while (i < p->n && compare_factors(cx, &p->term[i], &t) < 0) i++;
+    if (i < p->n && compare_factors(cx, &p->term[i], &t) == 0) {
+        if (__builtin_add_overflow(p->term[i].coef, t.coef, &p->term[i].coef)) return false;
         if (p->term[i].coef == 0) {
             memmove(p->term + i, p->term + i + 1, (p->n - i - 1) * sizeof *p->term);
             p->n--;
         }
-        return;
+        return true;
     }
     memmove(p->term + i + 1, p->term + i, (p->n - i) * sizeof *p->term);
     p->term[i] = t;
     p->n++;
+    return true;
 }
 
 Dim dim_add(Context *cx, Dim a, Dim b) {
@@ -258,9 +297,10 @@ Dim dim_add(Context *cx, Dim a, Dim b) {
     }
     Poly pa = poly_of(cx, a), pb = poly_of(cx, b);
     Poly r = {ARENA_ARRAY(&cx->arena, DimTerm, pa.n + pb.n), 0};
-    for (uint32_t i = 0; i < pa.n; i++) poly_add_term(cx, &r, pa.term[i]);
-    for (uint32_t i = 0; i < pb.n; i++) poly_add_term(cx, &r, pb.term[i]);
-    return dim_of(cx, r);
+    for (uint32_t i = 0; i < pa.n; i++) r.term[r.n++] = pa.term[i];
+    for (uint32_t i = 0; i < pb.n; i++)
+        if (!poly_add_term(cx, &r, pb.term[i])) return 0;
+    return r.n <= POLY_TERMS ? dim_of(cx, r) : 0;
 }
 
 Dim dim_sub(Context *cx, Dim a, Dim b) {
@@ -274,17 +314,18 @@ Dim dim_mul(Context *cx, Dim a, Dim b) {
         return __builtin_mul_overflow(dim_value(cx, a), dim_value(cx, b), &r) ? 0 : dim_const(cx, r);
     }
     Poly pa = poly_of(cx, a), pb = poly_of(cx, b);
+    if ((size_t)pa.n * pb.n > POLY_TERMS) return 0;
     Poly r = {ARENA_ARRAY(&cx->arena, DimTerm, (size_t)pa.n * pb.n + 1), 0};
     for (uint32_t i = 0; i < pa.n; i++) {
         for (uint32_t j = 0; j < pb.n; j++) {
             DimTerm ta = pa.term[i], tb = pb.term[j], t = {.n_factor = ta.n_factor + tb.n_factor};
-            CHECK(cx, !__builtin_mul_overflow(ta.coef, tb.coef, &t.coef));
+            if (t.n_factor > POLY_TERMS || __builtin_mul_overflow(ta.coef, tb.coef, &t.coef)) return 0;
             Dim *f = ARENA_ARRAY(&cx->arena, Dim, t.n_factor);
             uint32_t x = 0, y = 0;
             for (uint32_t k = 0; k < t.n_factor; k++) /* merge of two sorted lists */
-                f[k] = y >= tb.n_factor || (x < ta.n_factor && ta.factor[x] <= tb.factor[y]) ? ta.factor[x++] : tb.factor[y++];
+                f[k] = y >= tb.n_factor || (x < ta.n_factor && dim_order(cx, ta.factor[x], tb.factor[y]) <= 0) ? ta.factor[x++] : tb.factor[y++];
             t.factor = f;
-            poly_add_term(cx, &r, t);
+            if (!poly_add_term(cx, &r, t)) return 0;
         }
     }
     return dim_of(cx, r);
@@ -292,7 +333,8 @@ Dim dim_mul(Context *cx, Dim a, Dim b) {
 
 /* t / by, if every factor of by is in t and the coefficient divides. */
 static bool term_divide(Context *cx, DimTerm t, DimTerm by, DimTerm *q) {
-    if (t.coef % by.coef != 0 || t.n_factor < by.n_factor) return false;
+    if (by.coef == -1 ? t.coef == INT64_MIN : t.coef % by.coef != 0) return false;
+    if (t.n_factor < by.n_factor) return false;
     Dim *f = ARENA_ARRAY(&cx->arena, Dim, t.n_factor);
     uint32_t n = 0, j = 0;
     for (uint32_t i = 0; i < t.n_factor; i++) {
@@ -314,17 +356,12 @@ static bool poly_divide(Context *cx, Dim a, Dim b, Dim *quotient) {
             return true;
         }
         Poly pr = poly_of(cx, rest), pb = poly_of(cx, b);
-        DimTerm t;
-        if (pb.n == 0 || !term_divide(cx, pr.term[0], pb.term[0], &t)) return false;
-        Dim d = dim_of(cx, (Poly){&t, 1});
-        if (d != 0 && dim_node(cx, d)->kind == DIM_POLY) { /* the interned node must own its term */
-            DimTerm *own = ARENA_NEW(&cx->arena, DimTerm);
-            *own = t;
-            d = dim_of(cx, (Poly){own, 1});
-        }
+        DimTerm *t = ARENA_NEW(&cx->arena, DimTerm); /* the interned node keeps it */
+        if (pb.n == 0 || !term_divide(cx, pr.term[0], pb.term[0], t)) return false;
+        Dim d = dim_of(cx, (Poly){t, 1});
         q = dim_add(cx, q, d);
         rest = dim_sub(cx, rest, dim_mul(cx, d, b));
-        if (rest == 0) return false;
+        if (rest == 0 || q == 0) return false;
     }
     return false;
 }
@@ -340,7 +377,8 @@ Dim dim_floordiv(Context *cx, Dim a, Dim b) {
         int64_t vb = dim_value(cx, b);
         if (vb == 0) return 0;
         if (vb == 1) return a;
-        if (dim_is_const(cx, a)) return dim_const(cx, vb == -1 ? -dim_value(cx, a) : floordiv(dim_value(cx, a), vb));
+        if (vb == -1) return dim_mul(cx, a, b);
+        if (dim_is_const(cx, a)) return dim_const(cx, floordiv(dim_value(cx, a), vb));
     }
     Dim q;
     if (poly_divide(cx, a, b, &q)) return q;
@@ -351,10 +389,10 @@ Dim dim_floordiv(Context *cx, Dim a, Dim b) {
             DimTerm t = p.term[i];
             int64_t k = floordiv(t.coef, vb);
             if (k != 0 && (t.coef % vb == 0 || t.n_factor == 0)) {
-                poly_add_term(cx, &out, (DimTerm){k, t.n_factor, t.factor});
+                out.term[out.n++] = (DimTerm){k, t.n_factor, t.factor};
                 t.coef -= k * vb;
             }
-            if (t.coef != 0) poly_add_term(cx, &rest, t);
+            if (t.coef != 0) rest.term[rest.n++] = t;
         }
         if (out.n != 0) return dim_add(cx, dim_of(cx, out), dim_floordiv(cx, dim_of(cx, rest), b));
         if (dim_lo(cx, a) >= 0 && dim_hi(cx, a) < vb) return dim_const(cx, 0);
@@ -388,7 +426,7 @@ Dim dim_min(Context *cx, Dim a, Dim b) {
     Dim d = dim_sub(cx, a, b);
     if (dim_hi(cx, a) <= dim_lo(cx, b) || (d != 0 && dim_hi(cx, d) <= 0)) return a;
     if (dim_hi(cx, b) <= dim_lo(cx, a) || (d != 0 && dim_lo(cx, d) >= 0)) return b;
-    return a < b ? binary(cx, DIM_MIN, a, b) : binary(cx, DIM_MIN, b, a);
+    return dim_order(cx, a, b) < 0 ? binary(cx, DIM_MIN, a, b) : binary(cx, DIM_MIN, b, a);
 }
 
 Dim dim_max(Context *cx, Dim a, Dim b) {
@@ -397,7 +435,7 @@ Dim dim_max(Context *cx, Dim a, Dim b) {
     Dim d = dim_sub(cx, a, b);
     if (dim_hi(cx, a) <= dim_lo(cx, b) || (d != 0 && dim_hi(cx, d) <= 0)) return b;
     if (dim_hi(cx, b) <= dim_lo(cx, a) || (d != 0 && dim_lo(cx, d) >= 0)) return a;
-    return a < b ? binary(cx, DIM_MAX, a, b) : binary(cx, DIM_MAX, b, a);
+    return dim_order(cx, a, b) < 0 ? binary(cx, DIM_MAX, a, b) : binary(cx, DIM_MAX, b, a);
 }
 
 /* ---- substitution, evaluation, text ---- */
@@ -449,12 +487,21 @@ int64_t dim_eval(const Context *cx, Dim d, const int64_t *value) {
         }
         return sum;
     }
-    case DIM_FLOORDIV: return b == 0 ? 0 : b == -1 ? -a : floordiv(a, b);
+    case DIM_FLOORDIV: return b == 0 ? 0 : b == -1 ? sat_mul(a, -1) : floordiv(a, b);
     case DIM_MOD: return b == 0 || b == -1 ? 0 : a - floordiv(a, b) * b;
     case DIM_MIN: return a < b ? a : b;
     case DIM_MAX: return a > b ? a : b;
     }
     return 0;
+}
+
+static bool plain_name(const char *text, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        char c = text[i];
+        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+        if (!letter && !(i != 0 && c >= '0' && c <= '9')) return false;
+    }
+    return n != 0;
 }
 
 void dim_print(const Context *cx, Writer *w, Dim d) {
@@ -469,18 +516,15 @@ void dim_print(const Context *cx, Writer *w, Dim d) {
         cw_printf(w, "%lld", (long long)n->value);
         return;
     case DIM_SYMBOL:
-        cw_printf(w, "%s", str_text(cx, n->name));
+        if (plain_name(str_text(cx, n->name), str_size(cx, n->name))) cw_printf(w, "%s", str_text(cx, n->name));
+        else cw_string(w, str_text(cx, n->name), str_size(cx, n->name));
         return;
     case DIM_POLY:
         for (uint32_t i = 0; i < n->n_term; i++) {
             DimTerm t = n->term[i];
-            int64_t coef = t.coef;
-            if (i != 0) {
-                cw_printf(w, coef < 0 ? " - " : " + ");
-                if (coef < 0) coef = -coef;
-            }
-            if (t.n_factor == 0 || (coef != 1 && coef != -1)) cw_printf(w, "%lld%s", (long long)coef, t.n_factor ? "*" : "");
-            else if (coef == -1) cw_printf(w, "-");
+            uint64_t size = t.coef < 0 ? -(uint64_t)t.coef : (uint64_t)t.coef;
+            cw_printf(w, "%s", i == 0 ? (t.coef < 0 ? "-" : "") : t.coef < 0 ? " - " : " + ");
+            if (t.n_factor == 0 || size != 1) cw_printf(w, "%llu%s", (unsigned long long)size, t.n_factor != 0 ? "*" : "");
             for (uint32_t j = 0; j < t.n_factor; j++) {
                 if (j != 0) cw_printf(w, "*");
                 dim_print(cx, w, t.factor[j]);

@@ -154,6 +154,12 @@ static void set_default(Context *cx, Attr *a, const AttrInfo *info) {
     }
 }
 
+Attr attr_default(Context *cx, AttrSlot slot) {
+    Attr a = {0};
+    set_default(cx, &a, &attrs[slot]);
+    return a;
+}
+
 /* ---- building --------------------------------------------------------------------------------------------------- */
 Module *module_new(Context *cx, const char *name) {
     Module *m = ARENA_NEW(&cx->arena, Module);
@@ -189,9 +195,13 @@ static void append(Module *m, Value ***list, uint32_t *n, Value *v) {
     (*list)[(*n)++] = v;
 }
 
+void graph_adopt_input(Module *m, Graph *g, Value *v) {
+    append(m, &g->in, &g->n_in, v);
+}
+
 Value *graph_add_input(Module *m, Graph *g, const Type *type, Str name) {
     Value *v = value_new(m, type, name);
-    append(m, &g->in, &g->n_in, v);
+    graph_adopt_input(m, g, v);
     return v;
 }
 

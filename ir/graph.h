@@ -155,12 +155,14 @@ void attr_set_s(Node *n, AttrSlot slot, Str s);
 void attr_set_ints(Context *cx, Node *n, AttrSlot slot, const int64_t *v, uint32_t count); /* copies */
 void attr_set_floats(Context *cx, Node *n, AttrSlot slot, const double *v, uint32_t count);
 void attr_set_graph(Node *n, AttrSlot slot, Graph *g);
+Attr attr_default(Context *cx, AttrSlot slot); /* not present when the slot has no default */
 
 /* ---- building --------------------------------------------------------------------------------------------------- */
 Module *module_new(Context *cx, const char *name);
 Graph *graph_new(Module *m, Graph *outer, const char *name);
 Value *value_new(Module *m, const Type *type, Str name);
 Value *graph_add_input(Module *m, Graph *g, const Type *type, Str name);
+void graph_adopt_input(Module *m, Graph *g, Value *v); /* v becomes the next input */
 void graph_add_output(Module *m, Graph *g, Value *v);
 /* A constant; data is copied unless borrow (then it must outlive the module). Integers of rank <= 1 also get sym. */
 Value *value_const(Module *m, const Type *type, const void *data, bool borrow);

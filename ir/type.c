@@ -90,6 +90,11 @@ const Type *type_optional(Context *cx, const Type *elem) {
     return intern(cx, &t);
 }
 
+const Type *type_map(Context *cx, DType key, DType value) {
+    Type t = {.kind = TYPE_MAP, .dtype = value, .key_dtype = key};
+    return intern(cx, &t);
+}
+
 void type_print(const Context *cx, Writer *w, const Type *t) {
     if (t == NULL) {
         cw_printf(w, "?");

@@ -48,6 +48,7 @@ Dim dim_symbol(Context *cx, Str name, int64_t lo, int64_t hi);
 /* A fresh data-dependent symbol (NonZero, Loop outputs): its value is stored at run time by the kernel that knows it. */
 Dim dim_runtime(Context *cx, const char *prefix, int64_t lo, int64_t hi);
 void dim_set_bounds(Context *cx, Dim symbol, int64_t lo, int64_t hi);
+void dim_set_runtime(Context *cx, Dim symbol, bool runtime);
 Dim dim_add(Context *cx, Dim a, Dim b);
 Dim dim_sub(Context *cx, Dim a, Dim b);
 Dim dim_mul(Context *cx, Dim a, Dim b);
@@ -66,7 +67,10 @@ Dim dim_symbol_at(const Context *cx, uint32_t index);
 /* Replaces symbols: map[symbol index], 0 = keep. */
 Dim dim_substitute(Context *cx, Dim d, const Dim *map);
 int64_t dim_eval(const Context *cx, Dim d, const int64_t *symbol_values);
-void dim_print(const Context *cx, Writer *w, Dim d); /* "4", "N", "2*N + 1", "floordiv(N, 2)": also what the parser reads */
+/* A total order that depends on the expressions only, not on when they were made: <0, 0, >0. */
+int dim_order(const Context *cx, Dim a, Dim b);
+/* "4", "N", "2*N + 1", "floordiv(N, 2)", "\"batch size\" + 1": also what the parser reads. */
+void dim_print(const Context *cx, Writer *w, Dim d);
 
 /* ---- value types ------------------------------------------------------------------------------------------------ */
 typedef enum { TYPE_TENSOR, TYPE_SEQUENCE, TYPE_OPTIONAL, TYPE_MAP } TypeKind;
@@ -84,6 +88,7 @@ typedef struct Type {
 const Type *type_tensor(Context *cx, DType dtype, uint32_t rank, const Dim *dim); /* interned: compare with == */
 const Type *type_sequence(Context *cx, const Type *elem, Dim length);
 const Type *type_optional(Context *cx, const Type *elem);
+const Type *type_map(Context *cx, DType key, DType value); /* ai.onnx.ml: a map from scalars to scalars */
 void type_print(const Context *cx, Writer *w, const Type *t); /* f32[N,64]  seq<f32[2,3]>  optional<…>  f32[*] */
 Dim type_numel(Context *cx, const Type *t);      /* product of the dims; 0 if one is unknown */
 bool type_is_static(const Context *cx, const Type *t); /* all dims constant */

@@ -31,7 +31,7 @@ Dim shape_unify(Module *m, Node *n, Dim a, Dim b, const char *what) {
         diag(cx, SEV_ERROR, n->loc, "%s: %s do not agree", what, cw_cstr(&w));
         return 0;
     }
-    return ca ? a : cb ? b : a < b ? a : b;
+    return ca ? a : cb ? b : dim_order(cx, a, b) < 0 ? a : b;
 }
 
 bool shape_broadcast(Module *m, Node *n, const Type *a, const Type *b, uint32_t *rank, Dim *dim) {
