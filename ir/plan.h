@@ -12,19 +12,25 @@ typedef struct BufRef {
 
 typedef enum StepKind {
     STEP_KERNEL,  /* run kernel on value[] */
-    STEP_DIM,     /* a data-dependent symbol becomes known: symbol = *(int64_t *)value[0]; beyond its bounds: error */
-    STEP_COPY,    /* value[1] = value[0], same type */
+    STEP_DIM,     /* a data-dependent symbol becomes known: symbol = *(int64_t *)value[0]; outside its bounds: run-time error LATHE_RT_BOUND */
+    STEP_LET,     /* symbol = dim, an expression over symbols known so far (checked against its bounds, too) */
+    STEP_COPY,    /* value[1] = value[0]: the bytes of value[0]'s type, densely */
     STEP_IF,      /* *(bool *)value[0] ? body : orelse */
-    STEP_LOOP     /* ONNX Loop: value[0] trip count or NULL, value[1] condition (updated by body) or NULL, value[2] i64 iteration number */
+    STEP_LOOP     /* iteration = 0; while ((value[0] == NULL || iteration < *(int64_t *)value[0]) && (value[1] == NULL || *(bool *)value[1])) {
+                     *(int64_t *)value[2] = iteration; body; iteration++; }  then *(int64_t *)value[2] = iteration.
+                     body updates *value[1] itself. Values defined before the loop and read in it, and values written in one
+                     iteration and read in the next (carried ones are written by STEP_COPY into the same value), live
+                     through the whole loop. More than symbol's upper bound iterations: LATHE_RT_BOUND (symbol 0: no check). */
 } StepKind;
 
 typedef struct Step Step;
 struct Step {
     StepKind kind;
     Kernel *kernel;
-    Value **value;        /* KERNEL: one per kernel argument */
+    Value **value;        /* KERNEL: one per kernel argument; entries may be NULL for LOOP only */
     uint32_t n_value;
-    Dim symbol;           /* DIM */
+    Dim symbol;           /* DIM, LET, LOOP */
+    Dim dim;              /* LET */
     Step *body, *orelse;  /* IF, LOOP: first steps */
     Step *next;
     Node *node;           /* where it came from; NULL for copies */

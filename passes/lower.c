@@ -118,7 +118,7 @@ Expr *lower_load(Lower *lo, const Value *v, Expr *const *idx) {
     v = resolve(s, v);
     uint32_t rank = v->type->rank;
     if (v == lo->bound) {
-        for (uint32_t i = 0; i < rank; i++) CHECK(cx, idx[i] == lo->bound_idx[i]);
+        for (uint32_t i = 0; i < rank; i++) CHECK(cx, idx[i] == lo->bound_idx[i] || v->type->dim[i] == dim_const(cx, 1));
         return lo->bound_val;
     }
     if (v->data != NULL) {
