@@ -24,7 +24,14 @@ void context_init(Context *cx) {
     cx->arena.user = cx->scratch.user = cx;
 }
 
+void context_at_free(Context *cx, void (*run)(void *user), void *user) {
+    Cleanup c = {run, user};
+    vec_push(&cx->arena, &cx->cleanups, c);
+}
+
 void context_free(Context *cx) {
+    for (uint32_t i = cx->cleanups.n; i-- > 0;) cx->cleanups.v[i].run(cx->cleanups.v[i].user);
+    cx->cleanups.n = 0;
     arena_free(&cx->arena);
     arena_free(&cx->scratch);
 }

@@ -32,6 +32,9 @@ struct DimTable;  /* ir/dim.c */
 struct TypeTable; /* ir/type.c */
 struct ExprTable; /* ir/kernel.c */
 
+/* Something the arena cannot give back (a mapped file): run by context_free, newest first. */
+typedef struct Cleanup { void (*run)(void *user); void *user; } Cleanup;
+
 typedef struct Context {
     Arena arena, scratch;
     StrTable *strings;
@@ -39,6 +42,7 @@ typedef struct Context {
     struct TypeTable *types;
     struct ExprTable *exprs;
     VEC(Diag) diags;
+    VEC(Cleanup) cleanups;
     uint32_t n_error;
     jmp_buf *escape; /* set at the public entry; out of memory and failed internal checks land there */
     const char *internal_error; /* "out of memory" or the failed check, when escape was taken */
@@ -49,6 +53,7 @@ typedef struct Context {
 
 void context_init(Context *cx);
 void context_free(Context *cx);
+void context_at_free(Context *cx, void (*run)(void *user), void *user);
 _Noreturn void context_escape(Context *cx, const char *why);
 
 Str str_intern(Context *cx, const char *text);
