@@ -171,6 +171,7 @@ Value *value_const_scalar(Module *m, DType dtype, double v);      /* rank 0, any
 /* A new node with fresh outputs, defaults set, placed before `at` (NULL: at the end of g). Inputs are copied.
  * Types of the outputs are not inferred: call node_infer, or run pass_infer_shapes. */
 Node *node_new(Module *m, Graph *g, Node *at, Op op, uint32_t n_in, Value *const *in, uint32_t n_out);
+bool graph_infer(Module *m, Graph *g); /* node_infer over all nodes in order; false if any failed (ir/infer.c) */
 bool node_infer(Module *m, Node *n); /* runs the shape rule; poison in, poison out */
 /* node_new + loc of `at` + inference, for rewrites: returns output 0. */
 Value *build1(Module *m, Node *at, Op op, Value *a);

@@ -224,10 +224,6 @@ static void join_move(Fuse *f, Node *n, const Graph *g) {
     p->space = n->out[0]->type; /* consumers iterate the moved space; members before it are read through the move */
 }
 
-static void mark_view(Fuse *f, Node *n) { /* stands alone: costs nothing */
-    f->group[n->id]->closed = true;
-}
-
 /* ---- building ---------------------------------------------------------------------------------------------------- */
 static Value *param_of(Fuse *f, Graph *body, Value *v, Value **map, Value ***in, uint32_t *n_in, uint32_t *cap) {
     if (map[v->id] != NULL) return map[v->id];

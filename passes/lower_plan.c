@@ -1,21 +1,7 @@
 /* Builds the plan: every node of the main graph becomes a step (or none, for views that keep the bytes as they are).
  * Kernels that print equal are one kernel: a model of 48 equal layers emits each body once. */
-#include "ir/plan.h"
-#include "passes/lower.h"
+#include "passes/build_plan.h"
 #include "passes/pass.h"
-
-typedef struct KernelTable {
-    uint64_t *hash;
-    const char **text;
-    VEC(Kernel *) kernels;
-    uint32_t cap;
-} KernelTable;
-
-typedef struct Builder {
-    Module *m;
-    Plan *plan;
-    KernelTable table;
-} Builder;
 
 static uint64_t text_hash(const char *s, size_t n) {
     uint64_t h = n;
@@ -24,7 +10,7 @@ static uint64_t text_hash(const char *s, size_t n) {
 }
 
 /* The kernel equal to k made before, or k itself. */
-static Kernel *share(Builder *b, Kernel *k) {
+static Kernel *share(PlanBuilder *b, Kernel *k) {
     Context *cx = b->m->cx;
     Str name = k->name, comment = k->comment;
     k->name = k->comment = 0;
@@ -33,32 +19,35 @@ static Kernel *share(Builder *b, Kernel *k) {
     k->name = name;
     k->comment = comment;
     uint64_t h = text_hash(w.text, w.n);
-    KernelTable *t = &b->table;
-    for (uint32_t i = 0; i < t->kernels.n; i++)
-        if (t->hash[i] == h && strcmp(t->text[i], w.text) == 0) return t->kernels.v[i];
-    if (t->kernels.n == t->cap) {
-        uint32_t cap = t->cap != 0 ? t->cap * 2 : 64;
+    uint32_t n = b->kernels.list.n;
+    for (uint32_t i = 0; i < n; i++)
+        if (b->kernels.hash[i] == h && strcmp(b->kernels.text[i], w.text) == 0) return b->kernels.list.v[i];
+    if (n == b->kernels.cap) {
+        uint32_t cap = n != 0 ? n * 2 : 64;
         uint64_t *hash = ARENA_ARRAY(&cx->scratch, uint64_t, cap);
         const char **text = ARENA_ARRAY(&cx->scratch, const char *, cap);
-        if (t->cap != 0) {
-            memcpy(hash, t->hash, t->cap * sizeof *hash);
-            memcpy(text, t->text, t->cap * sizeof *text);
+        if (n != 0) {
+            memcpy(hash, b->kernels.hash, n * sizeof *hash);
+            memcpy(text, b->kernels.text, n * sizeof *text);
         }
-        t->hash = hash;
-        t->text = text;
-        t->cap = cap;
+        b->kernels.hash = hash;
+        b->kernels.text = text;
+        b->kernels.cap = cap;
     }
-    t->hash[t->kernels.n] = h;
-    t->text[t->kernels.n] = w.text;
-    k->id = t->kernels.n;
-    vec_push(&cx->arena, &t->kernels, k);
+    b->kernels.hash[n] = h;
+    b->kernels.text[n] = w.text;
+    k->id = n;
+    vec_push(&cx->arena, &b->kernels.list, k);
     return k;
 }
 
-static Step *step_new(Builder *b, Step ***tail, StepKind kind, Node *n) {
+Step *plan_step(PlanBuilder *b, StepTail *tail, StepKind kind, Node *n, uint32_t n_value, Value *const *value) {
     Step *s = ARENA_NEW(&b->m->cx->arena, Step);
     s->kind = kind;
     s->node = n;
+    s->n_value = n_value;
+    s->value = ARENA_ARRAY(&b->m->cx->arena, Value *, n_value);
+    for (uint32_t i = 0; i < n_value; i++) s->value[i] = value[i];
     **tail = s;
     *tail = &s->next;
     b->plan->n_step++;
@@ -73,45 +62,40 @@ static bool same_bytes(const Node *n) {
     }
 }
 
-static bool lower_graph(Builder *b, Graph *g, Step ***tail) {
-    Module *m = b->m;
-    Context *cx = m->cx;
+bool plan_lower_node(PlanBuilder *b, StepTail *tail, Node *n) {
+    LowerResult r;
+    Kernel *k = lower_node(b->m, n, &r);
+    if (k == NULL) return false;
+    plan_step(b, tail, STEP_KERNEL, n, k->n_arg, r.arg)->kernel = share(b, k);
+    for (uint32_t i = 0; i < r.n_dim; i++)
+        plan_step(b, tail, STEP_DIM, n, 1, (Value *[]){r.dim[i].cell})->symbol = r.dim[i].symbol;
+    return true;
+}
+
+bool plan_lower_graph(PlanBuilder *b, StepTail *tail, Graph *g) {
     bool ok = true;
     FOR_NODES(n, g) {
-        if (same_bytes(n)) {
-            b->plan->alias[n->out[0]->id] = n->in[0];
-            continue;
-        }
-        LowerResult r;
-        Kernel *k = lower_node(m, n, &r);
-        if (k == NULL) {
-            ok = false;
-            continue;
-        }
-        Step *s = step_new(b, tail, STEP_KERNEL, n);
-        s->n_value = k->n_arg;
-        s->value = r.arg;
-        s->kernel = share(b, k);
-        for (uint32_t i = 0; i < r.n_dim; i++) {
-            Step *d = step_new(b, tail, STEP_DIM, n);
-            d->symbol = r.dim[i].symbol;
-            d->value = ARENA_NEW(&cx->arena, Value *);
-            d->value[0] = r.dim[i].cell;
-            d->n_value = 1;
+        switch ((Op)n->op) {
+        case OP_If: ok &= plan_lower_if(b, tail, n); break;
+        case OP_Loop: ok &= plan_lower_loop(b, tail, n); break;
+        case OP_Scan: ok &= plan_lower_scan(b, tail, n); break;
+        default:
+            if (same_bytes(n)) b->plan->alias[n->out[0]->id] = n->in[0];
+            else ok &= plan_lower_node(b, tail, n);
+            break;
         }
     }
     return ok;
 }
 
 bool pass_lower_plan(Context *cx, Module *m) {
-    (void)cx;
-    Builder b = {.m = m, .plan = plan_new(m)};
+    PlanBuilder b = {.m = m, .plan = plan_new(m)};
     /* Lowering makes scratch values, so ids grow; aliases are only of values that exist now. */
     b.plan->alias = ARENA_ARRAY(&cx->arena, Value *, m->n_value);
     b.plan->n_alias = m->n_value;
-    Step **tail = &b.plan->first;
-    lower_graph(&b, m->main, &tail);
-    b.plan->kernel = b.table.kernels.v;
-    b.plan->n_kernel = b.table.kernels.n;
+    StepTail tail = &b.plan->first;
+    plan_lower_graph(&b, &tail, m->main);
+    b.plan->kernel = b.kernels.list.v;
+    b.plan->n_kernel = b.kernels.list.n;
     return true;
 }

@@ -1,0 +1,27 @@
+/* Building a plan: shared between the plain walk (lower_plan.c) and control flow (lower_control.c). */
+#ifndef LATHE_PASSES_BUILD_PLAN_H
+#define LATHE_PASSES_BUILD_PLAN_H
+#include "ir/plan.h"
+#include "passes/lower.h"
+
+typedef struct PlanBuilder {
+    Module *m;
+    Plan *plan;
+    struct { /* distinct kernels so far */
+        uint64_t *hash;
+        const char **text;
+        VEC(Kernel *) list;
+        uint32_t cap;
+    } kernels;
+} PlanBuilder;
+
+typedef Step **StepTail; /* where the next step of a list goes */
+
+Step *plan_step(PlanBuilder *b, StepTail *tail, StepKind kind, Node *n, uint32_t n_value, Value *const *value);
+bool plan_lower_node(PlanBuilder *b, StepTail *tail, Node *n);   /* one node that computes by a kernel */
+bool plan_lower_graph(PlanBuilder *b, StepTail *tail, Graph *g); /* all nodes; false after diagnostics */
+bool plan_lower_if(PlanBuilder *b, StepTail *tail, Node *n);
+bool plan_lower_loop(PlanBuilder *b, StepTail *tail, Node *n);
+bool plan_lower_scan(PlanBuilder *b, StepTail *tail, Node *n);
+
+#endif
