@@ -83,6 +83,7 @@ Attr *attr_at(const Node *n, AttrSlot slot) {
     return &n->attr[slot - ops[n->op].attr_first];
 }
 
+AttrKind attr_kind(const Node *n, uint32_t i) { return attrs[ops[n->op].attr_first + i].kind; }
 bool attr_has(const Node *n, AttrSlot slot) { return attr_at(n, slot)->present; }
 int64_t attr_i(const Node *n, AttrSlot slot) { return attr_at(n, slot)->i; }
 double attr_f(const Node *n, AttrSlot slot) { return attr_at(n, slot)->f; }
@@ -152,6 +153,28 @@ static void set_default(Context *cx, Attr *a, const AttrInfo *info) {
     }
     case ATTR_FLOATS: case ATTR_TENSOR: case ATTR_GRAPH: case ATTR_TYPE: a->present = false; break;
     }
+}
+
+static bool same_bytes(const void *a, const void *b, size_t n) {
+    return n == 0 || memcmp(a, b, n) == 0;
+}
+
+bool attr_equal(const Attr *a, const Attr *b, AttrKind kind) {
+    if (!a->present || !b->present) return a->present == b->present;
+    switch (kind) {
+    case ATTR_INT: return a->i == b->i;
+    case ATTR_FLOAT: return memcmp(&a->f, &b->f, sizeof a->f) == 0;
+    case ATTR_STRING: return a->s == b->s;
+    case ATTR_INTS: return a->ints.n == b->ints.n && same_bytes(a->ints.v, b->ints.v, a->ints.n * sizeof *a->ints.v);
+    case ATTR_FLOATS: return a->floats.n == b->floats.n && same_bytes(a->floats.v, b->floats.v, a->floats.n * sizeof *a->floats.v);
+    case ATTR_STRINGS: return a->strings.n == b->strings.n && same_bytes(a->strings.v, b->strings.v, a->strings.n * sizeof *a->strings.v);
+    case ATTR_TENSOR:
+        return a->tensor.type == b->tensor.type && a->tensor.data->bytes == b->tensor.data->bytes &&
+               same_bytes(a->tensor.data->data, b->tensor.data->data, a->tensor.data->bytes);
+    case ATTR_GRAPH: return a->graph == b->graph;
+    case ATTR_TYPE: return a->type == b->type;
+    }
+    return false;
 }
 
 Attr attr_default(Context *cx, AttrSlot slot) {
@@ -317,7 +340,7 @@ static Graph *clone_into(Module *m, const Graph *g, Graph *outer, Value **map, V
         d->loc = n->loc;
         for (uint32_t i = 0; i < n->n_attr; i++) {
             d->attr[i] = n->attr[i];
-            if (attrs[ops[n->op].attr_first + i].kind == ATTR_GRAPH && n->attr[i].present)
+            if (attr_kind(n, i) == ATTR_GRAPH && n->attr[i].present)
                 d->attr[i].graph = clone_into(m, n->attr[i].graph, c, map, NULL);
         }
         for (uint32_t i = 0; i < n->n_out; i++) {
@@ -349,7 +372,7 @@ void graph_visit(Graph *g, void (*visit)(Graph *g, void *user), void *user) {
     visit(g, user);
     FOR_NODES(n, g) {
         for (uint32_t i = 0; i < n->n_attr; i++)
-            if (attrs[ops[n->op].attr_first + i].kind == ATTR_GRAPH && n->attr[i].present) graph_visit(n->attr[i].graph, visit, user);
+            if (attr_kind(n, i) == ATTR_GRAPH && n->attr[i].present) graph_visit(n->attr[i].graph, visit, user);
     }
 }
 

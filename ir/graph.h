@@ -155,6 +155,8 @@ void attr_set_s(Node *n, AttrSlot slot, Str s);
 void attr_set_ints(Context *cx, Node *n, AttrSlot slot, const int64_t *v, uint32_t count); /* copies */
 void attr_set_floats(Context *cx, Node *n, AttrSlot slot, const double *v, uint32_t count);
 void attr_set_graph(Node *n, AttrSlot slot, Graph *g);
+AttrKind attr_kind(const Node *n, uint32_t i); /* of n->attr[i] */
+bool attr_equal(const Attr *a, const Attr *b, AttrKind kind); /* tensors by contents, graphs by identity, -0 is not 0 */
 Attr attr_default(Context *cx, AttrSlot slot); /* not present when the slot has no default */
 
 /* ---- building --------------------------------------------------------------------------------------------------- */
@@ -173,6 +175,9 @@ Value *value_const_scalar(Module *m, DType dtype, double v);      /* rank 0, any
 Node *node_new(Module *m, Graph *g, Node *at, Op op, uint32_t n_in, Value *const *in, uint32_t n_out);
 bool graph_infer(Module *m, Graph *g); /* node_infer over all nodes in order; false if any failed (ir/infer.c) */
 bool node_infer(Module *m, Node *n); /* runs the shape rule; poison in, poison out */
+/* node_infer for every node in order; the rules of If, Loop and Scan call it on their regions, having set the types of
+ * the region's inputs. False if a node had an error; the others are inferred all the same. */
+bool graph_infer(Module *m, Graph *g);
 /* node_new + loc of `at` + inference, for rewrites: returns output 0. */
 Value *build1(Module *m, Node *at, Op op, Value *a);
 Value *build2(Module *m, Node *at, Op op, Value *a, Value *b);

@@ -177,30 +177,17 @@ static void print_attr(Printer *p, const Attr *a, const AttrInfo *info) {
     }
 }
 
-static bool attr_is_default(const Attr *a, const Attr *d, AttrKind kind) {
-    if (!a->present || !d->present) return a->present == d->present;
-    switch (kind) {
-    case ATTR_INT: return a->i == d->i;
-    case ATTR_FLOAT: return memcmp(&a->f, &d->f, sizeof a->f) == 0;
-    case ATTR_STRING: return a->s == d->s;
-    case ATTR_INTS: return a->ints.n == d->ints.n && memcmp(a->ints.v, d->ints.v, a->ints.n * sizeof *a->ints.v) == 0;
-    case ATTR_STRINGS: return a->strings.n == d->strings.n && memcmp(a->strings.v, d->strings.v, a->strings.n * sizeof *a->strings.v) == 0;
-    case ATTR_FLOATS: case ATTR_TENSOR: case ATTR_GRAPH: case ATTR_TYPE: return false; /* these have no defaults */
-    }
-    return false;
-}
-
 /* {a = 1, b = 2} in the line; one attribute per line when there are region graphs. */
 static void print_attrs(Printer *p, const Node *n) {
     const OpInfo *op = op_info((Op)n->op);
     uint32_t printed = 0;
     bool lines = false;
     for (uint32_t i = 0; i < n->n_attr; i++)
-        lines |= attr_info((AttrSlot)(op->attr_first + i))->kind == ATTR_GRAPH && n->attr[i].present;
+        lines |= attr_kind(n, i) == ATTR_GRAPH && n->attr[i].present;
     for (uint32_t i = 0; i < n->n_attr; i++) {
         AttrSlot slot = (AttrSlot)(op->attr_first + i);
         Attr def = attr_default(p->cx, slot);
-        if (attr_is_default(&n->attr[i], &def, attr_info(slot)->kind)) continue;
+        if (attr_equal(&n->attr[i], &def, attr_info(slot)->kind)) continue;
         if (printed++ == 0 && lines) p->w->indent++;
         cw_printf(p->w, "%s", printed != 1 ? "," : " {");
         if (lines) {
@@ -316,7 +303,7 @@ static void use_graph(Graph *g, void *user) {
         for (uint32_t i = 0; i < n->n_out; i++) use_value(u, n->out[i]);
         for (uint32_t i = 0; i < n->n_in; i++) use_value(u, n->in[i]);
         for (uint32_t i = 0; i < n->n_attr; i++)
-            if (attr_info((AttrSlot)(op_info((Op)n->op)->attr_first + i))->kind == ATTR_TYPE && n->attr[i].present) use_type(u, n->attr[i].type);
+            if (attr_kind(n, i) == ATTR_TYPE && n->attr[i].present) use_type(u, n->attr[i].type);
     }
 }
 

@@ -1,0 +1,66 @@
+/* infer_shapes: fills in the type of every value and the symbolic contents of shape arithmetic.
+ *
+ *     before:  %s = Shape(%x)                            after:  %s = Shape(%x) : i64[2] = [N, 64]
+ *              %y = Reshape(%x, %s)                              %y = Reshape(%x, %s) : f32[N,64]
+ *
+ * One forward walk; operators with regions infer them from their shape rule. What the model declares about its outputs
+ * is compared with what was found: another element type is an error, another shape a warning (exporters leave stale
+ * shapes behind, and the inferred one is right). */
+#include "passes/pass.h"
+
+static const char *type_text(Context *cx, const Type *t) {
+    Writer w = {.arena = &cx->scratch};
+    type_print(cx, &w, t);
+    return cw_cstr(&w);
+}
+
+/* Could a value of type `found` be declared as `said`? Symbols may stand for any size. */
+static bool shapes_agree(Context *cx, const Type *said, const Type *found) {
+    if (said->rank == RANK_UNKNOWN || found->rank == RANK_UNKNOWN) return true;
+    if (said->rank != found->rank) return false;
+    for (uint32_t i = 0; i < said->rank; i++)
+        if (said->dim[i] != found->dim[i] && dim_is_const(cx, said->dim[i]) && dim_is_const(cx, found->dim[i])) return false;
+    return true;
+}
+
+static void check_declared(Context *cx, const Value *v, const Type *said) {
+    const Type *found = v->type;
+    if (said == NULL || found == NULL || v->poison || said == found) return;
+    Loc loc = v->def != NULL ? v->def->loc : (Loc){0};
+    const char *name = str_text(cx, v->name);
+    bool same_kind = said->kind == found->kind && (said->kind != TYPE_TENSOR || said->dtype == found->dtype);
+    if (!same_kind) diag(cx, SEV_ERROR, loc, "output \"%s\" is declared as %s, it is %s", name, type_text(cx, said), type_text(cx, found));
+    else if (said->kind == TYPE_TENSOR && !shapes_agree(cx, said, found))
+        diag(cx, SEV_WARNING, loc, "output \"%s\" is declared as %s, it is %s", name, type_text(cx, said), type_text(cx, found));
+}
+
+typedef struct Snapshot { const Type **type; uint32_t n; bool changed; } Snapshot;
+
+static void take_types(Graph *g, void *user) {
+    Snapshot *s = user;
+    FOR_NODES(n, g) {
+        for (uint32_t i = 0; i < n->n_out; i++)
+            if (n->out[i] != NULL) s->type[n->out[i]->id] = n->out[i]->type;
+    }
+}
+
+static void compare_types(Graph *g, void *user) {
+    Snapshot *s = user;
+    FOR_NODES(n, g) {
+        for (uint32_t i = 0; i < n->n_out; i++) {
+            const Value *v = n->out[i];
+            s->changed |= v != NULL && (v->id >= s->n || s->type[v->id] != v->type);
+        }
+    }
+}
+
+bool pass_infer_shapes(Context *cx, Module *m) {
+    Snapshot s = {.type = ARENA_ARRAY(&cx->scratch, const Type *, m->n_value), .n = m->n_value};
+    const Type **said = ARENA_ARRAY(&cx->scratch, const Type *, m->main->n_out);
+    graph_visit(m->main, take_types, &s);
+    for (uint32_t i = 0; i < m->main->n_out; i++) said[i] = m->main->out[i]->type;
+    graph_infer(m, m->main);
+    for (uint32_t i = 0; i < m->main->n_out; i++) check_declared(cx, m->main->out[i], said[i]);
+    graph_visit(m->main, compare_types, &s);
+    return s.changed;
+}
