@@ -84,6 +84,14 @@ static DimTable *table(Context *cx) {
 
 static void set_bounds(Context *cx, DimNode *d);
 
+static void fill_slots(DimTable *t) {
+    for (uint32_t k = 1; k < t->n; k++) {
+        uint32_t j = (uint32_t)node_hash(&t->node[k]) & (t->n_slot - 1);
+        while (t->slot[j] != 0) j = (j + 1) & (t->n_slot - 1);
+        t->slot[j] = k;
+    }
+}
+
 static Dim intern(Context *cx, DimNode *d) {
     DimTable *t = table(cx);
     uint64_t h = node_hash(d);
@@ -98,13 +106,22 @@ static Dim intern(Context *cx, DimNode *d) {
     if (t->n * 2 > t->n_slot) {
         t->n_slot *= 2;
         t->slot = ARENA_ARRAY(&cx->arena, uint32_t, t->n_slot);
-        for (uint32_t k = 1; k < t->n; k++) {
-            uint32_t j = (uint32_t)node_hash(&t->node[k]) & (t->n_slot - 1);
-            while (t->slot[j] != 0) j = (j + 1) & (t->n_slot - 1);
-            t->slot[j] = k;
-        }
+        fill_slots(t);
     }
     return id;
+}
+
+DimMark dim_mark(Context *cx) {
+    return (DimMark){table(cx)->n, table(cx)->n_symbol};
+}
+
+void dim_release(Context *cx, DimMark mark) {
+    DimTable *t = cx->dims;
+    if (t->n == mark.n) return;
+    t->n = mark.n;
+    t->n_symbol = mark.n_symbol;
+    memset(t->slot, 0, t->n_slot * sizeof *t->slot);
+    fill_slots(t);
 }
 
 const DimNode *dim_node(const Context *cx, Dim d) {

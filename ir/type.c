@@ -143,3 +143,14 @@ bool type_is_static(const Context *cx, const Type *t) {
         if (!dim_is_const(cx, t->dim[i])) return false;
     return true;
 }
+
+bool type_agrees(const Context *cx, const Type *a, const Type *b) {
+    if (a == NULL || b == NULL || a == b) return true;
+    if (a->kind != b->kind || a->dtype != b->dtype || a->key_dtype != b->key_dtype) return false;
+    if (a->kind != TYPE_TENSOR) return type_agrees(cx, a->elem, b->elem);
+    if (a->rank == RANK_UNKNOWN || b->rank == RANK_UNKNOWN) return true;
+    if (a->rank != b->rank) return false;
+    for (uint32_t i = 0; i < a->rank; i++)
+        if (a->dim[i] != b->dim[i] && dim_is_const(cx, a->dim[i]) && dim_is_const(cx, b->dim[i])) return false;
+    return true;
+}

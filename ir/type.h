@@ -66,6 +66,10 @@ uint32_t dim_symbol_count(const Context *cx);
 Dim dim_symbol_at(const Context *cx, uint32_t index);
 /* Replaces symbols: map[symbol index], 0 = keep. */
 Dim dim_substitute(Context *cx, Dim d, const Dim *map);
+/* Forgets every dim made since the mark: for trial inference whose results are thrown away. */
+typedef struct DimMark { uint32_t n, n_symbol; } DimMark;
+DimMark dim_mark(Context *cx);
+void dim_release(Context *cx, DimMark mark);
 int64_t dim_eval(const Context *cx, Dim d, const int64_t *symbol_values);
 /* A total order that depends on the expressions only, not on when they were made: <0, 0, >0. */
 int dim_order(const Context *cx, Dim a, Dim b);
@@ -92,6 +96,8 @@ const Type *type_map(Context *cx, DType key, DType value); /* ai.onnx.ml: a map 
 void type_print(const Context *cx, Writer *w, const Type *t); /* f32[N,64]  seq<f32[2,3]>  optional<…>  f32[*] */
 const Type *type_substitute(Context *cx, const Type *t, const Dim *map); /* dim_substitute in every dim */
 Dim type_numel(Context *cx, const Type *t);      /* product of the dims; 0 if one is unknown */
+/* May both describe one value? Kinds, element types, ranks and constant dims must be equal; unknown agrees with all. */
+bool type_agrees(const Context *cx, const Type *a, const Type *b);
 bool type_is_static(const Context *cx, const Type *t); /* all dims constant */
 
 #endif

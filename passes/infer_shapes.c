@@ -14,15 +14,6 @@ static const char *type_text(Context *cx, const Type *t) {
     return cw_cstr(&w);
 }
 
-/* Could a value of type `found` be declared as `said`? Symbols may stand for any size. */
-static bool shapes_agree(Context *cx, const Type *said, const Type *found) {
-    if (said->rank == RANK_UNKNOWN || found->rank == RANK_UNKNOWN) return true;
-    if (said->rank != found->rank) return false;
-    for (uint32_t i = 0; i < said->rank; i++)
-        if (said->dim[i] != found->dim[i] && dim_is_const(cx, said->dim[i]) && dim_is_const(cx, found->dim[i])) return false;
-    return true;
-}
-
 static void check_declared(Context *cx, const Value *v, const Type *said) {
     const Type *found = v->type;
     if (said == NULL || found == NULL || v->poison || said == found) return;
@@ -30,7 +21,7 @@ static void check_declared(Context *cx, const Value *v, const Type *said) {
     const char *name = str_text(cx, v->name);
     bool same_kind = said->kind == found->kind && (said->kind != TYPE_TENSOR || said->dtype == found->dtype);
     if (!same_kind) diag(cx, SEV_ERROR, loc, "output \"%s\" is declared as %s, it is %s", name, type_text(cx, said), type_text(cx, found));
-    else if (said->kind == TYPE_TENSOR && !shapes_agree(cx, said, found))
+    else if (!type_agrees(cx, said, found))
         diag(cx, SEV_WARNING, loc, "output \"%s\" is declared as %s, it is %s", name, type_text(cx, said), type_text(cx, found));
 }
 
