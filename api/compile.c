@@ -30,18 +30,11 @@ static FILE *open_model(LatheModel *m, const char *path) {
     return f;
 }
 
-static LatheStatus take_module(LatheModel *m, Module *module) {
-    if (module == NULL) return m->cx.n_error != 0 ? LATHE_ERROR_MODEL : (diag(&m->cx, SEV_ERROR, (Loc){0}, "the model could not be read"), LATHE_ERROR_MODEL);
-    m->m = module;
-    module->options = &m->options;
-    return model_status(m);
-}
-
 static LatheStatus import_onnx(LatheModel *m, void *path) {
     FILE *f = open_model(m, path);
     if (f == NULL) return LATHE_ERROR_FILE;
     fclose(f);
-    return take_module(m, onnx_import(&m->cx, path));
+    return onnx_import(m->m, path) ? model_status(m) : LATHE_ERROR_MODEL;
 }
 
 LatheStatus lathe_import_onnx(LatheModel *m, const char *path) {
@@ -55,7 +48,11 @@ static LatheStatus import_ir(LatheModel *m, void *path) {
     char part[8192];
     for (size_t n; (n = fread(part, 1, sizeof part, f)) != 0;) cw_text(&text, part, n);
     fclose(f);
-    return take_module(m, module_parse(&m->cx, path, cw_cstr(&text), text.n));
+    Module *module = module_parse(&m->cx, path, cw_cstr(&text), text.n);
+    if (module == NULL) return LATHE_ERROR_MODEL;
+    m->m = module;
+    module->options = &m->options;
+    return model_status(m);
 }
 
 LatheStatus lathe_import_ir(LatheModel *m, const char *path) {

@@ -114,6 +114,16 @@ void dims_apply(LatheModel *m, const char *const *dims) {
     if (m->cx.n_error == before) pin_fixed_symbols(m);
 }
 
+static LatheStatus set_dims(LatheModel *m, void *dims) {
+    uint32_t before = m->cx.n_error;
+    dims_apply(m, dims);
+    return m->cx.n_error == before ? LATHE_OK : LATHE_ERROR_USAGE;
+}
+
+LatheStatus lathe_set_dims(LatheModel *m, const char *const *dims) {
+    return model_enter(m, set_dims, (void *)(uintptr_t)dims);
+}
+
 void dims_bound(LatheModel *m) {
     Context *cx = &m->cx;
     for (uint32_t s = 0; cx->dims != NULL && s < dim_symbol_count(cx); s++) {

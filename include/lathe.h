@@ -77,6 +77,9 @@ LatheStatus lathe_run_passes(LatheModel *m, const char *passes, const LatheOptio
 /* Optimises and emits. On error no output file is left behind. A model is compiled once. */
 LatheStatus lathe_compile(LatheModel *m, const LatheOptions *options);
 
+/* Fixes ("N=4") or bounds ("N=1..64") symbolic dims of an imported model; NULL-terminated. LATHE_ERROR_USAGE: a text is
+ * malformed, or the model has no such dim (the diagnostic lists those it has). LatheOptions.dims does the same. */
+LatheStatus lathe_set_dims(LatheModel *m, const char *const *dims);
 /* The passes, in pipeline order; purpose is one line. NULL past the end. */
 const char *lathe_pass_name(uint32_t i);
 const char *lathe_pass_purpose(uint32_t i);

@@ -1,0 +1,79 @@
+/* Command lines: every command is a row with tables of options; one parser fills a Request from them.
+ *
+ *     static const Option verify_options[] = {
+ *         {"--rtol", OPT_REAL, "R", "allowed relative difference", offsetof(Request, rtol)},
+ *         {0},
+ *     };
+ *
+ * Options may stand anywhere; `--name value` and `--name=value` are the same; after `--` everything is a file. The
+ * parser reports every problem of a command line at once and suggests the nearest option for an unknown one. */
+#ifndef LATHE_DRIVER_ARGS_H
+#define LATHE_DRIVER_ARGS_H
+#include "driver/driver.h"
+
+typedef struct Request {
+    Texts files;               /* what is no option */
+    const char *output;
+    bool help;
+    /* how to compile */
+    const char *name, *target, *dump, *report;
+    int level;                 /* -1: default */
+    int weights;               /* LatheWeights */
+    Texts dims, disable;
+    bool time_passes, verify_ir;
+    /* how to build */
+    const char *cc, *cflags;
+    bool no_cache;
+    /* data */
+    Texts input, inputs, expect, data;
+    int64_t seed;
+    double rtol, atol, range_tol; /* negative: not given */
+    /* bench */
+    Texts threads;             /* numbers as text, split at commas */
+    Texts compare;
+    const char *svg, *html;
+    int format;                /* index into table|json|csv */
+    int64_t runs;              /* 0: by time */
+    /* opt */
+    const char *run;
+} Request;
+
+typedef enum OptionKind {
+    OPT_FLAG,     /* bool */
+    OPT_TEXT,     /* const char *: the last one counts */
+    OPT_TEXTS,    /* Texts: may be repeated */
+    OPT_LIST,     /* Texts: may be repeated, each split at commas */
+    OPT_COUNT,    /* int64_t >= 0 */
+    OPT_REAL,     /* double >= 0 */
+    OPT_CHOICE,   /* int: index into the words of `value`, "a|b|c" */
+    OPT_LEVEL,    /* int: -O0 … -O3 */
+    OPT_NO_PASS,  /* Texts: --no-PASS for every pass of the compiler */
+} OptionKind;
+
+typedef struct Option {
+    const char *name;          /* "--dim", "-o" */
+    OptionKind kind;
+    const char *value;         /* what follows, for the help; NULL for flags */
+    const char *help;
+    size_t offset;             /* in Request */
+} Option;
+
+typedef struct Command {
+    const char *name, *files;  /* files: what the help shows after the options, "MODEL" */
+    uint32_t min_files, max_files;
+    const char *summary;       /* one line */
+    const Option *const *options; /* NULL-terminated list of tables */
+    Exit (*run)(Driver *d, const Request *r);
+    const char *details;       /* more help, may be NULL */
+} Command;
+
+/* Parses argv[1..] of a command. False after all problems were reported. */
+bool args_parse(Driver *d, const Command *c, int argc, char **argv, Request *r);
+void args_help(const Command *c, FILE *to);
+/* The word of list (NULL-terminated) that is nearest to text, NULL when none is near. */
+const char *args_nearest(const char *text, const char *const *list);
+
+/* Option tables that several commands share (driver/options.c). */
+extern const Option compile_options[], build_options[], data_options[], help_options[];
+
+#endif

@@ -1,0 +1,123 @@
+#include "driver/chart.h"
+
+#include <ctype.h>
+#include <string.h>
+
+void xml_text(Writer *w, const char *text) {
+    for (; *text != 0; text++) {
+        switch (*text) {
+        case '<': cw_text(w, "&lt;", 4); break;
+        case '>': cw_text(w, "&gt;", 4); break;
+        case '&': cw_text(w, "&amp;", 5); break;
+        case '"': cw_text(w, "&quot;", 6); break;
+        default: cw_text(w, (unsigned char)*text < ' ' || *text == 127 ? "?" : text, 1); break;
+        }
+    }
+}
+
+/* ---- bar charts ------------------------------------------------------------------------------------------------- */
+static const double page_width = 820, label_width = 190, bar_max = 400, bar_height = 22, bar_gap = 6, group_gap = 18, title_height = 46;
+static const char *const colours[] = {"#8da3b8", "#e07a3f", "#3d7ea6", "#5b9a5b", "#a56cc1", "#c9a227", "#7b6d5d", "#c2556e"};
+
+/* Equal labels have equal colours: the position of the label's first appearance decides. */
+static const char *colour(const Chart *c, const char *label) {
+    uint32_t n = 0;
+    for (uint32_t g = 0; g < c->n; g++) {
+        for (uint32_t i = 0; i < c->group[g].n; i++) {
+            const char *other = c->group[g].bar[i].label;
+            if (strcmp(other, label) == 0) return colours[n % (sizeof colours / sizeof *colours)];
+            bool seen = false;
+            for (uint32_t j = 0; j < i; j++) seen = seen || strcmp(c->group[g].bar[j].label, other) == 0;
+            if (!seen) n++;
+        }
+    }
+    return colours[0];
+}
+
+static double largest(const Chart *c) {
+    double most = 0;
+    for (uint32_t g = 0; g < c->n; g++)
+        for (uint32_t i = 0; i < c->group[g].n; i++)
+            if (c->group[g].bar[i].value > most) most = c->group[g].bar[i].value;
+    return most > 0 ? most : 1;
+}
+
+static void text_at(Writer *w, double x, double y, const char *style, const char *text) {
+    cw_printf(w, "<text x=\"%.1f\" y=\"%.1f\" %s>", x, y, style);
+    xml_text(w, text);
+    cw_printf(w, "</text>\n");
+}
+
+static void draw_bar(Writer *w, const Chart *c, const Bar *b, double y, double scale) {
+    double length = b->value * scale;
+    text_at(w, label_width - 8, y + bar_height * 0.7, "text-anchor=\"end\" font-size=\"13\" fill=\"#333\"", b->label);
+    cw_printf(w, "<rect x=\"%.0f\" y=\"%.1f\" width=\"%.1f\" height=\"%.0f\" rx=\"2\" fill=\"%s\"><title>", label_width, y, length > 1 ? length : 1, bar_height,
+              colour(c, b->label));
+    xml_text(w, b->label);
+    cw_printf(w, ": ");
+    xml_text(w, b->text);
+    cw_printf(w, "</title></rect>\n");
+    if (b->low >= 0)
+        cw_printf(w, "<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"#222\" stroke-width=\"1.5\"/>\n", label_width + b->low * scale,
+                  label_width + b->low * scale, y + 4, y + bar_height - 4);
+    text_at(w, label_width + length + 8, y + bar_height * 0.7, "font-size=\"12\" fill=\"#555\"", b->text);
+}
+
+void chart_svg(Writer *w, const Chart *c) {
+    double height = title_height + (c->note != NULL ? 20 : 0), scale = bar_max / largest(c), y = title_height;
+    for (uint32_t g = 0; g < c->n; g++) height += group_gap + 20 + c->group[g].n * (bar_height + bar_gap);
+    cw_printf(w, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" width=\"%.0f\" height=\"%.0f\" font-family=\"sans-serif\" role=\"img\">\n", page_width,
+              height, page_width, height);
+    cw_printf(w, "<rect width=\"100%%\" height=\"100%%\" fill=\"#fff\"/>\n");
+    text_at(w, 16, 28, "font-size=\"17\" font-weight=\"bold\" fill=\"#222\"", c->title);
+    for (uint32_t g = 0; g < c->n; g++) {
+        text_at(w, 16, y + 14, "font-size=\"13\" font-weight=\"bold\" fill=\"#444\"", c->group[g].title);
+        y += 20;
+        for (uint32_t i = 0; i < c->group[g].n; i++, y += bar_height + bar_gap) draw_bar(w, c, &c->group[g].bar[i], y, scale);
+        y += group_gap;
+    }
+    if (c->note != NULL) text_at(w, 16, y + 8, "font-size=\"11\" fill=\"#777\"", c->note);
+    cw_printf(w, "</svg>\n");
+}
+
+/* ---- pages ------------------------------------------------------------------------------------------------------ */
+void html_open(Writer *w, const char *title) {
+    cw_printf(w, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>");
+    xml_text(w, title);
+    cw_printf(w, "</title>\n<style>\n"
+                 "body { font: 15px/1.5 sans-serif; color: #222; max-width: 900px; margin: 2em auto; padding: 0 1em; }\n"
+                 "table { border-collapse: collapse; margin: 1em 0; }\n"
+                 "th, td { padding: .3em .8em; border-bottom: 1px solid #ddd; text-align: left; }\n"
+                 "td.n { text-align: right; font-variant-numeric: tabular-nums; }\n"
+                 "svg { max-width: 100%%; height: auto; border: 1px solid #eee; }\n"
+                 "</style></head><body>\n<h1>");
+    xml_text(w, title);
+    cw_printf(w, "</h1>\n");
+}
+
+static void element(Writer *w, const char *name, const char *text) {
+    cw_printf(w, "<%s>", name);
+    xml_text(w, text);
+    cw_printf(w, "</%s>\n", name);
+}
+
+void html_heading(Writer *w, const char *text) { element(w, "h2", text); }
+void html_paragraph(Writer *w, const char *text) { element(w, "p", text); }
+
+void html_table(Writer *w, const Table *t) {
+    cw_printf(w, "<table>\n");
+    for (uint32_t i = 0; i < t->cells.n; i++) {
+        const char *cell = t->cells.v[i];
+        bool head = i < t->n_column, number = isdigit((unsigned char)cell[0]);
+        if (i % t->n_column == 0) cw_printf(w, "<tr>");
+        cw_printf(w, head ? "<th>" : number ? "<td class=\"n\">" : "<td>");
+        xml_text(w, cell);
+        cw_printf(w, head ? "</th>" : "</td>");
+        if ((i + 1) % t->n_column == 0) cw_printf(w, "</tr>\n");
+    }
+    cw_printf(w, "</table>\n");
+}
+
+void html_close(Writer *w) {
+    cw_printf(w, "</body></html>\n");
+}

@@ -1,0 +1,34 @@
+/* Option tables that several commands share, and how they become LatheOptions. */
+#include "driver/args.h"
+
+const Option help_options[] = {
+    {"--help", OPT_FLAG, NULL, "this text", offsetof(Request, help)},
+    {"-h", OPT_FLAG, NULL, "the same", offsetof(Request, help)},
+    {0},
+};
+
+const Option compile_options[] = {
+    {"--dim", OPT_TEXTS, "NAME=SIZE|NAME=LOW..HIGH", "fix or bound a symbolic dim of the model (may be repeated)", offsetof(Request, dims)},
+    {"--target", OPT_TEXT, "TARGET", "native (default), x86-64-v3, x86-64-v4, armv8-a, rv64gcv, wasm32, generic", offsetof(Request, target)},
+    {"-O0..-O3", OPT_LEVEL, NULL, "optimisation: none, quick, full (default -O2), with autotuning", offsetof(Request, level)},
+    {"--weights", OPT_CHOICE, "auto|embed|incbin|file", "where constants go: small ones in the C file, else .incbin (auto); text in the C file; .incbin; a file for NAME_init", offsetof(Request, weights)},
+    {"--no-PASS", OPT_NO_PASS, NULL, "skip an optimisation pass, as --no-fuse (may be repeated)", offsetof(Request, disable)},
+    {"--dump", OPT_TEXT, "PASS|all", "print the IR after a pass", offsetof(Request, dump)},
+    {"--time-passes", OPT_FLAG, NULL, "print how long each pass takes", offsetof(Request, time_passes)},
+    {"--verify-ir", OPT_FLAG, NULL, "check the IR after each pass", offsetof(Request, verify_ir)},
+    {0},
+};
+
+const Option build_options[] = {
+    {"--cc", OPT_TEXT, "COMPILER", "C compiler; default: $CC, clang, clang-19 … clang-14, gcc, cc", offsetof(Request, cc)},
+    {"--cflags", OPT_TEXT, "FLAGS", "more flags for it, separated by spaces", offsetof(Request, cflags)},
+    {"--no-cache", OPT_FLAG, NULL, "build again even if the same code was built before", offsetof(Request, no_cache)},
+    {0},
+};
+
+const Option data_options[] = {
+    {"--input", OPT_TEXTS, "[NAME=]FILE", ".npy or .pb file of one input; without NAME= in the order of the model's inputs", offsetof(Request, input)},
+    {"--inputs", OPT_TEXTS, "FILE.npz", "several inputs, by name", offsetof(Request, inputs)},
+    {"--seed", OPT_COUNT, "N", "seed of random inputs (default 1)", offsetof(Request, seed)},
+    {0},
+};

@@ -1,0 +1,19 @@
+/* Running other programs without a shell: arguments are passed as they are, nothing is interpreted.
+ *
+ *     Process r = process_run(d, (const char *[]){"clang", "--version", NULL}, NULL);
+ *     if (!r.started) …            // r.output: why
+ *     if (r.status != 0) …         // r.output: what it printed, stdout and stderr together */
+#ifndef LATHE_DRIVER_PROCESS_H
+#define LATHE_DRIVER_PROCESS_H
+#include "driver/driver.h"
+
+typedef struct Process {
+    bool started;
+    int status;         /* exit code; 128 + signal number when a signal ended it */
+    const char *output; /* at most the first MiB */
+} Process;
+
+/* argv[0] is searched in $PATH. what: text of the progress display, NULL: none. */
+Process process_run(Driver *d, const char *const *argv, const char *what);
+
+#endif

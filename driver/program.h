@@ -1,0 +1,44 @@
+/* A model as a running program: imported, compiled to C in a temporary directory, built, loaded, initialised.
+ *
+ *     Program p;
+ *     Exit e = program_make(d, r, path, &(Variant){"fused", 2, NULL}, dims, &p);
+ *     int code = program_call(&p, threads, in, in_dims, out, out_dims);   // 0 or an error of the emitted code
+ *     program_free(&p); */
+#ifndef LATHE_DRIVER_PROGRAM_H
+#define LATHE_DRIVER_PROGRAM_H
+#include "driver/toolchain.h"
+
+/* One way to compile a model, for comparisons. */
+typedef struct Variant {
+    const char *name;
+    int level;
+    const char *const *disable; /* NULL-terminated; NULL: those of the request */
+} Variant;
+
+typedef struct Program {
+    LatheModel *model;          /* compiled: its infos have final bounds */
+    LatheStats stats;
+    uint32_t n_in, n_out;
+    LatheTensorInfo *in, *out;
+    double build_seconds;       /* by the C compiler; 0 when cached */
+    bool cached, openmp;
+    size_t code_bytes;          /* of the shared object */
+    /* the loaded code */
+    void *ctx, *arena, *weights;
+    size_t arena_bytes, weight_bytes, mapped_bytes;
+    int (*init)(void *ctx, void *arena, size_t arena_bytes, const void *weights, size_t weight_bytes);
+    int (*call)(void *ctx, int threads, const void *const *in, const int64_t *in_dims, void *const *out, int64_t *out_dims);
+    const char *(*error)(int code);
+} Program;
+
+/* Reads a model by its file name: .lir is IR text, everything else ONNX. NULL after messages, *code then says how it failed. */
+LatheModel *model_open(Driver *d, const char *path, Exit *code);
+/* LatheOptions as the request has them; level and disabled passes from the variant when it is not NULL. */
+LatheOptions request_options(Driver *d, const Request *r, const Variant *v);
+
+/* dims: more dim options besides the request's, NULL-terminated or NULL. Messages are printed. */
+Exit program_make(Driver *d, const Request *r, const char *path, const Variant *v, const char *const *dims, Program *p);
+int program_call(Program *p, int threads, const void *const *in, const int64_t *in_dims, void *const *out, int64_t *out_dims);
+void program_free(Program *p);
+
+#endif

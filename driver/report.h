@@ -1,0 +1,8 @@
+/* The page `lathe compile --report` writes about a compiled model. */
+#ifndef LATHE_DRIVER_REPORT_H
+#define LATHE_DRIVER_REPORT_H
+#include "driver/driver.h"
+
+bool report_write(Driver *d, const char *path, const char *model_path, LatheModel *m); /* false after driver_error */
+
+#endif

@@ -1,0 +1,247 @@
+#include "driver/toolchain.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "driver/process.h"
+
+/* ---- finding ---------------------------------------------------------------------------------------------------- */
+static void push_words(Driver *d, Texts *list, const char *text) {
+    while (text != NULL && *text != 0) {
+        size_t n = strcspn(text, " ");
+        if (n != 0) vec_push(&d->arena, list, arena_strdup(&d->arena, text, n));
+        text += n + (text[n] == ' ');
+    }
+}
+
+static bool try_compiler(Driver *d, const char *command, Toolchain *t, const char **why) {
+    *t = (Toolchain){.openmp = true};
+    push_words(d, &t->command, command);
+    if (t->command.n == 0) {
+        *why = "it is empty";
+        return false;
+    }
+    Texts argv = {0};
+    push_words(d, &argv, command);
+    vec_push(&d->arena, &argv, "--version");
+    vec_push(&d->arena, &argv, NULL);
+    Process p = process_run(d, argv.v, NULL);
+    if (!p.started || p.status != 0) {
+        *why = p.started ? driver_format(d, "exit code %d", p.status) : p.output;
+        return false;
+    }
+    t->version = arena_strdup(&d->arena, p.output, strcspn(p.output, "\n"));
+    return true;
+}
+
+bool toolchain_find(Driver *d, const Request *r, Toolchain *t) {
+    static const char *const names[] = {"clang", "clang-19", "clang-18", "clang-17", "clang-16", "clang-15", "clang-14", "gcc", "cc"};
+    const char *why, *cc = getenv("CC");
+    if (r->cc != NULL) {
+        if (try_compiler(d, r->cc, t, &why)) return true;
+        driver_error(d, "the C compiler given by --cc does not run: %s: %s", r->cc, why);
+        return false;
+    }
+    if (cc != NULL && cc[0] != 0) {
+        if (try_compiler(d, cc, t, &why)) return true;
+        driver_note(d, "the C compiler in $CC does not run: %s: %s; trying others", cc, why);
+    }
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (try_compiler(d, names[i], t, &why)) return true;
+    driver_error(d, "no C compiler found; tried $CC, clang, clang-19 to clang-14, gcc, cc: install one or name it with --cc");
+    return false;
+}
+
+/* ---- the key of the cache --------------------------------------------------------------------------------------- */
+typedef struct Hash { uint64_t a, b; } Hash; /* two independent 64-bit rounds: accidental collisions are out of reach */
+
+static void hash_bytes(Hash *h, const void *data, size_t n) {
+    const unsigned char *p = data;
+    h->a = (h->a ^ n) * 0x9E3779B97F4A7C15u;
+    for (; n >= 8; n -= 8, p += 8) {
+        uint64_t x;
+        memcpy(&x, p, 8);
+        h->a = (h->a ^ x) * 0x9E3779B97F4A7C15u;
+        h->a ^= h->a >> 32;
+        h->b = (h->b + x) * 0xD6E8FEB86659FD93u;
+        h->b ^= h->b >> 29;
+    }
+    for (; n != 0; n--, p++) {
+        h->a = (h->a ^ *p) * 0x9E3779B97F4A7C15u;
+        h->b = (h->b + *p) * 0xD6E8FEB86659FD93u;
+        h->b ^= h->b >> 29;
+    }
+}
+
+static bool hash_file(Hash *h, const char *path) {
+    FILE *f = fopen(path, "rb");
+    if (f == NULL) return false;
+    static _Thread_local char part[1 << 16];
+    for (size_t n; (n = fread(part, 1, sizeof part, f)) != 0;) hash_bytes(h, part, n);
+    bool good = ferror(f) == 0;
+    fclose(f);
+    return good;
+}
+
+static int by_name(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Everything in dir but weights that are loaded at run time, in a fixed order. */
+static bool hash_sources(Driver *d, const Request *r, const char *dir_path, Hash *h) {
+    DIR *dir = opendir(dir_path);
+    if (dir == NULL) return false;
+    Texts names = {0};
+    for (struct dirent *e; (e = readdir(dir)) != NULL;) {
+        size_t n = strlen(e->d_name);
+        bool loaded_later = r->weights == LATHE_WEIGHTS_FILE && n > 4 && strcmp(e->d_name + n - 4, ".bin") == 0;
+        if (e->d_name[0] != '.' && !loaded_later) vec_push(&d->arena, &names, arena_strdup(&d->arena, e->d_name, n));
+    }
+    closedir(dir);
+    qsort(names.v, names.n, sizeof *names.v, by_name);
+    for (uint32_t i = 0; i < names.n; i++) {
+        hash_bytes(h, names.v[i], strlen(names.v[i]));
+        if (!hash_file(h, driver_format(d, "%s/%s", dir_path, names.v[i]))) return false;
+    }
+    return true;
+}
+
+/* The directory of the cache; NULL when there is none (no home, or it cannot be made: then nothing is cached). */
+static const char *cache_dir(Driver *d) {
+    const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME"), *dir;
+    if (base != NULL && base[0] == '/') dir = driver_format(d, "%s/lathe", base);
+    else if (home != NULL && home[0] == '/') dir = driver_format(d, "%s/.cache/lathe", home);
+    else return NULL;
+    char *copy = driver_format(d, "%s", dir);
+    for (char *p = copy + 1; *p != 0; p++) {
+        if (*p != '/') continue;
+        *p = 0;
+        mkdir(copy, 0777);
+        *p = '/';
+    }
+    mkdir(copy, 0777);
+    return access(dir, W_OK | X_OK) == 0 ? dir : NULL;
+}
+
+/* ---- building --------------------------------------------------------------------------------------------------- */
+/* The -m flag of a target; NULL when the machine we run on cannot execute it. */
+static const char *target_flag(const char *target) {
+    if (target == NULL || strcmp(target, "native") == 0) {
+#if defined(__aarch64__)
+        return "-mcpu=native";
+#elif defined(__x86_64__)
+        return "-march=native";
+#else
+        return "";
+#endif
+    }
+    if (strcmp(target, "generic") == 0) return "";
+#if defined(__x86_64__)
+    if (strcmp(target, "x86-64-v3") == 0 && __builtin_cpu_supports("x86-64-v3")) return "-march=x86-64-v3";
+    if (strcmp(target, "x86-64-v4") == 0 && __builtin_cpu_supports("x86-64-v4")) return "-march=x86-64-v4";
+#elif defined(__aarch64__)
+    if (strcmp(target, "armv8-a") == 0) return "-march=armv8-a";
+#elif defined(__riscv)
+    if (strcmp(target, "rv64gcv") == 0) return "-march=rv64gcv";
+#endif
+    return NULL;
+}
+
+static Texts build_command(Driver *d, const Request *r, const Toolchain *t, const char *dir, const char *source, const char *object) {
+    static const char *const fixed[] = {"-std=gnu11", "-O3", "-ffp-contract=fast", "-fPIC", "-shared", "-w"};
+    Texts argv = {0};
+    for (uint32_t i = 0; i < t->command.n; i++) vec_push(&d->arena, &argv, t->command.v[i]);
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) vec_push(&d->arena, &argv, fixed[i]);
+    const char *machine = target_flag(r->target);
+    if (machine[0] != 0) vec_push(&d->arena, &argv, machine);
+    if (t->openmp) vec_push(&d->arena, &argv, "-fopenmp");
+    push_words(d, &argv, r->cflags);
+    vec_push(&d->arena, &argv, driver_format(d, "-I%s", dir));
+    vec_push(&d->arena, &argv, driver_format(d, "-Wa,-I%s", dir)); /* where .incbin looks */
+    vec_push(&d->arena, &argv, "-o");
+    vec_push(&d->arena, &argv, object);
+    vec_push(&d->arena, &argv, source);
+    vec_push(&d->arena, &argv, "-lm");
+    vec_push(&d->arena, &argv, NULL);
+    return argv;
+}
+
+/* Whether -fopenmp is what makes this compiler fail. */
+static bool openmp_works(Driver *d, const Request *r, const Toolchain *t, const char *dir) {
+    const char *source = driver_format(d, "%s/openmp_probe.c", dir), *object = driver_format(d, "%s/openmp_probe.so", dir);
+    static const char text[] = "#include <omp.h>\nint probe(void) { return omp_get_max_threads(); }\n";
+    if (!driver_write_file(d, source, text, sizeof text - 1)) return false;
+    Process p = process_run(d, build_command(d, r, t, dir, source, object).v, NULL);
+    unlink(source);
+    return p.started && p.status == 0;
+}
+
+static bool build_failed(Driver *d, const Toolchain *t, const Process *p) {
+    if (!p->started) {
+        driver_error(d, "cannot run %s: %s", t->command.v[0], p->output);
+    } else {
+        driver_error(d, "%s could not build the emitted C (exit code %d):", t->command.v[0], p->status);
+        fprintf(stderr, "%.4000s\n", p->output);
+    }
+    return false;
+}
+
+static bool build_once(Driver *d, const Request *r, Toolchain *t, const char *dir, const char *source, const char *object) {
+    const char *what = driver_format(d, "building with %s", t->command.v[0]);
+    Process p = process_run(d, build_command(d, r, t, dir, source, object).v, what);
+    if (p.started && p.status == 0) return true;
+    if (p.started && t->openmp && !openmp_works(d, r, t, dir)) {
+        t->openmp = false;
+        driver_note(d, "%s cannot build with -fopenmp: building for one thread", t->command.v[0]);
+        p = process_run(d, build_command(d, r, t, dir, source, object).v, what);
+        if (p.started && p.status == 0) return true;
+    }
+    return build_failed(d, t, &p);
+}
+
+/* What the object depends on besides the sources. native means this CPU: its name is part of the key. */
+static void hash_setting(Driver *d, const Request *r, const Toolchain *t, Hash *h) {
+    Texts argv = build_command(d, r, t, "", "", "");
+    for (uint32_t i = 0; i + 1 < argv.n; i++) hash_bytes(h, argv.v[i], strlen(argv.v[i]));
+    hash_bytes(h, t->version, strlen(t->version));
+    FILE *f = fopen("/proc/cpuinfo", "r");
+    char line[4096];
+    while (f != NULL && fgets(line, sizeof line, f) != NULL)
+        if (strncmp(line, "model name", 10) == 0 || strncmp(line, "flags", 5) == 0 || strncmp(line, "Features", 8) == 0) {
+            hash_bytes(h, line, strlen(line));
+            if (line[0] != 'm') break;
+        }
+    if (f != NULL) fclose(f);
+}
+
+Exit toolchain_build(Driver *d, const Request *r, Toolchain *t, const char *dir, const char *c_file, const char **object, bool *cached) {
+    if (target_flag(r->target) == NULL) {
+        driver_error(d, "code for --target %s cannot run on this machine; compile it with `lathe compile`", r->target);
+        return BAD_USAGE;
+    }
+    const char *source = driver_format(d, "%s/%s", dir, c_file), *built = driver_format(d, "%s/model.so", dir);
+    const char *cache = r->no_cache ? NULL : cache_dir(d), *kept = NULL;
+    *cached = false;
+    Hash h = {1, 2};
+    hash_setting(d, r, t, &h);
+    if (cache != NULL && hash_sources(d, r, dir, &h)) {
+        kept = driver_format(d, "%s/%016llx%016llx.so", cache, (unsigned long long)h.a, (unsigned long long)h.b);
+        if (access(kept, R_OK) == 0) {
+            *object = kept;
+            *cached = true;
+            return DONE;
+        }
+        built = driver_format(d, "%s.%ld", kept, (long)getpid()); /* the rename below stays on one file system */
+    }
+    if (!build_once(d, r, t, dir, source, built)) {
+        unlink(built);
+        return BROKEN;
+    }
+    *object = built;
+    if (kept != NULL && rename(built, kept) == 0) *object = kept;
+    return DONE;
+}
