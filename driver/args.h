@@ -73,6 +73,11 @@ void args_help(const Command *c, FILE *to);
 /* The word of list (NULL-terminated) that is nearest to text, NULL when none is near. */
 const char *args_nearest(const char *text, const char *const *list);
 
+/* --threads: every number given (all: 0), or just one. False after driver_error. */
+typedef VEC(int) Threads;
+bool threads_all(Driver *d, const Request *r, Threads *threads); /* empty when the option is not given */
+bool threads_one(Driver *d, const Request *r, int *threads);     /* 0 when the option is not given */
+
 /* Option tables that several commands share (driver/options.c). */
 extern const Option compile_options[], build_options[], data_options[], help_options[];
 

@@ -1,6 +1,8 @@
 /* Option tables that several commands share, and how they become LatheOptions. */
 #include "driver/args.h"
 
+#include <stdlib.h>
+
 const Option help_options[] = {
     {"--help", OPT_FLAG, NULL, "this text", offsetof(Request, help)},
     {"-h", OPT_FLAG, NULL, "the same", offsetof(Request, help)},
@@ -32,3 +34,29 @@ const Option data_options[] = {
     {"--seed", OPT_COUNT, "N", "seed of random inputs (default 1)", offsetof(Request, seed)},
     {0},
 };
+
+bool threads_all(Driver *d, const Request *r, Threads *threads) {
+    *threads = (Threads){0};
+    bool good = true;
+    for (uint32_t i = 0; i < r->threads.n; i++) {
+        char *end;
+        long n = strtol(r->threads.v[i], &end, 10);
+        if (*end != 0 || n < 1 || n > 4096) {
+            driver_error(d, "--threads %s: expected numbers from 1 to 4096, separated by commas", r->threads.v[i]);
+            good = false;
+        }
+        vec_push(&d->arena, threads, (int)n);
+    }
+    return good;
+}
+
+bool threads_one(Driver *d, const Request *r, int *threads) {
+    Threads list;
+    if (!threads_all(d, r, &list)) return false;
+    if (list.n > 1) {
+        driver_error(d, "--threads takes one number here");
+        return false;
+    }
+    *threads = list.n == 1 ? list.v[0] : 0;
+    return true;
+}

@@ -177,14 +177,22 @@ static Exit set_dims(Driver *d, LatheModel *m, const char *const *dims) {
     return status == LATHE_OK ? DONE : driver_model_failed(d, m, status);
 }
 
-Exit program_make(Driver *d, const Request *r, const char *path, const Variant *v, const char *const *dims, Program *p) {
+LatheModel *model_open_with_dims(Driver *d, const Request *r, Exit *code) {
+    LatheModel *m = model_open(d, r->files.v[0], code);
+    if (m == NULL) return NULL;
+    *code = set_dims(d, m, terminated(d, &r->dims));
+    if (*code == DONE) return m;
+    lathe_model_free(m);
+    return NULL;
+}
+
+Exit program_make(Driver *d, const Request *r, const Variant *v, const char *const *dims, Program *p) {
     Exit e = DONE;
     Request files = *r; /* loading needs no assembler work: constants that are not embedded on request are mapped */
     if (files.weights == LATHE_WEIGHTS_AUTO) files.weights = LATHE_WEIGHTS_FILE;
-    *p = (Program){.model = model_open(d, path, &e)};
+    *p = (Program){.model = model_open_with_dims(d, r, &e)};
     if (p->model == NULL) return e;
-    if (e == DONE) e = set_dims(d, p->model, terminated(d, &r->dims));
-    if (e == DONE) e = set_dims(d, p->model, dims);
+    e = set_dims(d, p->model, dims);
     const char *dir = e == DONE ? driver_temp_dir(d) : NULL;
     if (e == DONE && dir == NULL) e = BROKEN;
     if (e == DONE) e = compile(d, &files, v, dir, p);

@@ -1,7 +1,7 @@
 /* A model as a running program: imported, compiled to C in a temporary directory, built, loaded, initialised.
  *
  *     Program p;
- *     Exit e = program_make(d, r, path, &(Variant){"fused", 2, NULL}, dims, &p);
+ *     Exit e = program_make(d, r, &(Variant){"fused", 2, NULL}, dims, &p);
  *     int code = program_call(&p, threads, in, in_dims, out, out_dims);   // 0 or an error of the emitted code
  *     program_free(&p); */
 #ifndef LATHE_DRIVER_PROGRAM_H
@@ -33,11 +33,13 @@ typedef struct Program {
 
 /* Reads a model by its file name: .lir is IR text, everything else ONNX. NULL after messages, *code then says how it failed. */
 LatheModel *model_open(Driver *d, const char *path, Exit *code);
+/* The request's model with the request's dims. */
+LatheModel *model_open_with_dims(Driver *d, const Request *r, Exit *code);
 /* LatheOptions as the request has them; level and disabled passes from the variant when it is not NULL. */
 LatheOptions request_options(Driver *d, const Request *r, const Variant *v);
 
 /* dims: more dim options besides the request's, NULL-terminated or NULL. Messages are printed. */
-Exit program_make(Driver *d, const Request *r, const char *path, const Variant *v, const char *const *dims, Program *p);
+Exit program_make(Driver *d, const Request *r, const Variant *v, const char *const *dims, Program *p);
 int program_call(Program *p, int threads, const void *const *in, const int64_t *in_dims, void *const *out, int64_t *out_dims);
 void program_free(Program *p);
 

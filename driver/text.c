@@ -45,6 +45,17 @@ const char *printable(Driver *d, const char *text) {
     return copy;
 }
 
+void json_string(Writer *w, const char *text) {
+    cw_text(w, "\"", 1);
+    for (; *text != 0; text++) {
+        unsigned char c = (unsigned char)*text;
+        if (c == '"' || c == '\\') cw_printf(w, "\\%c", c);
+        else if (c < ' ' || c == 127) cw_printf(w, "\\u%04x", (unsigned)c);
+        else cw_text(w, text, 1);
+    }
+    cw_text(w, "\"", 1);
+}
+
 /* ---- tables ----------------------------------------------------------------------------------------------------- */
 void table_cell(Table *t, const char *text) {
     vec_push(&t->d->arena, &t->cells, printable(t->d, text));

@@ -11,6 +11,8 @@ char *shape_text(Driver *d, uint32_t rank, const int64_t *dim); /* "2,3,4" */
 /* Model text for a terminal: control characters become '?'. */
 const char *printable(Driver *d, const char *text);
 
+void json_string(Writer *w, const char *text); /* with quotes; bytes that are no valid JSON text are escaped */
+
 /* A table of text cells, columns as wide as their longest cell:
  *
  *     Table t = table_new(d, "config,threads,median ms");

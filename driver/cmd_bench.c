@@ -1,0 +1,304 @@
+/* lathe bench: how fast a compiled model is, in several configurations side by side. */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "driver/chart.h"
+#include "driver/commands.h"
+#include "driver/data.h"
+#include "driver/measure.h"
+
+enum { FORMAT_TABLE, FORMAT_JSON, FORMAT_CSV };
+static const Option options[] = {
+    {"--compare", OPT_LIST, "unfused,fused", "configurations: fused, unfused, O0 … O3, no-PASS; the first is what speed-ups refer to", offsetof(Request, compare)},
+    {"--threads", OPT_LIST, "1,2", "numbers of threads (default: all processors)", offsetof(Request, threads)},
+    {"--runs", OPT_COUNT, "N", "runs per configuration (default: about a second's worth)", offsetof(Request, runs)},
+    {"--format", OPT_CHOICE, "table|json|csv", "what is printed", offsetof(Request, format)},
+    {"--svg", OPT_TEXT, "FILE", "write a chart", offsetof(Request, svg)},
+    {"--html", OPT_TEXT, "FILE", "write a page with chart and table", offsetof(Request, html)},
+    {"--data", OPT_TEXTS, "DIR", "inputs as `lathe verify` takes them", offsetof(Request, data)},
+    {0},
+};
+static const Option *const tables[] = {data_options, options, compile_options, build_options, help_options, NULL};
+
+/* One configuration: a program and its prepared call. */
+typedef struct Config {
+    const char *name;
+    Variant variant;
+    Program program;
+    Call call;
+} Config;
+
+typedef struct Bench {
+    Driver *d;
+    const Request *r;
+    Config *config;
+    uint32_t n_config;
+    Threads threads;
+    Contender *contender; /* config-major: contender[c * threads.n + t] */
+} Bench;
+
+/* ---- configurations --------------------------------------------------------------------------------------------- */
+static const char *const *disabled_with(Driver *d, const Request *r, const char *pass) {
+    Texts list = {0};
+    for (uint32_t i = 0; i < r->disable.n; i++) vec_push(&d->arena, &list, r->disable.v[i]);
+    if (pass != NULL) vec_push(&d->arena, &list, pass);
+    vec_push(&d->arena, &list, NULL);
+    return list.v;
+}
+
+static bool is_pass(const char *name) {
+    for (uint32_t i = 0; lathe_pass_name(i) != NULL; i++)
+        if (strcmp(lathe_pass_name(i), name) == 0) return true;
+    return false;
+}
+
+static bool config_named(Bench *b, const char *name, Variant *v) {
+    *v = (Variant){.name = name, .level = -1, .disable = disabled_with(b->d, b->r, NULL)};
+    if (strcmp(name, "fused") == 0) return true;
+    if (name[0] == 'O' && name[1] >= '0' && name[1] <= '3' && name[2] == 0) {
+        v->level = name[1] - '0';
+        return true;
+    }
+    const char *pass = strcmp(name, "unfused") == 0 ? "fuse" : strncmp(name, "no-", 3) == 0 ? name + 3 : NULL;
+    if (pass != NULL && is_pass(pass)) {
+        v->disable = disabled_with(b->d, b->r, pass);
+        return true;
+    }
+    driver_error(b->d, "--compare %s: expected fused, unfused, O0, O1, O2, O3 or no-PASS", name);
+    return false;
+}
+
+static bool choose_configs(Bench *b) {
+    static const char *const level_name[] = {"O0", "O1", "O2", "O3"};
+    const char *only = b->r->level >= 0 ? level_name[b->r->level] : "O2";
+    b->n_config = b->r->compare.n != 0 ? b->r->compare.n : 1;
+    b->config = ARENA_ARRAY(&b->d->arena, Config, b->n_config);
+    bool good = true;
+    for (uint32_t i = 0; i < b->n_config; i++) {
+        b->config[i].name = b->r->compare.n != 0 ? b->r->compare.v[i] : only;
+        good = config_named(b, b->config[i].name, &b->config[i].variant) && good;
+    }
+    return good;
+}
+
+/* ---- preparing and running -------------------------------------------------------------------------------------- */
+static int run_call(void *user, int threads) {
+    Config *c = user;
+    return call_run(&c->program, threads, &c->call);
+}
+
+static Exit prepare(Bench *b, const DataSet *set, const char *const *dims) {
+    Exit e = DONE;
+    for (uint32_t i = 0; e == DONE && i < b->n_config; i++) {
+        Config *c = &b->config[i];
+        e = program_make(b->d, b->r, &c->variant, dims, &c->program);
+        if (e == DONE) e = call_prepare(b->d, &c->program, set, &c->call);
+    }
+    return e;
+}
+
+static Exit check_errors(Bench *b) {
+    Exit e = DONE;
+    for (uint32_t i = 0; i < b->n_config * b->threads.n; i++) {
+        const Contender *c = &b->contender[i];
+        if (c->error == 0) continue;
+        driver_error(b->d, "%s with %d threads stopped: %s (code %d)", c->name, c->threads, b->config[i / b->threads.n].program.error(c->error), c->error);
+        e = DIFFERS;
+    }
+    return e;
+}
+
+static Exit time_all(Bench *b) {
+    uint32_t n = b->n_config * b->threads.n;
+    b->contender = ARENA_ARRAY(&b->d->arena, Contender, n);
+    for (uint32_t i = 0; i < n; i++) {
+        Config *c = &b->config[i / b->threads.n];
+        b->contender[i] = (Contender){.name = c->name, .threads = b->threads.v[i % b->threads.n], .run = run_call, .user = c};
+    }
+    measure(b->d, b->contender, n, b->r->runs);
+    return check_errors(b);
+}
+
+static const Contender *contender_of(const Bench *b, uint32_t config, uint32_t t) {
+    return &b->contender[config * b->threads.n + t];
+}
+
+/* ---- printing --------------------------------------------------------------------------------------------------- */
+static Table result_table(const Bench *b) {
+    Table t = table_new(b->d, "configuration,threads,median ms,min ms,speed-up,GFLOP/s,traffic,arena,weights,kernels,runs");
+    for (uint32_t k = 0; k < b->threads.n; k++) {
+        for (uint32_t i = 0; i < b->n_config; i++) {
+            const Contender *c = contender_of(b, i, k);
+            const LatheStats *s = &b->config[i].program.stats;
+            char traffic[32], arena[32], weights[32];
+            table_row(&t, "%s,%d,%.4g,%.4g,%.2fx,%.1f,%s,%s,%s,%u,%u", c->name, c->threads, c->median * 1e3, c->minimum * 1e3,
+                      contender_of(b, 0, k)->median / c->median, s->flops / c->median * 1e-9, size_text(traffic, sizeof traffic, s->traffic_bytes),
+                      size_text(arena, sizeof arena, (double)s->arena_bytes), size_text(weights, sizeof weights, (double)s->weight_bytes), s->kernels, c->n_sample);
+        }
+    }
+    return t;
+}
+
+static void print_csv(const Bench *b) {
+    printf("configuration,threads,median_ms,min_ms,runs,flops,traffic_bytes,arena_bytes,weight_bytes,kernels,compile_s,build_s,code_bytes\n");
+    for (uint32_t i = 0; i < b->n_config * b->threads.n; i++) {
+        const Contender *c = &b->contender[i];
+        const Program *p = &b->config[i / b->threads.n].program;
+        printf("%s,%d,%.9g,%.9g,%u,%.0f,%.0f,%llu,%llu,%u,%.4f,%.4f,%zu\n", c->name, c->threads, c->median * 1e3, c->minimum * 1e3, c->n_sample, p->stats.flops,
+               p->stats.traffic_bytes, (unsigned long long)p->stats.arena_bytes, (unsigned long long)p->stats.weight_bytes, p->stats.kernels, p->stats.seconds,
+               p->build_seconds, p->code_bytes);
+    }
+}
+
+static const char *cpu_name(Driver *d) {
+    FILE *f = fopen("/proc/cpuinfo", "r");
+    const char *name = "unknown";
+    char line[4096];
+    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+        if (strncmp(line, "model name", 10) != 0) continue;
+        line[strcspn(line, "\n")] = 0;
+        const char *colon = strchr(line, ':');
+        if (colon != NULL) name = driver_format(d, "%s", colon + 2);
+        break;
+    }
+    if (f != NULL) fclose(f);
+    return name;
+}
+
+static void print_json(const Bench *b) {
+    Writer w = {.arena = &b->d->arena};
+    const char *model = b->r->files.v[0], *cpu = cpu_name(b->d);
+    cw_open(&w, "{");
+    cw_begin(&w);
+    cw_printf(&w, "\"model\": ");
+    json_string(&w, model);
+    cw_printf(&w, ", \"cpu\": ");
+    json_string(&w, cpu);
+    cw_printf(&w, ", \"lathe\": \"%s\",\n", LATHE_VERSION);
+    cw_open(&w, "\"results\": [");
+    for (uint32_t i = 0; i < b->n_config * b->threads.n; i++) {
+        const Contender *c = &b->contender[i];
+        const Program *p = &b->config[i / b->threads.n].program;
+        cw_begin(&w);
+        cw_printf(&w, "{\"configuration\": ");
+        json_string(&w, c->name);
+        cw_printf(&w, ", \"threads\": %d, \"median_ms\": %.9g, \"min_ms\": %.9g, \"runs\": %u, ", c->threads, c->median * 1e3, c->minimum * 1e3, c->n_sample);
+        cw_printf(&w, "\"flops\": %.0f, \"traffic_bytes\": %.0f, \"arena_bytes\": %llu, \"arena_lower_bound\": %llu, \"weight_bytes\": %llu, ", p->stats.flops,
+                  p->stats.traffic_bytes, (unsigned long long)p->stats.arena_bytes, (unsigned long long)p->stats.arena_lower_bound,
+                  (unsigned long long)p->stats.weight_bytes);
+        cw_printf(&w, "\"kernels\": %u, \"steps\": %u, \"compile_s\": %.4f, \"build_s\": %.4f, \"code_bytes\": %zu}%s\n", p->stats.kernels, p->stats.steps,
+                  p->stats.seconds, p->build_seconds, p->code_bytes, i + 1 < b->n_config * b->threads.n ? "," : "");
+    }
+    cw_close(&w, "]");
+    cw_close(&w, "}");
+    fputs(cw_cstr(&w), stdout);
+}
+
+/* ---- charts ----------------------------------------------------------------------------------------------------- */
+static const BarGroup *bar_groups(const Bench *b) {
+    Driver *d = b->d;
+    BarGroup *group = ARENA_ARRAY(&d->arena, BarGroup, b->threads.n);
+    for (uint32_t k = 0; k < b->threads.n; k++) {
+        Bar *bar = ARENA_ARRAY(&d->arena, Bar, b->n_config);
+        for (uint32_t i = 0; i < b->n_config; i++) {
+            const Contender *c = contender_of(b, i, k);
+            double speed_up = contender_of(b, 0, k)->median / c->median;
+            const char *text = i == 0 ? driver_format(d, "%.4g ms", c->median * 1e3) : driver_format(d, "%.4g ms, %.2fx", c->median * 1e3, speed_up);
+            bar[i] = (Bar){.label = c->name, .value = c->median, .low = c->minimum, .text = text};
+        }
+        int threads = b->threads.v[k];
+        group[k] = (BarGroup){driver_format(d, "%d thread%s", threads, threads == 1 ? "" : "s"), bar, b->n_config};
+    }
+    return group;
+}
+
+static const char *base_name(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash != NULL ? slash + 1 : path;
+}
+
+static Exit write_charts(const Bench *b) {
+    const char *model = base_name(b->r->files.v[0]), *cpu = cpu_name(b->d);
+    Chart chart = {
+        .title = driver_format(b->d, "%s: latency", model),
+        .note = driver_format(b->d, "median of interleaved runs, tick: minimum; %s", cpu),
+        .group = bar_groups(b),
+        .n = b->threads.n,
+    };
+    Exit e = DONE;
+    if (b->r->svg != NULL) {
+        Writer w = {.arena = &b->d->arena};
+        chart_svg(&w, &chart);
+        if (!driver_write_file(b->d, b->r->svg, w.text, w.n)) e = BROKEN;
+    }
+    if (b->r->html != NULL) {
+        Writer w = {.arena = &b->d->arena};
+        Table t = result_table(b);
+        html_open(&w, driver_format(b->d, "lathe bench: %s", model));
+        chart_svg(&w, &chart);
+        html_table(&w, &t);
+        html_paragraph(&w, "Speed-up: median of the first configuration over the median. Traffic: bytes all kernels of one run read and write. "
+                           "Arena: working memory. Configurations take turns in rounds.");
+        html_close(&w);
+        if (!driver_write_file(b->d, b->r->html, w.text, w.n)) e = BROKEN;
+    }
+    return e;
+}
+
+static void print_results(const Bench *b) {
+    if (b->r->format == FORMAT_JSON) {
+        print_json(b);
+    } else if (b->r->format == FORMAT_CSV) {
+        print_csv(b);
+    } else {
+        Table t = result_table(b);
+        table_print(&t, stdout);
+    }
+}
+
+/* ---- the command ------------------------------------------------------------------------------------------------ */
+static Exit inputs(Bench *b, DataSet *set, const char *const **dims) {
+    DataSets sets;
+    Exit e = data_open(b->d, b->r, &sets, dims);
+    if (e != DONE) return e;
+    if (sets.n != 0) {
+        *set = sets.v[0];
+        return DONE;
+    }
+    RandomCase c;
+    e = random_case(b->d, b->r, &c);
+    if (e != DONE) return e;
+    driver_note(b->d, "random inputs%s", c.description);
+    *set = c.set;
+    *dims = c.dims;
+    program_free(&c.program);
+    return DONE;
+}
+
+static Exit bench(Driver *d, const Request *r) {
+    Bench b = {.d = d, .r = r};
+    bool good = threads_all(d, r, &b.threads);
+    good = choose_configs(&b) && good;
+    if (!good) return BAD_USAGE;
+    if (b.threads.n == 0) vec_push(&d->arena, &b.threads, (int)sysconf(_SC_NPROCESSORS_ONLN));
+    DataSet set;
+    const char *const *dims;
+    Exit e = inputs(&b, &set, &dims);
+    if (e == DONE) e = prepare(&b, &set, dims);
+    if (e == DONE) e = time_all(&b);
+    if (e == DONE) {
+        print_results(&b);
+        e = write_charts(&b);
+    }
+    for (uint32_t i = 0; i < b.n_config; i++) {
+        call_free(&b.config[i].call);
+        program_free(&b.config[i].program);
+    }
+    return e;
+}
+
+const Command bench_command = {
+    .name = "bench", .files = "MODEL", .min_files = 1, .max_files = 1, .options = tables, .run = bench,
+    .summary = "time a compiled model, configurations side by side",
+};

@@ -1,0 +1,281 @@
+#include "driver/data.h"
+
+#include <stdarg.h>
+#include <string.h>
+
+#include "driver/files.h"
+#include "driver/text.h"
+
+/* Matching tensors with a model; every problem is reported, the count says whether to go on. */
+typedef struct Matcher {
+    Driver *d;
+    LatheModel *m;
+    uint32_t n_in, n_out, n_error, n_unreadable;
+    const LatheTensorInfo *in, *out;
+    const LatheSymbolInfo *symbol;
+    uint32_t n_symbol;
+} Matcher;
+
+static void fail(Matcher *x, const char *format, ...) LATHE_PRINTF(2, 3);
+static void fail(Matcher *x, const char *format, ...) {
+    Writer w = {.arena = &x->d->arena};
+    va_list args;
+    va_start(args, format);
+    cw_vprintf(&w, format, args);
+    va_end(args);
+    driver_error(x->d, "%s", printable(x->d, cw_cstr(&w)));
+    x->n_error++;
+}
+
+static Matcher matcher(Driver *d, LatheModel *m) {
+    Matcher x = {.d = d, .m = m, .n_in = lathe_input_count(m), .n_out = lathe_output_count(m), .n_symbol = lathe_symbol_count(m)};
+    LatheTensorInfo *in = ARENA_ARRAY(&d->arena, LatheTensorInfo, x.n_in), *out = ARENA_ARRAY(&d->arena, LatheTensorInfo, x.n_out);
+    LatheSymbolInfo *symbol = ARENA_ARRAY(&d->arena, LatheSymbolInfo, x.n_symbol);
+    for (uint32_t i = 0; i < x.n_in; i++) in[i] = lathe_input_info(m, i);
+    for (uint32_t i = 0; i < x.n_out; i++) out[i] = lathe_output_info(m, i);
+    for (uint32_t i = 0; i < x.n_symbol; i++) symbol[i] = lathe_symbol_info(m, i);
+    x.in = in;
+    x.out = out;
+    x.symbol = symbol;
+    return x;
+}
+
+static const char *names(Driver *d, uint32_t n, const LatheTensorInfo *info) {
+    Writer w = {.arena = &d->arena};
+    cw_text(&w, "", 0);
+    for (uint32_t i = 0; i < n; i++) cw_printf(&w, "%s\"%s\"", i == 0 ? "" : ", ", info[i].name);
+    return n == 0 ? "none" : w.text;
+}
+
+/* ---- putting tensors in their places ---------------------------------------------------------------------------- */
+/* Stores t as the input or output called name, or when name is NULL as the first one that is still empty. */
+static void place(Matcher *x, const char *what, uint32_t n, const LatheTensorInfo *info, Tensor *slots, const char *name, Tensor t, const char *from) {
+    uint32_t i = 0;
+    while (i < n && (name != NULL ? strcmp(info[i].name, name) != 0 : slots[i].data != NULL)) i++;
+    if (i == n && name != NULL) fail(x, "%s: the model has no %s \"%s\"; its %ss: %s", from, what, name, what, names(x->d, n, info));
+    else if (i == n) fail(x, "%s: the model has only %u %s%s: %s", from, n, what, n == 1 ? "" : "s", names(x->d, n, info));
+    else if (slots[i].data != NULL) fail(x, "%s: %s \"%s\" is given twice", from, what, info[i].name);
+    else slots[i] = t;
+}
+
+static void place_all(Matcher *x, const char *what, uint32_t n, const LatheTensorInfo *info, Tensor *slots, const char *path) {
+    Tensors list;
+    if (!tensors_read(x->d, path, &list)) {
+        x->n_unreadable++;
+        return;
+    }
+    for (uint32_t i = 0; i < list.n; i++) {
+        bool positional = strncmp(list.v[i].name, "arr_", 4) == 0 || list.v[i].name[0] == 0; /* numpy.savez without names */
+        place(x, what, n, info, slots, positional ? NULL : list.v[i].name, list.v[i], path);
+    }
+}
+
+/* "NAME=FILE" or "FILE". A name may hold '=' itself: the longest prefix that is an input counts. */
+static void place_input(Matcher *x, Tensor *slots, const char *option) {
+    const char *name = NULL, *path = option;
+    for (const char *e = strchr(option, '='); e != NULL; e = strchr(e + 1, '=')) {
+        const char *prefix = arena_strdup(&x->d->arena, option, (size_t)(e - option));
+        bool known = false;
+        for (uint32_t i = 0; i < x->n_in; i++) known = known || strcmp(x->in[i].name, prefix) == 0;
+        if (known || name == NULL) {
+            name = prefix;
+            path = e + 1;
+        }
+    }
+    Tensors list;
+    if (!tensors_read(x->d, path, &list)) x->n_unreadable++;
+    else if (list.n != 1) fail(x, "%s: expected one tensor, found %u; use --inputs for .npz files", path, list.n);
+    else place(x, "input", x->n_in, x->in, slots, name, list.v[0], path);
+}
+
+/* ---- checking --------------------------------------------------------------------------------------------------- */
+static const LatheSymbolInfo *symbol_named(const Matcher *x, const char *name, uint32_t *index) {
+    for (uint32_t s = 0; s < x->n_symbol; s++) {
+        if (strcmp(x->symbol[s].name, name) != 0) continue;
+        *index = s;
+        return &x->symbol[s];
+    }
+    return NULL;
+}
+
+static void check_dim(Matcher *x, const char *from, const LatheTensorInfo *info, const Tensor *t, uint32_t i, int64_t *bound) {
+    uint32_t s;
+    const LatheSymbolInfo *symbol = symbol_named(x, info->dim[i], &s);
+    long long size = t->dim[i];
+    if (symbol != NULL && bound[s] >= 0 && bound[s] != size)
+        fail(x, "%s: input \"%s\" has %lld in dim %u, but %s is %lld in another input", from, info->name, size, i, symbol->name, (long long)bound[s]);
+    if (symbol != NULL) bound[s] = size;
+    if (info->lo[i] == info->hi[i] && size != info->hi[i]) {
+        fail(x, "%s: input \"%s\" has shape [%s], dim %u must be %lld: the model takes %s", from, info->name, shape_text(x->d, t->rank, t->dim), i,
+             (long long)info->hi[i], dims_text(x->d, info));
+    } else if (size < info->lo[i] || (info->hi[i] >= 0 && size > info->hi[i])) {
+        fail(x, "%s: input \"%s\" has shape [%s], dim %u (%s) is bounded by %lld..%lld; change the bound with --dim", from, info->name,
+             shape_text(x->d, t->rank, t->dim), i, info->dim[i], (long long)info->lo[i], (long long)info->hi[i]);
+    }
+}
+
+static void check_inputs(Matcher *x, const DataSet *set) {
+    int64_t *bound = ARENA_ARRAY(&x->d->arena, int64_t, x->n_symbol);
+    for (uint32_t s = 0; s < x->n_symbol; s++) bound[s] = -1;
+    Writer missing = {.arena = &x->d->arena};
+    uint32_t n_missing = 0;
+    for (uint32_t i = 0; i < x->n_in; i++) {
+        const LatheTensorInfo *info = &x->in[i];
+        const Tensor *t = &set->in[i];
+        if (t->data == NULL) {
+            cw_printf(&missing, "%s\"%s\" (%s)", n_missing++ == 0 ? "" : ", ", info->name, dims_text(x->d, info));
+            continue;
+        }
+        if (t->number != (int)info->dtype)
+            fail(x, "%s: input \"%s\" is %s, the model takes %s", set->name, info->name, element_name(t->number), dims_text(x->d, info));
+        if (t->rank != info->rank) {
+            fail(x, "%s: input \"%s\" has shape [%s], %u dims; the model takes %s", set->name, info->name, shape_text(x->d, t->rank, t->dim), t->rank, dims_text(x->d, info));
+            continue;
+        }
+        for (uint32_t k = 0; k < t->rank; k++) check_dim(x, set->name, info, t, k, bound);
+    }
+    if (n_missing != 0) fail(x, "%s: no data for input%s %s", set->name, n_missing == 1 ? "" : "s", missing.text);
+}
+
+static void check_kinds(Matcher *x) {
+    static const char *const kinds[] = {"tensor", "sequence", "optional"};
+    for (uint32_t i = 0; i < x->n_in; i++)
+        if (x->in[i].kind != 0) fail(x, "input \"%s\" is a %s; this command reads tensors only", x->in[i].name, kinds[x->in[i].kind]);
+}
+
+/* ---- sets ------------------------------------------------------------------------------------------------------- */
+static DataSet new_set(Matcher *x, const char *name, bool expects) {
+    return (DataSet){
+        .name = name,
+        .in = ARENA_ARRAY(&x->d->arena, Tensor, x->n_in),
+        .want = expects ? ARENA_ARRAY(&x->d->arena, Tensor, x->n_out) : NULL,
+    };
+}
+
+/* input_K.pb and output_K.pb: K is the position. */
+static void place_numbered(Matcher *x, const char *dir, const char *what, uint32_t n, const LatheTensorInfo *info, Tensor *slots) {
+    for (uint32_t k = 0; k < n; k++) {
+        const char *path = driver_format(x->d, "%s/%s_%u.pb", dir, what, k);
+        if (!file_exists(path)) continue;
+        Tensors list;
+        if (!tensors_read(x->d, path, &list)) x->n_unreadable++;
+        else if (list.n == 1) place(x, what, n, info, slots, info[k].name, list.v[0], path);
+        else fail(x, "%s: expected one tensor, found %u", path, list.n);
+    }
+}
+
+static void read_directory(Matcher *x, const char *dir, DataSets *sets) {
+    Texts sub = directory_entries(x->d, dir, "test_data_set_", "");
+    for (uint32_t i = 0; i < sub.n; i++) read_directory(x, driver_format(x->d, "%s/%s", dir, sub.v[i]), sets);
+    Texts pairs = directory_entries(x->d, dir, "", ".in.npz");
+    for (uint32_t i = 0; i < pairs.n; i++) {
+        const char *path = driver_format(x->d, "%s/%s", dir, pairs.v[i]);
+        DataSet set = new_set(x, path, true);
+        place_all(x, "input", x->n_in, x->in, set.in, path);
+        const char *want = driver_format(x->d, "%.*s.ref.npz", (int)(strlen(path) - strlen(".in.npz")), path);
+        place_all(x, "output", x->n_out, x->out, set.want, want);
+        vec_push(&x->d->arena, sets, set);
+    }
+    if (sub.n != 0 || pairs.n != 0) return;
+    if (directory_entries(x->d, dir, "output_", ".pb").n == 0) {
+        fail(x, "%s: no data found; expected input_K.pb and output_K.pb, test_data_set_* folders with them, or NAME.in.npz and NAME.ref.npz", dir);
+        return;
+    }
+    DataSet set = new_set(x, dir, true);
+    place_numbered(x, dir, "input", x->n_in, x->in, set.in);
+    place_numbered(x, dir, "output", x->n_out, x->out, set.want);
+    vec_push(&x->d->arena, sets, set);
+}
+
+Exit data_read(Driver *d, const Request *r, LatheModel *m, DataSets *sets) {
+    Matcher x = matcher(d, m);
+    *sets = (DataSets){0};
+    check_kinds(&x);
+    if (r->input.n != 0 || r->inputs.n != 0 || r->expect.n != 0) {
+        DataSet set = new_set(&x, "--input", r->expect.n != 0);
+        for (uint32_t i = 0; i < r->inputs.n; i++) place_all(&x, "input", x.n_in, x.in, set.in, r->inputs.v[i]);
+        for (uint32_t i = 0; i < r->input.n; i++) place_input(&x, set.in, r->input.v[i]);
+        for (uint32_t i = 0; i < r->expect.n; i++) place_all(&x, "output", x.n_out, x.out, set.want, r->expect.v[i]);
+        vec_push(&d->arena, sets, set);
+    }
+    for (uint32_t i = 0; i < r->data.n; i++) read_directory(&x, r->data.v[i], sets);
+    for (uint32_t i = 0; i < sets->n && x.n_error + x.n_unreadable == 0; i++) check_inputs(&x, &sets->v[i]);
+    return x.n_unreadable != 0 ? BROKEN : x.n_error != 0 ? BAD_USAGE : DONE;
+}
+
+/* ---- random inputs ---------------------------------------------------------------------------------------------- */
+static uint64_t next_random(uint64_t *state) { /* splitmix64 */
+    uint64_t z = *state += 0x9E3779B97F4A7C15u;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+}
+
+static double random_element(int number, int64_t int_below, uint64_t *state) {
+    uint64_t z = next_random(state);
+    switch (element_class(number)) {
+    case ELEMENT_BOOL: return (double)(z & 1);
+    case ELEMENT_UNSIGNED: case ELEMENT_SIGNED: return (double)(z % (uint64_t)int_below);
+    case ELEMENT_FLOAT: return (double)(z >> 11) * 0x1p-52 - 1;
+    case ELEMENT_NONE: case ELEMENT_COMPLEX: case ELEMENT_STRING: return 0;
+    }
+    return 0;
+}
+
+static int64_t clamp(int64_t x, int64_t lo, int64_t hi) {
+    if (hi >= 0 && x > hi) x = hi;
+    return x < lo ? lo : x;
+}
+
+DataSet data_random(Driver *d, const LatheModel *m, uint64_t seed, int64_t int_below, int64_t size) {
+    DataSet set = {.name = "random inputs", .in = ARENA_ARRAY(&d->arena, Tensor, lathe_input_count(m))};
+    uint64_t state = seed * 0x9E3779B97F4A7C15u;
+    for (uint32_t i = 0; i < lathe_input_count(m); i++) {
+        LatheTensorInfo info = lathe_input_info(m, i);
+        Tensor *t = &set.in[i];
+        *t = (Tensor){.name = driver_format(d, "%s", info.name), .number = (int)info.dtype, .rank = info.rank};
+        for (uint32_t k = 0; k < info.rank; k++) t->dim[k] = clamp(size, info.lo[k], info.hi[k]);
+        int64_t n = tensor_count(t);
+        t->bytes = element_bytes(t->number, n);
+        t->data = arena_alloc(&d->arena, t->bytes);
+        int part = element_class(t->number) == ELEMENT_COMPLEX ? (t->number == 14 ? LATHE_F32 : LATHE_F64) : t->number;
+        if (part != t->number) n *= 2;
+        for (int64_t e = 0; e < n; e++) element_store(part, t->data, e, random_element(part, int_below, &state));
+    }
+    return set;
+}
+
+/* ---- bounds ----------------------------------------------------------------------------------------------------- */
+const char *const *data_dims(Driver *d, const LatheModel *m, const DataSets *sets) {
+    Texts dims = {0};
+    for (uint32_t s = 0; s < lathe_symbol_count(m); s++) {
+        LatheSymbolInfo symbol = lathe_symbol_info(m, s);
+        int64_t lo = INT64_MAX, hi = -1;
+        for (uint32_t i = 0; i < sets->n; i++) {
+            for (uint32_t k = 0; k < lathe_input_count(m); k++) {
+                LatheTensorInfo info = lathe_input_info(m, k);
+                const Tensor *t = &sets->v[i].in[k];
+                for (uint32_t a = 0; t->data != NULL && a < info.rank; a++) {
+                    if (strcmp(info.dim[a], symbol.name) != 0) continue;
+                    if (t->dim[a] < lo) lo = t->dim[a];
+                    if (t->dim[a] > hi) hi = t->dim[a];
+                }
+            }
+        }
+        if (symbol.hi >= 0 || hi < 0) continue;
+        vec_push(&d->arena, &dims, driver_format(d, "%s=%lld..%lld", symbol.name, (long long)(lo < 1 ? lo : 1), (long long)(hi > 1 ? hi : 1)));
+    }
+    vec_push(&d->arena, &dims, NULL);
+    return dims.v;
+}
+
+Exit data_open(Driver *d, const Request *r, DataSets *sets, const char *const **dims) {
+    Exit e = DONE;
+    LatheModel *m = model_open_with_dims(d, r, &e);
+    if (m == NULL) return e;
+    e = data_read(d, r, m, sets);
+    if (e == DONE && sets->n == 0 && lathe_input_count(m) == 0) vec_push(&d->arena, sets, ((DataSet){.name = "no inputs"}));
+    if (e == DONE) *dims = data_dims(d, m, sets);
+    lathe_model_free(m);
+    return e;
+}

@@ -1,0 +1,63 @@
+/* The tensors a command works on: read from files or made up, matched with the model's inputs and outputs, checked. */
+#ifndef LATHE_DRIVER_DATA_H
+#define LATHE_DRIVER_DATA_H
+#include "driver/element.h"
+#include "driver/program.h"
+
+typedef struct Tensor {
+    const char *name;       /* "" when the file gives none */
+    int number;             /* ONNX number of the element type */
+    uint32_t rank;
+    int64_t dim[LATHE_RANK_MAX];
+    void *data;             /* NULL: not given */
+    size_t bytes;
+} Tensor;
+
+typedef struct DataSet {
+    const char *name;       /* where it came from */
+    Tensor *in;             /* one per input of the model */
+    Tensor *want;           /* one per output, data NULL where nothing is expected; NULL: no expectations */
+} DataSet;
+typedef VEC(DataSet) DataSets;
+
+/* Reads what --input, --inputs, --expect and --data name and matches it with the model. All problems are reported at
+ * once: unreadable files, unknown names, missing inputs, wrong types and shapes. No option given: an empty list. */
+Exit data_read(Driver *d, const Request *r, LatheModel *m, DataSets *sets);
+/* Opens the request's model just to read data for it. dims: data_dims of what was read. A model without inputs that is
+ * given no data gets one empty set. */
+Exit data_open(Driver *d, const Request *r, DataSets *sets, const char *const **dims);
+/* Random inputs for every input: floats in [-1, 1), integers in [0, int_below), booleans; every dim that is not fixed
+ * is `size`, within its bounds. */
+DataSet data_random(Driver *d, const LatheModel *m, uint64_t seed, int64_t int_below, int64_t size);
+/* Dim options that let the model take all these sets: an unbounded symbol gets the sizes it has there as bounds.
+ * NULL-terminated. */
+const char *const *data_dims(Driver *d, const LatheModel *m, const DataSets *sets);
+
+int64_t tensor_count(const Tensor *t); /* elements */
+
+/* The arguments of program_call for one set, with memory for the outputs at their upper bounds. */
+typedef struct Call {
+    const Program *p;
+    const void **in;
+    int64_t *in_dims;
+    void **out;
+    int64_t *out_dims;
+} Call;
+Exit call_prepare(Driver *d, const Program *p, const DataSet *set, Call *c);
+static inline int call_run(Program *p, int threads, const Call *c) {
+    return program_call(p, threads, c->in, c->in_dims, c->out, c->out_dims);
+}
+/* The outputs of the last run, in the shapes it gave them; data belongs to the call. One per output, in d's arena. */
+Tensor *call_outputs(Driver *d, const Call *c);
+void call_free(Call *c);
+
+/* Random inputs that the model runs on, and the program it was tried with (the caller frees it). */
+typedef struct RandomCase {
+    Program program;
+    DataSet set;
+    const char *const *dims;  /* the dim options the program was made with */
+    const char *description;  /* "" or what was assumed, to be put behind "random inputs" */
+} RandomCase;
+Exit random_case(Driver *d, const Request *r, RandomCase *c);
+
+#endif
