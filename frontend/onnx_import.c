@@ -150,13 +150,32 @@ static bool check_count(Importer *im, Loc loc, const char *what, uint32_t n, uin
     return false;
 }
 
+/* Operators that may leave out inputs before their last required one: a bit per input. */
+static uint32_t optional_inputs(Op op) {
+    static const struct { Op op; uint32_t mask; } rows[] = {
+        {OP_Loop, 0x3},                             /* trip count, condition */
+        {OP_DynamicQuantizeLSTM, 0xF8},             /* B, sequence_lens, initial_h, initial_c, P */
+        {OP_GroupQueryAttention, 0x1E},             /* key, value, past_key, past_value */
+        {OP_PackedMultiHeadAttention, 0xE},         /* key, value, bias */
+        {OP_EmbedLayerNormalization, 0x12},         /* segment_ids, segment_embedding */
+        {OP_QEmbedLayerNormalization, 0x8412},      /* and the scale and zero point of the latter */
+        {OP_QLinearAdd, 0x24}, {OP_QLinearMul, 0x24}, /* zero points of A and B */
+        {OP_QLinearLeakyRelu, 0x4}, {OP_QLinearSigmoid, 0x4}, {OP_QLinearReduceMean, 0x4}, {OP_QLinearAveragePool, 0x4}, {OP_QLinearSoftmax, 0x4},
+        {OP_MoE, 0x8}, {OP_QMoE, 0x18},             /* biases, scales */
+        {OP_BeamSearch, 0x4},                       /* min_length */
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (rows[i].op == op) return rows[i].mask;
+    return 0;
+}
+
 static bool check_arity(Importer *im, const RawNode *raw, Op op) {
     const OpInfo *info = op_info(op);
     if (!check_count(im, raw->loc, "inputs", raw->in.n, info->in_min, info->in_max)) return false;
     if (!check_count(im, raw->loc, "outputs", raw->n_out, info->out_min, info->out_max)) return false;
-    if (op == OP_Loop) return true; /* the one operator whose leading inputs may be left out */
+    uint32_t optional = optional_inputs(op);
     for (uint32_t i = 0; i < info->in_min; i++) {
-        if (raw->in.v[i] != NULL) continue;
+        if (raw->in.v[i] != NULL || (optional >> i & 1) != 0) continue;
         diag(im->cx, SEV_ERROR, raw->loc, "input %u is missing", i);
         return false;
     }
