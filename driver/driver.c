@@ -19,11 +19,13 @@ static void out_of_memory(void *user) {
 
 void driver_init(Driver *d) {
     *d = (Driver){.stderr_is_terminal = isatty(STDERR_FILENO) != 0};
-    d->arena.fail = out_of_memory;
+    context_init(&d->files);
+    d->arena.fail = d->files.arena.fail = d->files.scratch.fail = out_of_memory;
 }
 
 void driver_free(Driver *d) {
     progress_clear(d);
+    context_free(&d->files);
     arena_free(&d->arena);
 }
 

@@ -7,8 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "base/vec.h"
-#include "base/writer.h"
+#include "base/context.h"
 #include "lathe.h"
 
 typedef enum Exit {
@@ -18,10 +17,11 @@ typedef enum Exit {
     BROKEN = 3,    /* a tool or a file failed */
 } Exit;
 
-typedef VEC(const char *) Texts;
+typedef VEC(const char *) Texts; /* a list of strings */
 
 typedef struct Driver {
     Arena arena;            /* everything the command allocates; a failed allocation ends the process with BROKEN */
+    Context files;          /* owns what tensor files were read into (driver/files.c) */
     bool stderr_is_terminal;
     const char *bar;        /* text of the progress bar on screen, NULL when there is none */
 } Driver;

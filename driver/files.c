@@ -1,9 +1,13 @@
 #include "driver/files.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "driver/progress.h"
+#include "frontend/tensor_file.h"
 
 bool file_exists(const char *path) {
     return access(path, F_OK) == 0;
@@ -12,7 +16,21 @@ bool file_exists(const char *path) {
 /* Digits compare by value: set_2 before set_10. */
 static int by_number(const void *a, const void *b) {
     const char *x = *(const char *const *)a, *y = *(const char *const *)b;
-    return strverscmp(x, y);
+    while (*x != 0 && *y != 0) {
+        if (isdigit((unsigned char)*x) && isdigit((unsigned char)*y)) {
+            char *end_x, *end_y;
+            unsigned long long n = strtoull(x, &end_x, 10), m = strtoull(y, &end_y, 10);
+            if (n != m) return n < m ? -1 : 1;
+            x = end_x;
+            y = end_y;
+        } else if (*x != *y) {
+            break;
+        } else {
+            x++;
+            y++;
+        }
+    }
+    return (unsigned char)*x - (unsigned char)*y;
 }
 
 Texts directory_entries(Driver *d, const char *path, const char *prefix, const char *suffix) {
@@ -28,4 +46,71 @@ Texts directory_entries(Driver *d, const char *path, const char *prefix, const c
     closedir(dir);
     if (names.n != 0) qsort(names.v, names.n, sizeof *names.v, by_number);
     return names;
+}
+
+/* ---- tensors ---------------------------------------------------------------------------------------------------- */
+/* What the reader found wrong is printed once. */
+static bool report(Driver *d, bool good) {
+    Context *cx = &d->files;
+    if (good) return true;
+    Writer w = {.arena = &d->arena};
+    diag_print(cx, &w);
+    progress_clear(d);
+    fputs(cw_cstr(&w), stderr);
+    cx->diags.n = cx->n_error = 0;
+    return false;
+}
+
+/* Failed internal checks of the reader leave through cx->escape. */
+typedef bool FileBody(Driver *d, const char *path, void *user);
+static bool guarded(Driver *d, FileBody *body, const char *path, void *user) {
+    jmp_buf here;
+    d->files.escape = &here;
+    if (setjmp(here) != 0) {
+        driver_error(d, "%s: %s", path, d->files.internal_error);
+        return false;
+    }
+    bool good = body(d, path, user);
+    d->files.escape = NULL;
+    return report(d, good);
+}
+
+static bool ends_with(const char *text, const char *end) {
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+static bool read_body(Driver *d, const char *path, void *user) {
+    Context *cx = &d->files;
+    HostTensor one, *all = &one;
+    uint32_t n = 1;
+    if (!(ends_with(path, ".npz") ? npz_load(cx, path, &n, &all) : tensor_file_load(cx, path, NULL, &one))) return false;
+    for (uint32_t i = 0; i < n; i++) {
+        if (all[i].kind != HOST_TENSOR || all[i].rank > LATHE_RANK_MAX || all[i].dtype == DT_STRING) {
+            diag(cx, SEV_ERROR, (Loc){.file = str_intern(cx, path)}, "expected a tensor of numbers, found %s",
+                 all[i].kind != HOST_TENSOR ? "a sequence, an optional or a map" : all[i].dtype == DT_STRING ? "strings" : "too many dims");
+            return false;
+        }
+        Tensor t = {.name = str_text(cx, all[i].name), .number = dtype_to_onnx(all[i].dtype), .rank = all[i].rank, .data = all[i].data, .bytes = all[i].bytes};
+        for (uint32_t k = 0; k < t.rank; k++) t.dim[k] = all[i].dim[k];
+        if (t.data == NULL) t.data = arena_alloc(&d->arena, 1); /* no elements, but given */
+        vec_push(&d->arena, (Tensors *)user, t);
+    }
+    return true;
+}
+
+bool tensors_read(Driver *d, const char *path, Tensors *list) {
+    *list = (Tensors){0};
+    return guarded(d, read_body, path, list);
+}
+
+static bool write_body(Driver *d, const char *path, void *user) {
+    const Tensor *t = user;
+    HostTensor h = {.kind = HOST_TENSOR, .dtype = dtype_from_onnx(t->number), .rank = t->rank, .numel = tensor_count(t), .bytes = t->bytes, .data = t->data};
+    for (uint32_t k = 0; k < t->rank; k++) h.dim[k] = t->dim[k];
+    return tensor_file_save(&d->files, path, &h);
+}
+
+bool tensor_write_npy(Driver *d, const char *path, const Tensor *t) {
+    return guarded(d, write_body, path, (void *)(uintptr_t)t);
 }
