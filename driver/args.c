@@ -31,7 +31,7 @@ static unsigned distance(const char *a, const char *b) {
 
 const char *args_nearest(const char *text, const char *const *list) {
     const char *best = NULL;
-    unsigned best_distance = (unsigned)strlen(text) / 3 + 2;
+    unsigned best_distance = (unsigned)strlen(text) / 3 + 1;
     for (; *list != NULL; list++) {
         unsigned n = distance(text, *list);
         if (n < best_distance) {
