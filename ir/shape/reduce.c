@@ -1,0 +1,91 @@
+/* Shapes of reductions: ReduceSum(x: f32[N,3,4], axes = [1]) is f32[N,1,4], without keepdims f32[N,4].
+ * ArgMax and ArgMin give i64; global pools reduce all spatial axes and keep them as 1. */
+#include "ir/shape/reduce.h"
+
+#include "ir/shape/shape.h"
+
+AttrSlot attr_named(const Node *n, const char *name) {
+    uint32_t first = op_info(n->op)->attr_first, count = op_attr_count(n->op);
+    for (uint32_t i = 0; i < count; i++)
+        if (strcmp(attr_info((AttrSlot)(first + i))->name, name) == 0) return (AttrSlot)(first + i);
+    return AT_COUNT;
+}
+
+bool reduce_keepdims(const Node *n) {
+    AttrSlot keep = attr_named(n, "keepdims");
+    return keep == AT_COUNT || attr_i(n, keep) != 0;
+}
+
+static bool spatial_mask(Module *m, Node *n, uint32_t rank, uint32_t *mask) {
+    if (rank < 2) {
+        diag(m->cx, SEV_ERROR, n->loc, "input 0 has rank %u, batch and channel dimensions are needed", rank);
+        return false;
+    }
+    *mask = ((1u << rank) - 1) & ~3u;
+    return true;
+}
+
+bool reduce_mask(Module *m, Node *n, uint32_t *mask) {
+    const Type *t = shape_in(m, n, 0);
+    if (t == NULL) return false;
+    uint32_t all = (1u << t->rank) - 1, axis;
+    *mask = 0;
+    if (n->op == OP_GlobalAveragePool || n->op == OP_GlobalMaxPool || n->op == OP_GlobalLpPool) return spatial_mask(m, n, t->rank, mask);
+    if (n->op == OP_ArgMax || n->op == OP_ArgMin) {
+        if (!shape_axis(m, n, attr_i(n, attr_named(n, "axis")), t->rank, &axis)) return false;
+        *mask = 1u << axis;
+        return true;
+    }
+    uint32_t count = 0;
+    const Dim *axes = NULL;
+    if (n->n_in > 1 && n->in[1] != NULL) {
+        const Type *ta = shape_in(m, n, 1);
+        if (ta == NULL) return false;
+        axes = value_dims(m, n->in[1], &count);
+        if (axes == NULL && !(ta->rank == 1 && dim_is_const(m->cx, ta->dim[0]) && dim_value(m->cx, ta->dim[0]) == 0)) {
+            diag(m->cx, SEV_ERROR, n->loc, "axes (input 1) must be known at compile time");
+            return false;
+        }
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (!dim_is_const(m->cx, axes[i])) {
+            diag(m->cx, SEV_ERROR, n->loc, "axes (input 1) must be known at compile time");
+            return false;
+        }
+        if (!shape_axis(m, n, dim_value(m->cx, axes[i]), t->rank, &axis)) return false;
+        *mask |= 1u << axis;
+    }
+    if (count == 0 && attr_i(n, attr_named(n, "noop_with_empty_axes")) == 0) *mask = all;
+    return true;
+}
+
+static bool reduced_type(Module *m, Node *n, DType dtype) {
+    uint32_t mask;
+    if (!reduce_mask(m, n, &mask)) return false;
+    const Type *t = n->in[0]->type;
+    bool keep = reduce_keepdims(n);
+    Dim dim[RANK_MAX];
+    uint32_t rank = 0;
+    for (uint32_t a = 0; a < t->rank; a++) {
+        if ((mask >> a & 1) == 0) dim[rank++] = t->dim[a];
+        else if (keep) dim[rank++] = dim_const(m->cx, 1);
+    }
+    shape_out(m, n, 0, dtype, rank, dim);
+    return true;
+}
+
+bool shape_reduce(Module *m, Node *n) {
+    const Type *t = shape_in(m, n, 0);
+    return t != NULL && reduced_type(m, n, t->dtype);
+}
+
+bool shape_arg_reduce(Module *m, Node *n) { return reduced_type(m, n, DT_I64); }
+
+/* Softmax and its kin: the type of the input; the axis must exist. */
+bool shape_along_axis(Module *m, Node *n) {
+    const Type *t = shape_in(m, n, 0);
+    uint32_t axis;
+    if (t == NULL || !shape_axis(m, n, attr_i(n, attr_named(n, "axis")), t->rank, &axis)) return false;
+    shape_out(m, n, 0, t->dtype, t->rank, t->dim);
+    return true;
+}

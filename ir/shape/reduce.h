@@ -1,0 +1,14 @@
+/* Which axes a reduction reduces: shared by its shape rule and its lowering. */
+#ifndef LATHE_IR_SHAPE_REDUCE_H
+#define LATHE_IR_SHAPE_REDUCE_H
+#include "ir/graph.h"
+
+/* Bit a of *mask: axis a of input 0 is reduced. Serves the Reduce* family, ArgMax/ArgMin and the global pools. False after a
+ * diagnostic; an `axes` operand must be known at compile time. */
+bool reduce_mask(Module *m, Node *n, uint32_t *mask);
+/* Do reduced axes stay in the output as 1? */
+bool reduce_keepdims(const Node *n);
+/* The slot of the attribute called `name` of n's operator; AT_COUNT if it has none. For rules that serve several operators. */
+AttrSlot attr_named(const Node *n, const char *name);
+
+#endif
