@@ -1,7 +1,7 @@
 /* Which top-level loops may be split over threads, and how many nested loops form one range.
  *
  * A loop variable v is independent when, for every buffer argument written inside the loop, some dimension d is
- * indexed by exactly v in every store and every load of that buffer within the loop: different iterations then touch
+ * indexed by exactly v (or v*tile + lane) in every store and every load of that buffer within the loop: different iterations then touch
  * different elements. Scalars declared outside and changed inside, and runtime calls, make a loop sequential.
  * Stack arrays declared inside are private; arrays are kernel-wide here, so they count as private per thread. */
 #include "passes/lower.h"
@@ -9,6 +9,7 @@
 enum { ANY = -2, NONE = -1 }; /* ANY: not accessed so far */
 
 typedef struct Access {
+    Context *cx;
     const Kernel *k;
     uint32_t var;
     uint32_t *seen_dims;  /* by buffer: bit d set while every access so far has index d == var */
@@ -17,10 +18,36 @@ typedef struct Access {
     bool ok;
 } Access;
 
+static bool mentions(const Expr *e, uint32_t var) {
+    if (e->kind == E_VAR) return e->ref == var;
+    for (uint32_t i = 0; i < e->n_arg; i++)
+        if (mentions(e->arg[i], var)) return true;
+    return false;
+}
+
+/* e is var, or var*c + rest with 0 <= rest < c: different iterations give different values. */
+static bool separates(const Access *a, const Expr *e) {
+    if (e->kind == E_VAR) return e->ref == a->var;
+    if (e->kind != E_FN) return false;
+    const Expr *tile = e, *rest = NULL;
+    if (e->fn == FN_ADD) {
+        tile = mentions(e->arg[0], a->var) ? e->arg[0] : e->arg[1];
+        rest = tile == e->arg[0] ? e->arg[1] : e->arg[0];
+    }
+    if (tile->kind != E_FN || tile->fn != FN_MUL || tile->arg[0]->kind != E_VAR || tile->arg[0]->ref != a->var) return false;
+    int64_t size, lo = 0, hi = 0, size_hi;
+    ex_range(a->k, a->cx, tile->arg[1], &size, &size_hi);
+    if (size < 1 || mentions(tile->arg[1], a->var)) return false;
+    if (rest == NULL) return true;
+    if (mentions(rest, a->var)) return false;
+    ex_range(a->k, a->cx, rest, &lo, &hi);
+    return lo >= 0 && hi < size && size == size_hi;
+}
+
 static void access_index(Access *a, uint32_t buf, Expr *const *idx) {
     uint32_t dims = 0;
     for (uint32_t d = 0; d < a->k->buf[buf].rank; d++)
-        if (idx[d]->kind == E_VAR && idx[d]->ref == a->var) dims |= 1u << d;
+        if (separates(a, idx[d])) dims |= 1u << d;
     a->seen_dims[buf] &= dims;
 }
 
@@ -51,7 +78,7 @@ static void access_stmts(Access *a, const Stmt *s) {
 }
 
 static bool independent(Context *cx, const Kernel *k, const Stmt *loop) {
-    Access a = {.k = k, .var = loop->var, .ok = true};
+    Access a = {.cx = cx, .k = k, .var = loop->var, .ok = true};
     a.seen_dims = ARENA_ARRAY(&cx->scratch, uint32_t, k->n_buf);
     a.stored = ARENA_ARRAY(&cx->scratch, bool, k->n_buf);
     a.declared = ARENA_ARRAY(&cx->scratch, bool, k->n_var);
