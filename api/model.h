@@ -12,6 +12,7 @@ struct LatheModel {
     bool compiled;          /* lathe_compile ran: the module is at plan level */
     LatheOptions options;   /* of the running or last compile; module->options points here */
     LatheStats stats;
+    struct Builder *builder; /* frontend/dsl.h: what the C DSL keeps; NULL until its first call */
 };
 
 /* The public entry of everything that may escape: runs body with cx->escape set. An escape (out of memory, a failed

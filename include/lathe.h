@@ -4,11 +4,13 @@
  *     LatheValue x = lathe_input(m, "x", LATHE_F32, 2, (LatheDim[]){lathe_dim(m, "N", 1, 64), lathe_const_dim(784)});
  *     LatheValue h = lathe_relu(lathe_dense(x, 512, "fc1"));
  *     lathe_output("logits", lathe_dense(h, 10, "fc2"));
- *     if (lathe_compile(m, &(LatheOptions){.output = "mlp.c"}) != LATHE_OK) lathe_print_diagnostics(m, stderr);
+ *     LatheOptions options = lathe_options();
+ *     options.output = "mlp.c";
+ *     if (lathe_compile(m, &options) != LATHE_OK) lathe_print_diagnostics(m, stderr);
  *     lathe_model_free(m);
  *
- * No call prints, exits or aborts; every problem is a diagnostic of the model. Building calls on a model that has an
- * error return the null value, and later calls on null values stay silent: check once, at the end. */
+ * No call prints, exits or aborts; every problem is a diagnostic of the model, and building goes on after it: check once,
+ * at the end. */
 #ifndef LATHE_H
 #define LATHE_H
 #include <stdbool.h>
@@ -18,6 +20,12 @@
 
 #ifdef __cplusplus
 extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define LATHE_FORMAT(text, first) __attribute__((format(printf, text, first)))
+#else
+#define LATHE_FORMAT(text, first)
 #endif
 
 #define LATHE_VERSION "0.1.0"
@@ -124,14 +132,241 @@ typedef struct LatheStats {             /* after lathe_compile */
 } LatheStats;
 LatheStats lathe_stats(const LatheModel *m);
 
-/* ---- the C DSL: building a model -------------------------------------------------------------------------------- */
+/* ---- the C DSL: building a model -------------------------------------------------------------------------------- *
+ * A layer is a function from values to a value. Layers that own parameters take a name; their parameters are called
+ * NAME/weight, NAME/bias … inside the scopes that are open (lathe_scope). Sizes of inputs are inferred.
+ *
+ *     lathe_scope(m, "block%d", i);
+ *     LatheValue y = lathe_conv2d(x, 64, 3, "conv", &(LatheConv){.pad = 1});
+ *     x = lathe_relu(lathe_add(x, lathe_batchnorm(y, "bn", NULL)));
+ *     lathe_end_scope(m);
+ *
+ * Options structs may be NULL and every field may be left 0: that is the default the comment gives.
+ * A mistake is a diagnostic that names the layer. Where it is plain what the layer would have given, building goes on
+ * with that, so that one run finds all mistakes; otherwise the result is the null value, and layers given a null value
+ * return it and say nothing. A model with an error is never emitted. */
 typedef struct LatheValue { LatheModel *model; uint32_t id; } LatheValue; /* id 0: the null value */
-typedef struct LatheDim { uint32_t id; } LatheDim;
+typedef struct LatheDim { int64_t size; uint32_t symbol; } LatheDim;      /* symbol 0: the constant size */
 
 LatheDim lathe_const_dim(int64_t n);
-LatheDim lathe_dim(LatheModel *m, const char *name, int64_t lo, int64_t hi);
+LatheDim lathe_dim(LatheModel *m, const char *name, int64_t lo, int64_t hi); /* a size the caller of the emitted code chooses */
 LatheValue lathe_input(LatheModel *m, const char *name, LatheDType dtype, uint32_t rank, const LatheDim *dims);
 LatheValue lathe_output(const char *name, LatheValue v); /* returns v */
+
+bool lathe_is_null(LatheValue v);
+LatheDType lathe_dtype(LatheValue v);                 /* 0 of the null value */
+uint32_t lathe_rank(LatheValue v);
+LatheDim lathe_dim_of(LatheValue v, int64_t axis);    /* axis < 0 counts from the end */
+int64_t lathe_size_of(LatheValue v, int64_t axis);    /* of a constant dim, else -1 */
+LatheValue lathe_name(LatheValue v, const char *name); /* names a value, for lathe_find and exports; returns v */
+LatheValue lathe_find(LatheModel *m, const char *name); /* a named value, also of an imported model; null and an error if none */
+void lathe_scope(LatheModel *m, const char *format, ...) LATHE_FORMAT(2, 3);
+void lathe_end_scope(LatheModel *m);
+
+typedef enum LatheSeverity { LATHE_NOTE, LATHE_WARNING, LATHE_ERROR } LatheSeverity;
+typedef struct LatheDiagnostic {
+    LatheSeverity severity;
+    const char *op, *layer, *message; /* "Conv", "block1/conv", what was found and what is accepted; op and layer may be "" */
+} LatheDiagnostic;
+bool lathe_diagnostic(const LatheModel *m, uint32_t i, LatheDiagnostic *d); /* the i-th; false past the end */
+
+/* ---- parameters and constants ---- */
+typedef enum LatheInitKind {
+    LATHE_INIT_DEFAULT, /* what the layer's description says */
+    LATHE_INIT_CONSTANT, LATHE_INIT_NORMAL, LATHE_INIT_UNIFORM,
+    LATHE_INIT_GLOROT_UNIFORM, LATHE_INIT_GLOROT_NORMAL, LATHE_INIT_KAIMING_UNIFORM, LATHE_INIT_KAIMING_NORMAL, LATHE_INIT_ORTHOGONAL,
+} LatheInitKind;
+/* The first values of a parameter. Random ones depend on the model's seed, the parameter's name and the position of the
+ * element only: the same on every machine, whatever else the model holds. */
+typedef struct LatheInit { LatheInitKind kind; double a, b; } LatheInit;
+static inline LatheInit lathe_zeros(void) { LatheInit i = {LATHE_INIT_CONSTANT, 0, 0}; return i; }
+static inline LatheInit lathe_ones(void) { LatheInit i = {LATHE_INIT_CONSTANT, 1, 0}; return i; }
+static inline LatheInit lathe_constant(double value) { LatheInit i = {LATHE_INIT_CONSTANT, value, 0}; return i; }
+static inline LatheInit lathe_normal(double mean, double deviation) { LatheInit i = {LATHE_INIT_NORMAL, mean, deviation}; return i; }
+static inline LatheInit lathe_uniform(double low, double high) { LatheInit i = {LATHE_INIT_UNIFORM, low, high}; return i; }
+/* Glorot and Bengio 2010: variance 2 / (fan in + fan out). He et al. 2015: gain² / fan in, gain = sqrt(2 / (1 + slope²)). */
+static inline LatheInit lathe_glorot_uniform(void) { LatheInit i = {LATHE_INIT_GLOROT_UNIFORM, 0, 0}; return i; }
+static inline LatheInit lathe_glorot_normal(void) { LatheInit i = {LATHE_INIT_GLOROT_NORMAL, 0, 0}; return i; }
+static inline LatheInit lathe_kaiming_uniform(double slope) { LatheInit i = {LATHE_INIT_KAIMING_UNIFORM, slope, 0}; return i; }
+static inline LatheInit lathe_kaiming_normal(double slope) { LatheInit i = {LATHE_INIT_KAIMING_NORMAL, slope, 0}; return i; }
+static inline LatheInit lathe_orthogonal(double gain) { LatheInit i = {LATHE_INIT_ORTHOGONAL, gain, 0}; return i; } /* Saxe et al. 2014 */
+
+void lathe_seed(LatheModel *m, uint64_t seed); /* of the parameters made from here on; 0 before the first call */
+LatheValue lathe_param(LatheModel *m, const char *name, LatheDType dtype, uint32_t rank, const int64_t *shape, LatheInit init);
+LatheValue lathe_const(LatheModel *m, LatheDType dtype, uint32_t rank, const int64_t *shape, const void *data); /* copies */
+LatheValue lathe_scalar(LatheModel *m, LatheDType dtype, double value);
+LatheValue lathe_scalar_like(LatheValue v, double value); /* rank 0, of v's element type: lathe_mul(x, lathe_scalar_like(x, 0.5)) */
+
+typedef struct LatheParam { LatheTensorInfo info; LatheValue value; const void *data; size_t bytes; } LatheParam;
+bool lathe_param_at(LatheModel *m, uint32_t i, LatheParam *p); /* in the order made; false past the end */
+/* Contents from outside; names as in lathe_param_at. Wrong names, types, shapes and sizes are errors that say what was found. */
+LatheStatus lathe_load_array(LatheModel *m, const char *name, const void *data, size_t bytes);
+LatheStatus lathe_load_npy(LatheModel *m, const char *name, const char *path);
+LatheStatus lathe_load_safetensors(LatheModel *m, const char *path); /* every parameter of the model must be in the file */
+
+/* ---- layers with parameters ---- */
+/* y = x W + b over the last dim. weight [in, units]. Default: weight Glorot uniform, bias zeros. */
+typedef struct LatheDense { int64_t in; bool no_bias; LatheInit weight, bias; } LatheDense; /* in: 0, or the size x must have */
+LatheValue lathe_dense(LatheValue x, int64_t units, const char *name);
+LatheValue lathe_dense_with(LatheValue x, int64_t units, const char *name, const LatheDense *o);
+
+/* x [N,C,H,W] (conv1d: [N,C,L]), weight [channels, C / groups, kernel…]. Default: weight Kaiming uniform, bias zeros.
+ * The fields ending in _w are for the width where it differs from the height. */
+typedef struct LatheConv {
+    int64_t in;                               /* 0, or the number of channels x must have */
+    int64_t kernel_w, stride, stride_w, dilation, dilation_w, groups; /* default: as the height, 1, 1, 1 */
+    int64_t pad, pads[4];                     /* pad: on all sides; pads: top, left, bottom, right, when any is set */
+    int64_t output_pad;                       /* transposed only: rows and columns added at the end */
+    bool same;                                /* pad so that the output has ceil(size / stride) */
+    bool no_bias;
+    LatheInit weight, bias;
+} LatheConv;
+LatheValue lathe_conv1d(LatheValue x, int64_t channels, int64_t kernel, const char *name, const LatheConv *o);
+LatheValue lathe_conv2d(LatheValue x, int64_t channels, int64_t kernel, const char *name, const LatheConv *o);
+LatheValue lathe_conv_transpose2d(LatheValue x, int64_t channels, int64_t kernel, const char *name, const LatheConv *o); /* weight [C, channels / groups, …] */
+
+/* scale (ones) and bias (zeros) per channel (batch, group, instance) or per element of the last dim (layer, rms).
+ * batchnorm also owns mean (zeros) and variance (ones): the running statistics it uses outside of training. */
+typedef struct LatheNorm { double epsilon, momentum; } LatheNorm; /* default 1e-5, 0.9 */
+LatheValue lathe_batchnorm(LatheValue x, const char *name, const LatheNorm *o);
+LatheValue lathe_layernorm(LatheValue x, const char *name, const LatheNorm *o);
+LatheValue lathe_rmsnorm(LatheValue x, const char *name, const LatheNorm *o);
+LatheValue lathe_groupnorm(LatheValue x, int64_t groups, const char *name, const LatheNorm *o);
+LatheValue lathe_instancenorm(LatheValue x, const char *name, const LatheNorm *o);
+
+/* Rows of weight [count, width] by id; ids i32 or i64 of any shape. Default: normal(0, 1). */
+LatheValue lathe_embedding(LatheValue ids, int64_t count, int64_t width, const char *name, LatheInit init);
+
+/* x [N,T,I] to sequence [N,T,D*H], with the last hidden (and cell) state as [N,D*H]; D is 2 when bidirectional.
+ * Parameters as ONNX: weight [D,G*H,I], recurrence [D,G*H,H], bias [D,2*G*H]; gates i,o,f,c (LSTM), z,r,h (GRU).
+ * Default: uniform(-1/sqrt(H), 1/sqrt(H)). */
+typedef struct LatheRecurrence {
+    bool bidirectional, reverse;
+    bool reset_first;             /* GRU: the reset gate acts before the recurrent product; default after it, as torch and cuDNN do */
+    LatheValue h, c;              /* initial states [D,N,H]; null: zeros */
+    LatheInit init;
+} LatheRecurrence;
+typedef struct LatheSequence { LatheValue sequence, h, c; } LatheSequence; /* c of the LSTM only */
+LatheSequence lathe_lstm(LatheValue x, int64_t hidden, const char *name, const LatheRecurrence *o);
+LatheSequence lathe_gru(LatheValue x, int64_t hidden, const char *name, const LatheRecurrence *o);
+LatheSequence lathe_rnn(LatheValue x, int64_t hidden, const char *name, const LatheRecurrence *o); /* tanh */
+
+/* ---- layers without parameters ---- */
+typedef struct LathePool {
+    int64_t kernel_w, stride, stride_w, pad, pads[4]; /* default stride: the kernel */
+    bool ceil_mode, count_pad;                        /* count_pad: the average counts padding */
+} LathePool;
+LatheValue lathe_max_pool1d(LatheValue x, int64_t kernel, const LathePool *o);
+LatheValue lathe_avg_pool1d(LatheValue x, int64_t kernel, const LathePool *o);
+LatheValue lathe_max_pool2d(LatheValue x, int64_t kernel, const LathePool *o);
+LatheValue lathe_avg_pool2d(LatheValue x, int64_t kernel, const LathePool *o);
+LatheValue lathe_global_avg_pool(LatheValue x); /* [N,C,…] to [N,C] */
+LatheValue lathe_global_max_pool(LatheValue x);
+LatheValue lathe_dropout(LatheValue x, double rate); /* acts in training only */
+LatheValue lathe_softmax(LatheValue x, int64_t axis);
+LatheValue lathe_log_softmax(LatheValue x, int64_t axis);
+LatheValue lathe_upsample2d(LatheValue x, int64_t factor, bool bilinear);
+
+/* softmax(q kᵀ scale + mask) v. q [N,H,T,E], k and v [N,K,S,E] with H a multiple of K (grouped-query); or [N,T,H*E] with the
+ * numbers of heads in the options. mask: null, bool (true = attend) or float (added), broadcast to [N,H,T,S]. */
+typedef struct LatheAttention { bool causal; double scale, softcap; int64_t heads, kv_heads; } LatheAttention; /* default scale 1/sqrt(E) */
+LatheValue lathe_attention(LatheValue q, LatheValue k, LatheValue v, LatheValue mask, const LatheAttention *o);
+/* Rotary position embedding of x [N,H,T,E]: cosine and sine tables [positions, E/2], position ids i64[N,T]. */
+LatheValue lathe_rope(LatheValue x, LatheValue cosine, LatheValue sine, LatheValue positions, bool interleaved);
+
+/* ---- elementwise ---- */
+LatheValue lathe_relu(LatheValue x);
+LatheValue lathe_relu6(LatheValue x);
+LatheValue lathe_leaky_relu(LatheValue x, double slope);
+LatheValue lathe_elu(LatheValue x, double alpha);
+LatheValue lathe_selu(LatheValue x);
+LatheValue lathe_gelu(LatheValue x);      /* by erf */
+LatheValue lathe_gelu_tanh(LatheValue x); /* the approximation of GPT-2 */
+LatheValue lathe_silu(LatheValue x);
+LatheValue lathe_mish(LatheValue x);
+LatheValue lathe_sigmoid(LatheValue x);
+LatheValue lathe_hard_sigmoid(LatheValue x);
+LatheValue lathe_hard_swish(LatheValue x);
+LatheValue lathe_softplus(LatheValue x);
+LatheValue lathe_softsign(LatheValue x);
+LatheValue lathe_tanh(LatheValue x);
+LatheValue lathe_erf(LatheValue x);
+LatheValue lathe_exp(LatheValue x);
+LatheValue lathe_expm1(LatheValue x);
+LatheValue lathe_log(LatheValue x);
+LatheValue lathe_log1p(LatheValue x);
+LatheValue lathe_sqrt(LatheValue x);
+LatheValue lathe_rsqrt(LatheValue x);
+LatheValue lathe_reciprocal(LatheValue x);
+LatheValue lathe_square(LatheValue x);
+LatheValue lathe_abs(LatheValue x);
+LatheValue lathe_neg(LatheValue x);
+LatheValue lathe_sign(LatheValue x);
+LatheValue lathe_sin(LatheValue x);
+LatheValue lathe_cos(LatheValue x);
+LatheValue lathe_tan(LatheValue x);
+LatheValue lathe_floor(LatheValue x);
+LatheValue lathe_ceil(LatheValue x);
+LatheValue lathe_round(LatheValue x); /* halves to even */
+LatheValue lathe_not(LatheValue x);
+LatheValue lathe_clip(LatheValue x, double low, double high);
+LatheValue lathe_cast(LatheValue x, LatheDType to);
+
+/* Both of one element type; shapes broadcast as in numpy. */
+LatheValue lathe_add(LatheValue a, LatheValue b);
+LatheValue lathe_sub(LatheValue a, LatheValue b);
+LatheValue lathe_mul(LatheValue a, LatheValue b);
+LatheValue lathe_div(LatheValue a, LatheValue b);
+LatheValue lathe_pow(LatheValue a, LatheValue b);
+LatheValue lathe_mod(LatheValue a, LatheValue b); /* sign of b */
+LatheValue lathe_min(LatheValue a, LatheValue b);
+LatheValue lathe_max(LatheValue a, LatheValue b);
+LatheValue lathe_equal(LatheValue a, LatheValue b);
+LatheValue lathe_not_equal(LatheValue a, LatheValue b);
+LatheValue lathe_less(LatheValue a, LatheValue b);
+LatheValue lathe_less_equal(LatheValue a, LatheValue b);
+LatheValue lathe_greater(LatheValue a, LatheValue b);
+LatheValue lathe_greater_equal(LatheValue a, LatheValue b);
+LatheValue lathe_and(LatheValue a, LatheValue b);
+LatheValue lathe_or(LatheValue a, LatheValue b);
+LatheValue lathe_xor(LatheValue a, LatheValue b);
+LatheValue lathe_where(LatheValue condition, LatheValue a, LatheValue b);
+
+/* ---- contraction, reduction, order ---- */
+LatheValue lathe_matmul(LatheValue a, LatheValue b); /* the last two dims; the others broadcast */
+typedef enum LatheReduce {
+    LATHE_REDUCE_SUM, LATHE_REDUCE_MEAN, LATHE_REDUCE_MAX, LATHE_REDUCE_MIN, LATHE_REDUCE_PROD,
+    LATHE_REDUCE_L1, LATHE_REDUCE_L2, LATHE_REDUCE_SUM_SQUARE, LATHE_REDUCE_LOG_SUM_EXP,
+} LatheReduce;
+LatheValue lathe_reduce(LatheReduce kind, LatheValue x, uint32_t n, const int64_t *axes, bool keep_dims); /* n = 0: all axes */
+LatheValue lathe_sum(LatheValue x, int64_t axis, bool keep_dims);
+LatheValue lathe_mean(LatheValue x, int64_t axis, bool keep_dims);
+LatheValue lathe_variance(LatheValue x, int64_t axis, bool keep_dims); /* divides by the count */
+LatheValue lathe_argmax(LatheValue x, int64_t axis, bool keep_dims);   /* i64 */
+LatheValue lathe_argmin(LatheValue x, int64_t axis, bool keep_dims);
+LatheValue lathe_cumsum(LatheValue x, int64_t axis);
+LatheValue lathe_topk(LatheValue x, int64_t k, int64_t axis, LatheValue *indices); /* largest first; indices may be NULL */
+
+/* ---- shape and movement ---- */
+LatheValue lathe_reshape(LatheValue x, uint32_t rank, const int64_t *shape); /* -1: what is left, 0: as in x */
+LatheValue lathe_flatten(LatheValue x, int64_t axis);                        /* [dims before axis, dims from axis] */
+LatheValue lathe_transpose(LatheValue x, const int64_t *permutation);        /* one entry per dim; NULL: reversed */
+LatheValue lathe_squeeze(LatheValue x, int64_t axis);
+LatheValue lathe_unsqueeze(LatheValue x, int64_t axis);
+LatheValue lathe_expand(LatheValue x, uint32_t rank, const int64_t *shape);  /* broadcast to shape */
+LatheValue lathe_tile(LatheValue x, const int64_t *repeats);                 /* one entry per dim */
+LatheValue lathe_concat(uint32_t n, const LatheValue *values, int64_t axis);
+LatheValue lathe_stack(uint32_t n, const LatheValue *values, int64_t axis);  /* along a new axis */
+void lathe_split(LatheValue x, int64_t axis, uint32_t n, LatheValue *parts); /* n equal parts */
+void lathe_split_sizes(LatheValue x, int64_t axis, uint32_t n, const int64_t *sizes, LatheValue *parts);
+LatheValue lathe_slice(LatheValue x, int64_t axis, int64_t start, int64_t end, int64_t step); /* as Python's x[start:end:step] */
+typedef enum LathePadMode { LATHE_PAD_CONSTANT, LATHE_PAD_REFLECT, LATHE_PAD_EDGE, LATHE_PAD_WRAP } LathePadMode;
+LatheValue lathe_pad(LatheValue x, const int64_t *pads, LathePadMode mode, double value); /* pads: before of each dim, then after of each */
+LatheValue lathe_triangle(LatheValue x, bool upper, int64_t diagonal);       /* the rest of the last two dims becomes 0 */
+LatheValue lathe_gather(LatheValue x, LatheValue indices, int64_t axis);
+LatheValue lathe_gather_elements(LatheValue x, LatheValue indices, int64_t axis);
+LatheValue lathe_scatter_elements(LatheValue x, LatheValue indices, LatheValue updates, int64_t axis, bool add);
+LatheValue lathe_one_hot(LatheValue indices, int64_t depth, LatheDType dtype); /* a new last dim */
 
 #ifdef __cplusplus
 }
