@@ -1,0 +1,138 @@
+/* What the files of codegen/ share: the state of one emission and the printing of expressions, statements and names.
+ *
+ * The C file is built in sections (separate Writers) and joined at the end:
+ *   head    comment, includes, macros           kernels  one static function per distinct kernel
+ *   data    embedded weights                    run      NAME_init, NAME_run, NAME_error, NAME, NAME_call
+ *   helpers scalar functions and runtime/ code, each only when used
+ *
+ * A kernel is printed in two passes: place_kernel (codegen/place.c) decides which expressions get a name and where
+ * they are computed; kernel_c.c then prints statements. Printing code works on Items: an Expr at one version of the
+ * memory it reads. */
+#ifndef LATHE_CODEGEN_EMIT_H
+#define LATHE_CODEGEN_EMIT_H
+#include "ir/plan.h"
+#include "lathe.h"
+
+/* ---- C identifiers (names.c) ------------------------------------------------------------------------------------ */
+typedef struct Names {
+    Context *cx;
+    uint8_t *taken; /* by Str */
+    uint32_t n;
+} Names;
+/* An identifier made from `wish` (any bytes): letters, digits, _; not a keyword of C or C++, not taken before. */
+const char *names_unique(Names *names, const char *wish);
+void names_reserve(Names *names, const char *identifier);
+
+/* ---- expressions with a place (place.c) ------------------------------------------------------------------------- */
+typedef struct Block Block;
+typedef struct Item Item;
+typedef struct Point { Block *block; uint32_t pos; } Point; /* before the pos-th statement of block */
+
+struct Item {
+    const Expr *x;
+    uint32_t stamp;   /* newest change of anything it reads */
+    uint32_t region;  /* block it must not leave (loads and checks under a condition); 0: none */
+    uint32_t uses, weight, height;
+    bool guarded;     /* contains loads or run-time checks */
+    bool costly;      /* worth hoisting out of a loop */
+    bool has_point, force;
+    Point point;      /* where it is used first, later: where it is computed */
+    int32_t name;     /* number of its temporary, -1: printed in place */
+    Item **arg;       /* as x->arg; of an E_LOAD: one, the linear index */
+    uint32_t n_arg;
+    Item *next;       /* next temporary at the same point */
+};
+
+typedef struct StmtInfo {
+    const Stmt *stmt;
+    Point point;
+    uint32_t time;
+    Item **root;           /* the statement's own expressions, in the order place.c visits them */
+    uint32_t n_root;
+    Item *temps, *temps_last; /* temporaries computed just before the statement */
+    Block *body, *orelse;
+    struct StmtInfo *condition; /* WHILE: its condition, computed inside the body; a phase of thread 0: what stands before its `if` */
+} StmtInfo;
+
+typedef struct KernelSignature { /* which of the optional parameters a kernel's function has */
+    const char *name;
+    bool dims, parallel, err;
+} KernelSignature;
+
+typedef struct StepFault { uint32_t step; const Node *node; } StepFault; /* a step that can fail at run time; numbered from 1 */
+
+typedef struct Emit {
+    Context *cx;
+    Module *m;
+    Plan *plan;
+    const char *name, *upper;       /* prefix of identifiers and macros */
+    Writer head, data, helpers, kernels, run;
+    Names global;
+    struct RuntimeIndex *runtime;   /* what runtime/ defines, and what of it stands in helpers already */
+    VEC(Str) helper_names;          /* instantiated scalar templates */
+    KernelSignature *signature;     /* by kernel index in the plan */
+    const char **in_name, **out_name, **symbol_name, **weight_name; /* by position, by symbol index, by plan weight */
+    bool *symbol_used;              /* by symbol index: some emitted code reads it */
+    const char **dims_slot;         /* "dims[i]", by symbol index */
+    LatheWeights weights;           /* AUTO resolved */
+    bool embed, any_parallel, uses_bound;
+    VEC(StepFault) faults;
+    /* the kernel being printed */
+    Writer *w;                      /* where statements go */
+    Kernel *k;
+    Names local;
+    const char **var_name, **buf_name, **local_symbol;
+    bool *buf_used;
+    bool serial, uses_fault;
+    VEC(Item *) items;
+    struct ItemTable *item_table;
+    StmtInfo *info;                 /* open addressing by Stmt pointer */
+    uint32_t n_info_slot;
+} Emit;
+
+/* ---- for everything that prints statements ----------------------------------------------------------------------- */
+/* Makes sure that the function, type or constant `name` of runtime/ stands in the file, with all it needs. */
+void emit_need(Emit *e, const char *name);
+const char *emit_buf(Emit *e, uint32_t buf);   /* name of a buffer's pointer */
+const char *emit_var(Emit *e, uint32_t var);
+const char *emit_dim(Emit *e, Dim d);          /* C expression of a Dim inside the current kernel, parenthesised if needed */
+const char *emit_ctype(DType compute);         /* C type of an expression of a compute type */
+StmtInfo *emit_info(Emit *e, const Stmt *s);
+/* The C text of an item; prec: binding strength needed around it, 0 for none, 15 for a primary expression. */
+void emit_item(Emit *e, Writer *w, const Item *item, int prec);
+const char *emit_text(Emit *e, const Item *item, int prec);
+void emit_temps(Emit *e, const StmtInfo *info);      /* the temporaries that belong before a statement */
+void emit_block(Emit *e, const Stmt *first);         /* statements up to the end of the block */
+/* C text that stores `value` (text of the buffer's compute type) to element `index`. */
+void emit_store(Emit *e, uint32_t buf, const char *index, const char *value);
+void emit_load(Emit *e, Writer *w, uint32_t buf, const char *index);
+/* C text of target = reduce(target, value); reduce FN_NONE: target = value. No semicolon. */
+const char *emit_reduce(Emit *e, Fn reduce, DType t, const char *target, const char *value);
+
+/* A micro-kernel contraction: prints statement s of kind S_CONTRACT (codegen/contract.c). */
+void contract_emit(Emit *e, const Kernel *k, const Stmt *s);
+
+/* ---- internal to codegen ----------------------------------------------------------------------------------------- */
+void place_kernel(Emit *e, Kernel *k);               /* place.c: fills items, info */
+double kernel_cost(Emit *e, const Kernel *k);        /* place.c: scalar operations of one run at the upper bounds */
+void emit_kernel(Emit *e, uint32_t index);           /* kernel_c.c */
+void emit_scalar(Emit *e, Writer *w, const Item *item, int prec); /* scalar_c.c: an E_FN */
+const char *emit_scalar_helper(Emit *e, const char *op, DType t);  /* lathe_<op>_<t>, instantiated */
+const char *emit_cast_helper(Emit *e, DType to, DType from);
+const char *emit_small_encode(Emit *e, DType storage);
+const char *emit_small_decode(Emit *e, DType storage);
+void emit_constant(Writer *w, DType t, const Expr *x, int prec);
+const char *emit_dim_text(Emit *e, Dim d, const char *const *symbol, int prec);
+void emit_weights(Emit *e);                          /* weights_c.c */
+void emit_header(Emit *e, Writer *h);                /* header_c.c */
+void emit_entry(Emit *e);                            /* entry_c.c: init, run, call, … */
+void emit_steps(Emit *e);                            /* steps_c.c */
+uint64_t weights_checksum(const Plan *p);
+bool weights_write(Emit *e, const char *path);       /* the binary file; false after diag() */
+const char *emit_weight_name(Emit *e, uint64_t offset); /* the array in the C file that holds the weight at offset */
+const BufRef *emit_ref(Emit *e, const Value *v);
+bool emit_symbol_is_input(Emit *e, uint32_t i);      /* header_c.c: the caller sets this symbol */
+bool emit_symbol_is_output(Emit *e, uint32_t i);     /* … the run reports it */
+void emit_short_parameters(Emit *e, Writer *h);      /* parameters of NAME() */
+
+#endif

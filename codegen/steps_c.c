@@ -1,0 +1,254 @@
+/* Prints NAME_steps: the plan as a list of kernel calls that every thread walks.
+ *
+ *     k0_conv(in->image, (const float *)(w + 0), (float *)(a + 64), tid, nt);
+ *     lathe_barrier();
+ *     k1_gather((float *)(a + 64), in->ids, out->y, &err);   code = lathe_first(code, &err, 2);
+ *
+ * A barrier stands before a step only if the step reads or writes memory that another thread may have written or read
+ * since the last barrier. Steps of thread 0 alone need none between them. */
+#include "codegen/emit.h"
+
+typedef struct Access {
+    BufRef ref;
+    uint64_t bytes;
+    bool write, shared; /* shared: by all threads; else by thread 0 only */
+} Access;
+
+typedef struct Walk {
+    Emit *e;
+    VEC(Access) pending; /* since the last barrier */
+    uint32_t *kernel_index; /* by kernel id */
+    uint32_t number;     /* of the step, in program order */
+    Writer *w;
+} Walk;
+
+const BufRef *emit_ref(Emit *e, const Value *v) { return &e->plan->ref[v->id]; }
+
+/* Upper bound of the bytes of a tensor. */
+static uint64_t value_bytes(Emit *e, const Value *v) {
+    int64_t n = 1;
+    for (uint32_t i = 0; i < v->type->rank; i++)
+        if (__builtin_mul_overflow(n, dim_hi(e->cx, v->type->dim[i]), &n)) return UINT64_MAX;
+    return (uint64_t)dtype_bytes(e->cx, v->type->dtype, n);
+}
+
+static bool overlap(const Access *a, const Access *b) {
+    if (a->ref.space != b->ref.space) return false;
+    switch (a->ref.space) {
+    case SPACE_OUTPUT: return a->ref.index == b->ref.index;
+    case SPACE_ARENA: return a->ref.offset < b->ref.offset + b->bytes && b->ref.offset < a->ref.offset + a->bytes;
+    case SPACE_NONE: case SPACE_INPUT: case SPACE_WEIGHT: return false; /* never written */
+    }
+    return true;
+}
+
+static void barrier(Walk *k) {
+    if (k->e->any_parallel) cw_line(k->w, "lathe_barrier();");
+    k->pending.n = 0;
+}
+
+/* Called with all accesses of one step: puts a barrier before it if needed. */
+static void order(Walk *k, const Access *access, uint32_t n) {
+    bool wait = false;
+    for (uint32_t i = 0; i < k->pending.n && !wait; i++) {
+        const Access *p = &k->pending.v[i];
+        for (uint32_t j = 0; j < n && !wait; j++) {
+            const Access *a = &access[j];
+            wait = (a->write || p->write) && (a->shared || p->shared) && overlap(a, p);
+        }
+    }
+    if (wait) barrier(k);
+    for (uint32_t j = 0; j < n; j++) {
+        if (access[j].ref.space != SPACE_ARENA && access[j].ref.space != SPACE_OUTPUT) continue;
+        vec_push(&k->e->cx->scratch, &k->pending, access[j]);
+    }
+}
+
+static Access access_of(Walk *k, const Value *v, bool write, bool shared) {
+    return (Access){*emit_ref(k->e, v), value_bytes(k->e, v), write, shared};
+}
+
+/* The pointer to a value: in->x, out->y, w3_bias, (float *)(a + 128). */
+static const char *pointer(Walk *k, const Value *v, DType t, bool write) {
+    Emit *e = k->e;
+    const BufRef *r = emit_ref(e, v);
+    const char *constant = write ? "" : "const ";
+    switch (r->space) {
+    case SPACE_INPUT: return str_text(e->cx, str_format(e->cx, "in->%s", e->in_name[r->index]));
+    case SPACE_OUTPUT: return str_text(e->cx, str_format(e->cx, "out->%s", e->out_name[r->index]));
+    case SPACE_WEIGHT:
+        if (e->embed) return emit_weight_name(e, r->offset);
+        return str_text(e->cx, str_format(e->cx, "(const %s *)(w + %llu)", dtype_ctype(t), (unsigned long long)r->offset));
+    case SPACE_ARENA: return str_text(e->cx, str_format(e->cx, "(%s%s *)(a + %llu)", constant, dtype_ctype(t), (unsigned long long)r->offset));
+    case SPACE_NONE: break;
+    }
+    context_escape(e->cx, "a step uses a value without a place");
+}
+
+static void note_fault(Walk *k, const Step *s) {
+    cw_printf(k->w, " code = lathe_first(code, &err, %u);", k->number + 1);
+    StepFault f = {k->number + 1, s->node};
+    vec_push(&k->e->cx->scratch, &k->e->faults, f);
+}
+
+static void print_kernel_step(Walk *k, const Step *s) {
+    Emit *e = k->e;
+    const KernelSignature *sig = &e->signature[k->kernel_index[s->kernel->id]];
+    Access *access = ARENA_ARRAY(&e->cx->scratch, Access, s->n_value);
+    for (uint32_t i = 0; i < s->n_value; i++) access[i] = access_of(k, s->value[i], s->kernel->buf[i].kind != BUF_IN, sig->parallel);
+    order(k, access, s->n_value);
+    Writer *w = k->w;
+    cw_begin(w);
+    bool guard = !sig->parallel && e->any_parallel;
+    if (guard) cw_printf(w, sig->err ? "if (tid == 0) { " : "if (tid == 0) ");
+    cw_printf(w, "%s(", sig->name);
+    for (uint32_t i = 0; i < s->n_value; i++)
+        cw_printf(w, "%s%s", i != 0 ? ", " : "", pointer(k, s->value[i], s->kernel->buf[i].dtype, s->kernel->buf[i].kind != BUF_IN));
+    const char *comma = s->n_value != 0 ? ", " : "";
+    if (sig->dims) cw_printf(w, "%sdims", comma), comma = ", ";
+    if (sig->parallel) cw_printf(w, "%stid, nt", comma), comma = ", ";
+    if (sig->err) cw_printf(w, "%s&err", comma);
+    cw_printf(w, ");");
+    if (sig->err) note_fault(k, s);
+    cw_printf(w, guard && sig->err ? " }\n" : "\n");
+}
+
+static void print_dim_step(Walk *k, const Step *s) {
+    Emit *e = k->e;
+    const DimNode *n = dim_node(e->cx, s->symbol);
+    barrier(k); /* every thread reads dims */
+    if (e->any_parallel) cw_open(k->w, "if (tid == 0) {");
+    cw_line(k->w, "dims[%u] = lathe_bound(*%s, %lld, %lld, &err);", n->symbol, pointer(k, s->value[0], DT_I64, false), (long long)n->lo,
+            (long long)n->hi);
+    cw_begin(k->w);
+    note_fault(k, s);
+    cw_printf(k->w, "\n");
+    if (e->any_parallel) cw_close(k->w, "}");
+    e->uses_bound = true;
+    barrier(k);
+}
+
+static void print_let_step(Walk *k, const Step *s) {
+    Emit *e = k->e;
+    const DimNode *n = dim_node(e->cx, s->symbol);
+    barrier(k);
+    if (e->any_parallel) cw_open(k->w, "if (tid == 0) {");
+    cw_line(k->w, "dims[%u] = lathe_bound(%s, %lld, %lld, &err);", n->symbol, emit_dim_text(e, s->dim, e->dims_slot, 0), (long long)n->lo, (long long)n->hi);
+    cw_begin(k->w);
+    note_fault(k, s);
+    cw_printf(k->w, "\n");
+    if (e->any_parallel) cw_close(k->w, "}");
+    e->uses_bound = true;
+    barrier(k);
+}
+
+static void print_copy_step(Walk *k, const Step *s) {
+    Emit *e = k->e;
+    const Type *t = s->value[0]->type;
+    Access access[2] = {access_of(k, s->value[0], false, false), access_of(k, s->value[1], true, false)};
+    order(k, access, 2);
+    Writer n = {.arena = &e->cx->scratch};
+    uint32_t bits = dtype_bits(t->dtype);
+    const char *numel = emit_dim_text(e, type_numel(e->cx, t), e->dims_slot, 14);
+    if (bits >= 8) cw_printf(&n, "(size_t)%s * %u", numel, bits / 8);
+    else cw_printf(&n, "(size_t)((%s + %u) / %u)", numel, 8 / bits - 1, 8 / bits);
+    cw_line(k->w, "%smemcpy(%s, %s, %s);", e->any_parallel ? "if (tid == 0) " : "", pointer(k, s->value[1], t->dtype, true),
+            pointer(k, s->value[0], t->dtype, false), cw_cstr(&n));
+}
+
+static void print_steps(Walk *k, const Step *s);
+
+static void print_if_step(Walk *k, const Step *s) {
+    Access c = access_of(k, s->value[0], false, true);
+    order(k, &c, 1);
+    barrier(k); /* the condition is read by every thread before anything in the branches may overwrite it */
+    cw_open(k->w, "if (*%s) {", pointer(k, s->value[0], DT_BOOL, false));
+    print_steps(k, s->body);
+    if (s->orelse != NULL) {
+        barrier(k);
+        k->w->indent--;
+        cw_open(k->w, "} else {");
+        print_steps(k, s->orelse);
+    }
+    barrier(k);
+    cw_close(k->w, "}");
+}
+
+static void print_loop_step(Walk *k, const Step *s) {
+    Emit *e = k->e;
+    Str i = str_format(e->cx, "i%u", k->number);
+    const char *v = str_text(e->cx, i);
+    barrier(k);
+    cw_open(k->w, "for (int64_t %s = 0;; %s++) {", v, v);
+    if (s->n_value > 2 && s->value[2] != NULL) cw_line(k->w, "%s*%s = %s;", e->any_parallel ? "if (tid == 0) " : "", pointer(k, s->value[2], DT_I64, true), v);
+    cw_begin(k->w);
+    cw_printf(k->w, "if (");
+    if (s->value[0] != NULL) cw_printf(k->w, "%s >= *%s", v, pointer(k, s->value[0], DT_I64, false));
+    if (s->value[0] != NULL && s->value[1] != NULL) cw_printf(k->w, " || ");
+    if (s->value[1] != NULL) cw_printf(k->w, "!*%s", pointer(k, s->value[1], DT_BOOL, false));
+    if (s->value[0] == NULL && s->value[1] == NULL) cw_printf(k->w, "0");
+    cw_printf(k->w, ") break;\n");
+    if (s->symbol != 0 && dim_hi(e->cx, s->symbol) != INT64_MAX) { /* more iterations than the outputs have room for */
+        cw_open(k->w, "if (%s >= %lld) {", v, (long long)dim_hi(e->cx, s->symbol));
+        cw_line(k->w, "err |= 1 << %d;", LATHE_RT_BOUND);
+        cw_begin(k->w);
+        note_fault(k, s);
+        cw_printf(k->w, "\n");
+        cw_line(k->w, "break;");
+        cw_close(k->w, "}");
+    }
+    barrier(k);
+    print_steps(k, s->body);
+    barrier(k);
+    cw_close(k->w, "}");
+    barrier(k);
+}
+
+static void print_steps(Walk *k, const Step *s) {
+    for (; s != NULL; s = s->next) {
+        switch (s->kind) {
+        case STEP_KERNEL: print_kernel_step(k, s); break;
+        case STEP_DIM: print_dim_step(k, s); break;
+        case STEP_LET: print_let_step(k, s); break;
+        case STEP_COPY: print_copy_step(k, s); break;
+        case STEP_IF: print_if_step(k, s); break;
+        case STEP_LOOP: print_loop_step(k, s); break;
+        }
+        k->number++;
+    }
+}
+
+void emit_steps(Emit *e) {
+    Walk k = {.e = e, .w = &e->run};
+    uint32_t max_id = 0;
+    for (uint32_t i = 0; i < e->plan->n_kernel; i++)
+        if (e->plan->kernel[i]->id > max_id) max_id = e->plan->kernel[i]->id;
+    k.kernel_index = ARENA_ARRAY(&e->cx->scratch, uint32_t, max_id + 1);
+    for (uint32_t i = 0; i < e->plan->n_kernel; i++) k.kernel_index[e->plan->kernel[i]->id] = i;
+    Writer body = {.arena = &e->cx->scratch, .indent = 1};
+    k.w = &body;
+    print_steps(&k, e->plan->first);
+    Writer *w = &e->run;
+    bool faults = e->faults.n != 0;
+    if (faults) {
+        cw_printf(w, "/* The code of the first step that failed; its fault bits are taken and cleared. */\n");
+        cw_printf(w, "static int lathe_first(int code, int *err, int step)\n{\n    int kind = 0;\n    for (int bit = 1; bit < 15 && kind == 0; bit++)\n"
+                     "        if (*err >> bit & 1) kind = bit;\n    *err = 0;\n    return code != 0 || kind == 0 ? code : step * 16 + kind;\n}\n\n");
+    }
+    if (e->uses_bound)
+        cw_printf(w, "static int64_t lathe_bound(int64_t n, int64_t lo, int64_t hi, int *err)\n{\n    if (n >= lo && n <= hi) return n;\n    *err |= 1 << %d;\n"
+                     "    return n < lo ? lo : hi;\n}\n\n", LATHE_RT_BOUND);
+    cw_printf(w, "static void %s_steps(const %s_ctx *ctx, const %s_inputs *in, const %s_outputs *out, int64_t *dims, int tid, int nt, int *status)\n{\n", e->name,
+              e->name, e->name, e->name);
+    cw_printf(w, "    unsigned char *const a = (unsigned char *)ctx->arena;\n");
+    if (!e->embed && e->plan->weight_bytes != 0) cw_printf(w, "    const unsigned char *const w = (const unsigned char *)ctx->weights;\n");
+    if (faults) cw_printf(w, "    int err = 0, code = 0;\n");
+    cw_printf(w, "    (void)a, (void)in, (void)out, (void)dims, (void)tid, (void)nt, (void)status;\n");
+    cw_text(w, body.text != NULL ? body.text : "", body.n);
+    if (faults) {
+        cw_printf(w, "    if (code != 0) {\n");
+        if (e->any_parallel) cw_printf(w, "#ifdef _OPENMP\n#pragma omp critical\n#endif\n");
+        cw_printf(w, "        if (*status == 0 || code < *status) *status = code;\n    }\n");
+    }
+    cw_printf(w, "}\n\n");
+}

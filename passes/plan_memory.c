@@ -1,0 +1,406 @@
+/* Gives every value of the plan its place: the caller's input and output buffers, the weights, or the arena.
+ *
+ *     step 0: %a = conv(x, w)      %a: [0,1]   ->  arena 0        a lifetime runs from the first step that touches the
+ *     step 1: %b = relu(%a)        %b: [1,2]   ->  arena 0        value to the last; relu works in place
+ *     step 2: y  = gemm(%b, v)     y           ->  output 0       written where the caller wants it
+ *
+ * Inside a loop a value lives through the whole loop if it is also touched outside of it, belongs to the loop itself
+ * (condition, iteration number), or is read before it is written (it carries data into the next iteration).
+ * Sizes are those of the upper bounds of symbolic dims. Views made by lowering (plan->alias) share their root's place. */
+#include "passes/arena_solver.h"
+#include "ir/plan.h"
+#include "passes/pass.h"
+
+enum { NEVER = UINT32_MAX };
+static const uint64_t MOST_BYTES = (uint64_t)1 << 40;
+
+typedef struct Life {
+    uint32_t first, last;
+    bool written; /* while walking: a step before has written it */
+    bool reads_early; /* read before written */
+} Life;
+
+typedef struct Planner {
+    Context *cx;
+    Module *m;
+    Plan *plan;
+    Life *life;       /* by value id, of roots */
+    Value **root;     /* by value id */
+    Value **value;    /* by value id, those that steps mention */
+    Value **merged;   /* by value id: shares the memory of this value (in place) */
+    uint32_t n, time;
+} Planner;
+
+static Value *root_of(const Plan *p, Value *v) {
+    while (v->id < p->n_alias && p->alias[v->id] != NULL) v = p->alias[v->id];
+    return v;
+}
+
+/* ---- lifetimes -------------------------------------------------------------------------------------------------------- */
+static void touch(Planner *p, Value *v, bool read, bool write) {
+    if (v == NULL) return;
+    p->value[v->id] = v;
+    Value *r = p->root[v->id] = root_of(p->plan, v);
+    p->value[r->id] = r;
+    p->root[r->id] = r;
+    Life *l = &p->life[r->id];
+    if (l->first == NEVER) l->first = p->time;
+    l->last = p->time;
+    if (read && !l->written) l->reads_early = true;
+    if (write) l->written = true;
+}
+
+static void walk(Planner *p, Step *s);
+
+/* Values touched in the loop over [begin, end] that must keep their memory all the time. */
+static void extend_loop(Planner *p, const Life *before, const bool *in_loop, uint32_t begin, uint32_t end) {
+    for (uint32_t i = 0; i < p->n; i++) {
+        Life *l = &p->life[i];
+        if (l->first == NEVER || !in_loop[i]) continue;
+        bool outside = before[i].first != NEVER;
+        if (!outside && !l->reads_early) continue;
+        if (l->first > begin) l->first = begin;
+        l->last = end;
+    }
+}
+
+static void mark_loop(Planner *p, const Step *s, bool *in_loop) {
+    for (; s != NULL; s = s->next) {
+        for (uint32_t i = 0; i < s->n_value; i++)
+            if (s->value[i] != NULL) in_loop[root_of(p->plan, s->value[i])->id] = true;
+        mark_loop(p, s->body, in_loop);
+        mark_loop(p, s->orelse, in_loop);
+    }
+}
+
+static void walk_loop(Planner *p, Step *s) {
+    Life *before = ARENA_ARRAY(&p->cx->scratch, Life, p->n);
+    bool *in_loop = ARENA_ARRAY(&p->cx->scratch, bool, p->n);
+    uint32_t begin = p->time;
+    memcpy(before, p->life, p->n * sizeof *before);
+    for (uint32_t i = 0; i < s->n_value; i++) touch(p, s->value[i], true, i == 2);
+    for (uint32_t i = 0; i < s->n_value; i++) { /* the loop's own values live through it */
+        if (s->value[i] == NULL) continue;
+        uint32_t id = p->root[s->value[i]->id]->id;
+        if (before[id].first == NEVER) before[id].first = begin;
+        in_loop[id] = true;
+    }
+    p->time++;
+    walk(p, s->body);
+    mark_loop(p, s->body, in_loop);
+    extend_loop(p, before, in_loop, begin, p->time);
+}
+
+/* A value first touched inside a loop and used behind it was filled over the iterations: it lives from the loop's start. */
+static void extend_after_loops(Planner *p, const Step *s, uint32_t end_of_list) {
+    (void)end_of_list;
+    for (; s != NULL; s = s->next) {
+        if (s->kind == STEP_LOOP) {
+            bool *in_loop = ARENA_ARRAY(&p->cx->scratch, bool, p->n);
+            mark_loop(p, s->body, in_loop);
+            uint32_t end = s->next != NULL ? s->next->time - 1 : NEVER;
+            for (uint32_t i = 0; i < p->n && end != NEVER; i++)
+                if (in_loop[i] && p->life[i].first > s->time && p->life[i].first != NEVER && p->life[i].last > end) p->life[i].first = s->time;
+        }
+        extend_after_loops(p, s->body, 0);
+        extend_after_loops(p, s->orelse, 0);
+    }
+}
+
+static void walk(Planner *p, Step *s) {
+    for (; s != NULL; s = s->next) {
+        s->time = p->time;
+        switch (s->kind) {
+        case STEP_KERNEL:
+            for (uint32_t i = 0; i < s->n_value; i++) touch(p, s->value[i], s->kernel->buf[i].kind == BUF_IN, s->kernel->buf[i].kind != BUF_IN);
+            break;
+        case STEP_DIM: touch(p, s->value[0], true, false); break;
+        case STEP_LET: break;
+        case STEP_COPY:
+            touch(p, s->value[0], true, false);
+            touch(p, s->value[1], false, true);
+            break;
+        case STEP_IF:
+            touch(p, s->value[0], true, false);
+            p->time++;
+            walk(p, s->body);
+            walk(p, s->orelse);
+            break;
+        case STEP_LOOP: walk_loop(p, s); break;
+        }
+        p->time++;
+    }
+}
+
+/* ---- outputs ----------------------------------------------------------------------------------------------------------- */
+/* Outputs that are an input, a constant, or the same bytes as an earlier output are copied at the end. */
+static void place_outputs(Planner *p, bool *is_output, uint32_t *output_of) {
+    Graph *g = p->m->main;
+    Step **tail = &p->plan->first;
+    while (*tail != NULL) tail = &(*tail)->next;
+    for (uint32_t i = 0; i < g->n_out; i++) {
+        Value *r = root_of(p->plan, g->out[i]);
+        bool is_input = false;
+        for (uint32_t k = 0; k < g->n_in; k++) is_input |= g->in[k] == r;
+        if (!is_input && r->data == NULL && !is_output[r->id]) {
+            is_output[r->id] = true;
+            output_of[r->id] = i;
+            continue;
+        }
+        Step *s = ARENA_NEW(&p->cx->arena, Step);
+        Value *to = value_new(p->m, g->out[i]->type, 0);
+        s->kind = STEP_COPY;
+        s->n_value = 2;
+        s->value = ARENA_ARRAY(&p->cx->arena, Value *, 2);
+        s->value[0] = g->out[i];
+        s->value[1] = to;
+        *tail = s;
+        tail = &s->next;
+        p->plan->n_step++;
+        is_output[to->id] = true;
+        output_of[to->id] = i;
+    }
+}
+
+/* ---- weights ------------------------------------------------------------------------------------------------------------- */
+static uint64_t content_hash(const Value *v) {
+    const unsigned char *b = v->data->data;
+    uint64_t h = hash_mix(v->data->bytes, v->type->dtype);
+    size_t n = v->data->bytes / 8;
+    for (size_t i = 0; i < n; i++) {
+        uint64_t x;
+        memcpy(&x, b + 8 * i, 8);
+        h = hash_mix(h, x);
+    }
+    for (size_t i = 8 * n; i < v->data->bytes; i++) h = hash_mix(h, b[i]);
+    return h;
+}
+
+static void place_weight(Planner *p, Value *v, uint64_t *hash) {
+    Plan *plan = p->plan;
+    uint64_t h = content_hash(v);
+    for (uint32_t i = 0; i < plan->n_weight; i++) {
+        const Value *o = plan->weight[i].value;
+        if (hash[i] != h || o->type->dtype != v->type->dtype || o->data->bytes != v->data->bytes) continue;
+        if (v->data->bytes != 0 && memcmp(o->data->data, v->data->data, v->data->bytes) != 0) continue;
+        plan->ref[v->id] = (BufRef){.space = SPACE_WEIGHT, .offset = plan->weight[i].offset};
+        return;
+    }
+    uint64_t bytes = v->data->bytes != 0 ? v->data->bytes : 1;
+    hash[plan->n_weight] = h;
+    plan->weight[plan->n_weight++] = (PlanWeight){v, plan->weight_bytes};
+    plan->ref[v->id] = (BufRef){.space = SPACE_WEIGHT, .offset = plan->weight_bytes};
+    plan->weight_bytes += (bytes + plan->align - 1) / plan->align * plan->align;
+}
+
+/* ---- in place --------------------------------------------------------------------------------------------------------------- */
+typedef struct InPlace { const Kernel *k; uint32_t in, out; Expr *const *idx; bool stored, ok; uint64_t vars; } InPlace;
+
+static bool same_index(const Kernel *k, uint32_t buf, Expr *const *a, Expr *const *b) {
+    for (uint32_t d = 0; d < k->buf[buf].rank; d++)
+        if (a[d] != b[d]) return false;
+    return true;
+}
+
+static void check_loads(InPlace *c, const Expr *e, uint32_t depth) {
+    if (e == NULL || !c->ok) return;
+    if (depth == 0) c->ok = false;
+    if (e->kind == E_LOAD && e->ref == c->out) c->ok = false;
+    if (e->kind == E_LOAD && e->ref == c->in && (c->stored || !same_index(c->k, c->in, (Expr *const *)e->arg, c->idx))) c->ok = false;
+    for (uint32_t i = 0; i < e->n_arg; i++) check_loads(c, e->arg[i], depth - 1);
+}
+
+static Expr *const *find_store(const Stmt *s, uint32_t buf) {
+    for (; s != NULL; s = s->next) {
+        if (s->kind == S_STORE && s->buf == buf) return s->idx;
+        Expr *const *inner = find_store(s->body, buf);
+        if (inner != NULL) return inner;
+    }
+    return NULL;
+}
+
+static void check_body(InPlace *c, const Stmt *s) {
+    for (; s != NULL && c->ok; s = s->next) {
+        c->ok = s->kind == S_STORE || s->kind == S_LOCAL || s->kind == S_SET;
+        check_loads(c, s->val, 48);
+        for (uint32_t d = 0; s->kind == S_STORE && d < c->k->buf[s->buf].rank; d++) check_loads(c, s->idx[d], 48);
+        if (s->kind != S_STORE || s->buf != c->out) continue;
+        c->ok &= s->reduce == FN_NONE && same_index(c->k, c->out, s->idx, c->idx);
+        c->stored = true;
+    }
+}
+
+/* Does the kernel compute element i of `out` from element i of `in` only, one nest, every element once? */
+static bool works_in_place(const Kernel *k, uint32_t in, uint32_t out) {
+    const Buf *a = &k->buf[in], *b = &k->buf[out];
+    if (a->kind != BUF_IN || b->kind != BUF_OUT || dtype_bits(a->dtype) != dtype_bits(b->dtype) || dtype_bits(a->dtype) < 8) return false;
+    if (a->rank != b->rank || a->stride != NULL || b->stride != NULL || a->rank > 32) return false;
+    for (uint32_t d = 0; d < a->rank; d++)
+        if (a->dim[d] != b->dim[d]) return false;
+    const Stmt *s = k->body;
+    if (s == NULL || s->next != NULL) return false;
+    InPlace c = {.k = k, .in = in, .out = out, .idx = find_store(s, out), .ok = true};
+    if (c.idx == NULL && b->rank != 0) return false;
+    for (; s->kind == S_FOR; s = s->body) { /* each loop variable indexes some dimension by itself */
+        bool found = s->extent->kind == E_CONST && s->extent->c.i == 1;
+        for (uint32_t d = 0; d < b->rank; d++) found |= c.idx[d]->kind == E_VAR && c.idx[d]->ref == s->var;
+        if (!found || s->body == NULL || (s->body->kind == S_FOR && s->body->next != NULL)) return false;
+    }
+    check_body(&c, s);
+    return c.ok && c.stored;
+}
+
+static Kernel *inplace_kernel(Planner *p, Kernel *k) {
+    Plan *plan = p->plan;
+    if (k->inplace) return k;
+    for (uint32_t i = 0; i < plan->n_kernel; i++)
+        if (plan->kernel[i]->inplace && plan->kernel[i]->body == k->body) return plan->kernel[i];
+    Kernel *c = ARENA_NEW(&p->cx->arena, Kernel);
+    *c = *k;
+    c->inplace = true;
+    c->id = plan->n_kernel;
+    Kernel **list = ARENA_ARRAY(&p->cx->arena, Kernel *, plan->n_kernel + 1);
+    memcpy(list, plan->kernel, plan->n_kernel * sizeof *list);
+    list[plan->n_kernel++] = c;
+    plan->kernel = list;
+    return c;
+}
+
+static Value *memory_of(const Planner *p, Value *v) {
+    v = p->root[v->id];
+    while (p->merged[v->id] != NULL) v = p->merged[v->id];
+    return v;
+}
+
+static uint64_t bytes_of(Planner *p, const Value *v);
+
+static void merge_in_place(Planner *p, Step *s, const bool *in_arena) {
+    for (; s != NULL; s = s->next) {
+        merge_in_place(p, s->body, in_arena);
+        merge_in_place(p, s->orelse, in_arena);
+        if (s->kind != STEP_KERNEL) continue;
+        for (uint32_t o = 0; o < s->n_value; o++) {
+            Value *out = p->root[s->value[o]->id];
+            if (s->kernel->buf[o].kind != BUF_OUT || !in_arena[out->id] || p->life[out->id].first != s->time || p->merged[out->id] != NULL) continue;
+            for (uint32_t i = 0; i < s->n_value; i++) {
+                if (s->kernel->buf[i].kind != BUF_IN || !in_arena[p->root[s->value[i]->id]->id]) continue;
+                Value *in = memory_of(p, s->value[i]);
+                if (p->life[in->id].last != s->time || in == out || bytes_of(p, out) > bytes_of(p, in)) continue;
+                if (!works_in_place(s->kernel, i, o)) continue;
+                p->merged[out->id] = in;
+                p->life[in->id].last = p->life[out->id].last;
+                s->kernel = inplace_kernel(p, s->kernel);
+                break;
+            }
+        }
+    }
+}
+
+/* Kernels that no step calls any more (all their steps work in place) are dropped; ids stay dense and in order. */
+static void mark_kernels(const Step *s, bool *used) {
+    for (; s != NULL; s = s->next) {
+        if (s->kind == STEP_KERNEL) used[s->kernel->id] = true;
+        mark_kernels(s->body, used);
+        mark_kernels(s->orelse, used);
+    }
+}
+
+static void drop_unused_kernels(Planner *p) {
+    Plan *plan = p->plan;
+    bool *used = ARENA_ARRAY(&p->cx->scratch, bool, plan->n_kernel);
+    uint32_t n = 0;
+    mark_kernels(plan->first, used);
+    for (uint32_t i = 0; i < plan->n_kernel; i++)
+        if (used[plan->kernel[i]->id]) plan->kernel[n++] = plan->kernel[i];
+    for (uint32_t i = 0; i < n; i++) plan->kernel[i]->id = i;
+    plan->n_kernel = n;
+}
+
+/* ---- arena --------------------------------------------------------------------------------------------------------------------- */
+static bool bytes_at_most(Planner *p, const Value *v, uint64_t *bytes) {
+    uint64_t bits = dtype_bits(v->type->dtype);
+    for (uint32_t d = 0; d < v->type->rank; d++) {
+        int64_t hi = dim_hi(p->cx, v->type->dim[d]);
+        if (hi < 0) hi = 0;
+        if (__builtin_mul_overflow(bits, (uint64_t)hi, &bits) || bits > MOST_BYTES * 8) return false;
+    }
+    *bytes = (bits + 7) / 8;
+    return true;
+}
+
+static uint64_t bytes_of(Planner *p, const Value *v) {
+    uint64_t bytes;
+    return bytes_at_most(p, v, &bytes) ? bytes : MOST_BYTES;
+}
+
+static void too_big(Planner *p, const Value *v) {
+    Writer t = {.arena = &p->cx->scratch};
+    type_print(p->cx, &t, v->type);
+    diag(p->cx, SEV_ERROR, v->def != NULL ? v->def->loc : (Loc){0}, "tensor \"%s\" of type %s may need more than 2^40 bytes: give its symbolic dims a lower bound",
+         str_text(p->cx, v->name), cw_cstr(&t));
+}
+
+static bool place_arena(Planner *p, const bool *in_arena) {
+    Plan *plan = p->plan;
+    ArenaItem *item = ARENA_ARRAY(&p->cx->scratch, ArenaItem, p->n);
+    Value **value = ARENA_ARRAY(&p->cx->scratch, Value *, p->n);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < p->n; i++) {
+        if (!in_arena[i] || p->merged[i] != NULL) continue;
+        uint64_t bytes;
+        if (!bytes_at_most(p, p->value[i], &bytes)) {
+            too_big(p, p->value[i]);
+            return false;
+        }
+        bytes = bytes != 0 ? (bytes + plan->align - 1) / plan->align * plan->align : plan->align;
+        value[n] = p->value[i];
+        item[n++] = (ArenaItem){bytes, p->life[i].first, p->life[i].last, 0};
+    }
+    plan->arena_bytes = arena_solve(&p->cx->scratch, item, n, plan->align);
+    plan->lower_bound = arena_lower_bound(&p->cx->scratch, item, n);
+    plan->buffer = ARENA_ARRAY(&p->cx->arena, PlanBuffer, n);
+    plan->n_buffer = n;
+    for (uint32_t i = 0; i < n; i++) {
+        plan->buffer[i] = (PlanBuffer){value[i], item[i].size, item[i].offset, item[i].first, item[i].last};
+        plan->ref[value[i]->id] = (BufRef){.space = SPACE_ARENA, .offset = item[i].offset};
+    }
+    if (plan->arena_bytes <= MOST_BYTES) return true;
+    diag(p->cx, SEV_ERROR, (Loc){0}, "the model needs %llu bytes of working memory, more than 2^40", (unsigned long long)plan->arena_bytes);
+    return false;
+}
+
+bool pass_plan_memory(Context *cx, Module *m) {
+    Plan *plan = m->plan;
+    Planner planner = {.cx = cx, .m = m, .plan = plan}, *p = &planner;
+    uint32_t room = m->n_value + m->main->n_out; /* outputs that are copied get fresh values */
+    bool *is_output = ARENA_ARRAY(&cx->scratch, bool, room), *in_arena = ARENA_ARRAY(&cx->scratch, bool, room);
+    uint32_t *output_of = ARENA_ARRAY(&cx->scratch, uint32_t, room);
+    place_outputs(p, is_output, output_of);
+    p->n = m->n_value;
+    p->life = ARENA_ARRAY(&cx->scratch, Life, p->n);
+    p->root = ARENA_ARRAY(&cx->scratch, Value *, p->n);
+    p->value = ARENA_ARRAY(&cx->scratch, Value *, p->n);
+    p->merged = ARENA_ARRAY(&cx->scratch, Value *, p->n);
+    for (uint32_t i = 0; i < p->n; i++) p->life[i].first = NEVER;
+    walk(p, plan->first);
+    extend_after_loops(p, plan->first, p->time);
+
+    plan->ref = ARENA_ARRAY(&cx->arena, BufRef, p->n);
+    plan->weight = ARENA_ARRAY(&cx->arena, PlanWeight, p->n);
+    uint64_t *hash = ARENA_ARRAY(&cx->scratch, uint64_t, p->n);
+    for (uint32_t i = 0; i < m->main->n_in; i++) plan->ref[m->main->in[i]->id] = (BufRef){.space = SPACE_INPUT, .index = i};
+    for (uint32_t i = 0; i < p->n; i++) {
+        Value *v = p->value[i];
+        if (v == NULL || p->root[i] != v || plan->ref[i].space == SPACE_INPUT) continue;
+        if (is_output[i]) plan->ref[i] = (BufRef){.space = SPACE_OUTPUT, .index = output_of[i]};
+        else if (v->data != NULL) place_weight(p, v, hash);
+        else in_arena[i] = true;
+    }
+    merge_in_place(p, plan->first, in_arena);
+    drop_unused_kernels(p);
+    if (!place_arena(p, in_arena)) return true;
+    for (uint32_t i = 0; i < p->n; i++)
+        if (p->value[i] != NULL) plan->ref[i] = plan->ref[memory_of(p, p->value[i])->id];
+    plan_check_overlap(cx, plan);
+    return true;
+}
