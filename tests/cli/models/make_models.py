@@ -1,0 +1,62 @@
+"""Writes the small models of the command-line tests (they are checked in; this says what is in them).
+
+    python3 make_models.py        needs the packages onnx and numpy
+"""
+import os
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+here = os.path.dirname(os.path.abspath(__file__))
+
+
+def tensor(name, dims, dtype=TensorProto.FLOAT):
+    return helper.make_tensor_value_info(name, dtype, dims)
+
+
+def save(name, nodes, inputs, outputs, constants=(), opset=17, domains=()):
+    graph = helper.make_graph(nodes, name, inputs, outputs, [numpy_helper.from_array(v, k) for k, v in constants])
+    imports = [helper.make_opsetid("", opset)] + [helper.make_opsetid(d, 1) for d in domains]
+    model = helper.make_model(graph, opset_imports=imports, ir_version=8, producer_name="")
+    with open(os.path.join(here, name + ".onnx"), "wb") as f:
+        f.write(model.SerializeToString())
+
+
+weights = (np.arange(32, dtype=np.float32).reshape(8, 4) - 15.5) / 16
+bias = np.linspace(-1, 1, 4, dtype=np.float32)
+
+# y = relu(x * w + b), x: f32[N, 8], the batch is symbolic
+save("dense", [helper.make_node("MatMul", ["x", "w"], ["xw"], name="fc/matmul"), helper.make_node("Add", ["xw", "b"], ["z"], name="fc/bias"),
+               helper.make_node("Relu", ["z"], ["y"], name="act")],
+     [tensor("x", ["N", 8])], [tensor("y", ["N", 4])], [("w", weights), ("b", bias)])
+# sum = a + b of fixed shape, an i64 input beside it
+save("fixed", [helper.make_node("Add", ["a", "b"], ["s"], name="add"), helper.make_node("Gather", ["s", "i"], ["y"], name="pick")],
+     [tensor("a", [3, 4]), tensor("b", [3, 4]), tensor("i", [2], TensorProto.INT64)], [tensor("y", [2, 4])])
+# two operators nobody has, and a domain nobody knows
+save("unsupported", [helper.make_node("Relu", ["x"], ["r"], name="fine"), helper.make_node("Frobnicate", ["r"], ["f"], name="layer1/frob"),
+                     helper.make_node("Warp", ["f"], ["g"], name="layer2/warp", domain="com.example"), helper.make_node("Frobnicate", ["g"], ["y"], name="layer3/frob")],
+     [tensor("x", [2, 3])], [tensor("y", [2, 3])], domains=["com.example"])
+# names that would break out of a comment, a string, or the directory of the outputs
+save("hostile", [helper.make_node("Neg", ["in*/ \"\\\n"], ["../../out"], name="*/ int main(void) { return 1; } /*")],
+     [tensor("in*/ \"\\\n", [2, 3])], [tensor("../../out", [2, 3])])
+
+# data for dense: right, wrong in shape, wrong in type; references right and wrong; the same as ONNX test data
+data = os.path.join(here, "data")
+os.makedirs(os.path.join(data, "dense", "test_data_set_0"), exist_ok=True)
+x = np.linspace(-2, 2, 16, dtype=np.float32).reshape(2, 8)
+y = np.maximum(x @ weights + bias, 0)
+np.save(os.path.join(data, "x.npy"), x)
+np.save(os.path.join(data, "x_f64.npy"), x.astype(np.float64))
+np.save(os.path.join(data, "x_2x7.npy"), x[:, :7])
+np.save(os.path.join(data, "x_100x8.npy"), np.zeros((100, 8), np.float32))
+np.save(os.path.join(data, "y.npy"), y)
+np.save(os.path.join(data, "y_off.npy"), y + np.float32(0.01))
+np.save(os.path.join(data, "a.npy"), np.arange(12, dtype=np.float32).reshape(3, 4))
+np.save(os.path.join(data, "a_2x3.npy"), np.ones((2, 3), np.float32))
+np.save(os.path.join(data, "i.npy"), np.array([2, 0], dtype=np.int64))
+np.save(os.path.join(data, "i_out_of_range.npy"), np.array([2, 3], dtype=np.int64))
+np.savez(os.path.join(data, "dense.in.npz"), x=x)
+np.savez(os.path.join(data, "dense.ref.npz"), y=y)
+for name, value in [("input_0", x), ("output_0", y)]:
+    with open(os.path.join(data, "dense", "test_data_set_0", name + ".pb"), "wb") as f:
+        f.write(numpy_helper.from_array(value).SerializeToString())
