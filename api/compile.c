@@ -5,11 +5,7 @@
 #include <stdio.h>
 #include <time.h>
 
-#if __has_include("codegen/codegen.h")
 #include "codegen/codegen.h"
-#else
-bool codegen_emit(Module *m, const char *c_path); /* until codegen/ lands */
-#endif
 #include "frontend/onnx.h"
 #include "ir/plan.h"
 #include "passes/pass.h"

@@ -85,9 +85,9 @@ void html_open(Writer *w, const char *title) {
     cw_printf(w, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>");
     xml_text(w, title);
     cw_printf(w, "</title>\n<style>\n"
-                 "body { font: 15px/1.5 sans-serif; color: #222; max-width: 900px; margin: 2em auto; padding: 0 1em; }\n"
+                 "body { font: 15px/1.5 sans-serif; color: #222; max-width: 1040px; margin: 2em auto; padding: 0 1em; }\n"
                  "table { border-collapse: collapse; margin: 1em 0; }\n"
-                 "th, td { padding: .3em .8em; border-bottom: 1px solid #ddd; text-align: left; }\n"
+                 "th, td { padding: .3em .7em; border-bottom: 1px solid #ddd; text-align: left; white-space: nowrap; }\n"
                  "td.n { text-align: right; font-variant-numeric: tabular-nums; }\n"
                  "svg { max-width: 100%%; height: auto; border: 1px solid #eee; }\n"
                  "</style></head><body>\n<h1>");
