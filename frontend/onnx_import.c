@@ -272,7 +272,8 @@ static void import_node(Importer *im, Scope *scope, const Onnx__NodeProto *n, ui
 }
 
 void import_nodes(Importer *im, Scope *scope, size_t n, Onnx__NodeProto *const *nodes) {
-    for (size_t i = 0; i < n; i++) import_node(im, scope, nodes[i], (uint32_t)i);
+    Onnx__NodeProto *const *order = execution_order(im->cx, n, nodes);
+    for (size_t i = 0; i < n; i++) import_node(im, scope, order[i], (uint32_t)i);
 }
 
 /* ---- graphs ----------------------------------------------------------------------------------------------------- */

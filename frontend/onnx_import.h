@@ -65,6 +65,10 @@ void scope_put(Importer *im, Scope *scope, Str name, Value *v);
 Str unique_name(Importer *im, Str name);
 int64_t opset_version(const Frame *frame, OpDomain domain);
 
+/* ---- onnx_order.c */
+/* The nodes in an order that computes before it reads: the array itself when that is one. */
+Onnx__NodeProto *const *execution_order(Context *cx, size_t n, Onnx__NodeProto *const *nodes);
+
 /* ---- onnx_function.c */
 void index_functions(Importer *im);
 const Onnx__FunctionProto *find_function(const Importer *im, const Onnx__NodeProto *n);
