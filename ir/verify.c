@@ -131,6 +131,7 @@ static void check_attr(Verifier *v, const Node *n, uint32_t i) {
 static void check_count(Verifier *v, const Node *n, const char *what, uint32_t count, uint32_t min, uint32_t max) {
     if (count >= min && (max == MANY || count <= max)) return;
     if (max == MANY) broken(v, n->loc, 3, "%u %s, at least %u are needed", count, what, min);
+    else if (max == min) broken(v, n->loc, 3, "%u %s, %u are needed", count, what, min);
     else broken(v, n->loc, 3, "%u %s, %u to %u are allowed", count, what, min, max);
 }
 
