@@ -175,7 +175,8 @@ Value *value_const_scalar(Module *m, DType dtype, double v);      /* rank 0, any
 Node *node_new(Module *m, Graph *g, Node *at, Op op, uint32_t n_in, Value *const *in, uint32_t n_out);
 bool graph_infer(Module *m, Graph *g); /* node_infer over all nodes in order; false if any failed (ir/infer.c) */
 bool node_infer(Module *m, Node *n); /* runs the shape rule; poison in, poison out */
-/* node_infer for every node in order; the rules of If, Loop and Scan call it on their regions, having set the types of
+bool node_reinfer(Module *m, Node *n); /* the same for a node inferred before: data-dependent symbols of its outputs stay */
+/* node_reinfer for every node in order; the rules of If, Loop and Scan call it on their regions, having set the types of
  * the region's inputs. False if a node had an error; the others are inferred all the same. */
 bool graph_infer(Module *m, Graph *g);
 /* node_new + loc of `at` + inference, for rewrites: returns output 0. */

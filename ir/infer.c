@@ -1,4 +1,4 @@
-/* Types of all values of a graph, in execution order: graph_infer.
+/* Types of all values of a graph, in execution order: node_reinfer, graph_infer.
  *
  * Shape rules are run again after rewrites. A rule for a data-dependent size makes a fresh symbol each time it runs; a
  * value that had such a symbol keeps it, so that types stay the same where nothing changed:
@@ -81,7 +81,7 @@ static void keep_symbols(Module *m, Node *n, const Before *before, uint32_t n_ol
     }
 }
 
-static bool infer_again(Module *m, Node *n) {
+bool node_reinfer(Module *m, Node *n) {
     Context *cx = m->cx;
     Before *before = ARENA_ARRAY(&cx->scratch, Before, n->n_out);
     for (uint32_t i = 0; i < n->n_out; i++) {
@@ -99,6 +99,6 @@ static bool infer_again(Module *m, Node *n) {
 
 bool graph_infer(Module *m, Graph *g) {
     bool ok = true;
-    FOR_NODES(n, g) ok &= infer_again(m, n);
+    FOR_NODES(n, g) ok &= node_reinfer(m, n);
     return ok;
 }
