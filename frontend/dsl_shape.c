@@ -114,6 +114,17 @@ LatheValue lathe_scatter_elements(LatheValue x, LatheValue indices, LatheValue u
     return dsl_node(x.model, &spec);
 }
 
+LatheValue lathe_positions(LatheValue x, int64_t axis) {
+    if (!dsl_check_rank(x, OP_Range, NULL, 1, RANK_MAX, "a tensor of one dim or more")) return (LatheValue){0};
+    LatheModel *m = x.model;
+    if (axis < 0) axis += lathe_rank(x);
+    DslNode spec = {.op = OP_Shape, .n_in = 1, .in = &x};
+    dsl_int(&spec, AT_Shape_start, axis);
+    dsl_int(&spec, AT_Shape_end, axis + 1);
+    LatheValue size = lathe_squeeze(dsl_node(m, &spec), 0);
+    return dsl_node(m, &(DslNode){.op = OP_Range, .n_in = 3, .in = (LatheValue[]){dsl_i64_scalar(m, 0), size, dsl_i64_scalar(m, 1)}});
+}
+
 LatheValue lathe_one_hot(LatheValue indices, int64_t depth, LatheDType dtype) {
     if (lathe_is_null(indices)) return indices;
     LatheModel *m = indices.model;

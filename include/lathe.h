@@ -366,6 +366,7 @@ LatheValue lathe_triangle(LatheValue x, bool upper, int64_t diagonal);       /* 
 LatheValue lathe_gather(LatheValue x, LatheValue indices, int64_t axis);
 LatheValue lathe_gather_elements(LatheValue x, LatheValue indices, int64_t axis);
 LatheValue lathe_scatter_elements(LatheValue x, LatheValue indices, LatheValue updates, int64_t axis, bool add);
+LatheValue lathe_positions(LatheValue x, int64_t axis);                      /* i64: 0, 1, 2 … as many as x has along axis */
 LatheValue lathe_one_hot(LatheValue indices, int64_t depth, LatheDType dtype); /* a new last dim */
 
 #ifdef __cplusplus

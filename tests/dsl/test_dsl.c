@@ -192,6 +192,8 @@ START_TEST(shapes_and_movement) {
     int64_t id = 2;
     LatheValue ids = lathe_const(m, LATHE_I64, 1, (int64_t[]){1}, &id);
     check_shape(lathe_gather(x, ids, 2), "*,4,1,8");
+    check_shape(lathe_positions(x, -2), "6");
+    check_shape(lathe_positions(x, 0), "*");
     check_shape(lathe_one_hot(ids, 7, LATHE_F32), "1,7");
     check_shape(lathe_expand(ids, 2, (int64_t[]){5, 1}), "5,1");
 }

@@ -1,0 +1,18 @@
+/* Blocks that several weeks build from: small functions from values to a value, in the language of include/lathe.h.
+ * Their parameters stand in a scope called `name`. */
+#ifndef LATHE_MODELS_BLOCKS_H
+#define LATHE_MODELS_BLOCKS_H
+#include "lathe.h"
+
+/* convolution, batch normalisation, relu; no bias, the normalisation has one. x [N,C,H,W] */
+LatheValue conv_bn_relu(LatheValue x, int64_t channels, int64_t kernel, int64_t stride, const char *name);
+
+/* relu(x + f(x)), f two 3x3 convolutions with batch normalisation (He et al. 2015); where the size changes, x goes through a
+ * 1x1 convolution. */
+LatheValue residual_block(LatheValue x, int64_t channels, int64_t stride, const char *name);
+
+/* Pre-norm transformer block as in GPT-2 (Radford et al. 2019): x + attention(norm(x)), then x + mlp(norm(x)). x [N,T,width] */
+typedef struct TransformerBlock { int64_t heads; bool causal; double dropout; } TransformerBlock;
+LatheValue transformer_block(LatheValue x, const char *name, const TransformerBlock *o);
+
+#endif

@@ -1,0 +1,13 @@
+/* What the main() of every model has in common: the command line.
+ *
+ *     mlp                        MLP.c, .h and .onnx in the current folder
+ *     mlp --out DIR --name net   DIR/net.c, DIR/net.h, DIR/net.onnx
+ */
+#ifndef LATHE_MODELS_PROGRAM_H
+#define LATHE_MODELS_PROGRAM_H
+#include "lathe.h"
+
+/* Exports m to ONNX and compiles it to C; prints diagnostics and what was made. The exit code for main(). Frees m. */
+int model_program(LatheModel *m, int argc, char **argv);
+
+#endif
