@@ -1,12 +1,12 @@
 #include "driver/toolchain.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "driver/cache.h"
 #include "driver/process.h"
 
 /* ---- finding ---------------------------------------------------------------------------------------------------- */
@@ -54,77 +54,6 @@ bool toolchain_find(Driver *d, const Request *r, Toolchain *t) {
         if (try_compiler(d, names[i], t, &why)) return true;
     driver_error(d, "no C compiler found; tried $CC, clang, clang-19 to clang-14, gcc, cc: install one or name it with --cc");
     return false;
-}
-
-/* ---- the key of the cache --------------------------------------------------------------------------------------- */
-typedef struct Hash { uint64_t a, b; } Hash; /* two independent 64-bit rounds: accidental collisions are out of reach */
-
-static void hash_bytes(Hash *h, const void *data, size_t n) {
-    const unsigned char *p = data;
-    h->a = (h->a ^ n) * 0x9E3779B97F4A7C15u;
-    for (; n >= 8; n -= 8, p += 8) {
-        uint64_t x;
-        memcpy(&x, p, 8);
-        h->a = (h->a ^ x) * 0x9E3779B97F4A7C15u;
-        h->a ^= h->a >> 32;
-        h->b = (h->b + x) * 0xD6E8FEB86659FD93u;
-        h->b ^= h->b >> 29;
-    }
-    for (; n != 0; n--, p++) {
-        h->a = (h->a ^ *p) * 0x9E3779B97F4A7C15u;
-        h->b = (h->b + *p) * 0xD6E8FEB86659FD93u;
-        h->b ^= h->b >> 29;
-    }
-}
-
-static bool hash_file(Hash *h, const char *path) {
-    FILE *f = fopen(path, "rb");
-    if (f == NULL) return false;
-    static _Thread_local char part[1 << 16];
-    for (size_t n; (n = fread(part, 1, sizeof part, f)) != 0;) hash_bytes(h, part, n);
-    bool good = ferror(f) == 0;
-    fclose(f);
-    return good;
-}
-
-static int by_name(const void *a, const void *b) {
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-/* Everything in dir but weights that are loaded at run time, in a fixed order. */
-static bool hash_sources(Driver *d, const Request *r, const char *dir_path, Hash *h) {
-    DIR *dir = opendir(dir_path);
-    if (dir == NULL) return false;
-    Texts names = {0};
-    for (struct dirent *e; (e = readdir(dir)) != NULL;) {
-        size_t n = strlen(e->d_name);
-        bool loaded_later = r->weights == LATHE_WEIGHTS_FILE && n > 4 && strcmp(e->d_name + n - 4, ".bin") == 0;
-        if (e->d_name[0] != '.' && !loaded_later) vec_push(&d->arena, &names, arena_strdup(&d->arena, e->d_name, n));
-    }
-    closedir(dir);
-    qsort(names.v, names.n, sizeof *names.v, by_name);
-    for (uint32_t i = 0; i < names.n; i++) {
-        hash_bytes(h, names.v[i], strlen(names.v[i]));
-        if (!hash_file(h, driver_format(d, "%s/%s", dir_path, names.v[i]))) return false;
-    }
-    return true;
-}
-
-/* The directory of the cache; NULL when there is none (no home, or it cannot be made: then nothing is cached). */
-static const char *cache_dir(Driver *d) {
-    const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME"), *dir;
-    if (base != NULL && base[0] == '/') dir = driver_format(d, "%s/lathe", base);
-    else if (home != NULL && home[0] == '/') dir = driver_format(d, "%s/.cache/lathe", home);
-    else return NULL;
-    char *copy = driver_format(d, "%s", dir);
-    for (char *p = copy + 1; *p != 0; p++) {
-        if (*p != '/') continue;
-        *p = 0;
-        mkdir(copy, 0777);
-        *p = '/';
-    }
-    mkdir(copy, 0777);
-    return access(dir, W_OK | X_OK) == 0 ? dir : NULL;
 }
 
 /* ---- building --------------------------------------------------------------------------------------------------- */
@@ -204,15 +133,15 @@ static bool build_once(Driver *d, const Request *r, Toolchain *t, const char *di
 }
 
 /* What the object depends on besides the sources. native means this CPU: its name is part of the key. */
-static void hash_setting(Driver *d, const Request *r, const Toolchain *t, Hash *h) {
+static void hash_setting(Driver *d, const Request *r, const Toolchain *t, CacheKey *h) {
     Texts argv = build_command(d, r, t, "", "", "");
-    for (uint32_t i = 0; i + 1 < argv.n; i++) hash_bytes(h, argv.v[i], strlen(argv.v[i]));
-    hash_bytes(h, t->version, strlen(t->version));
+    for (uint32_t i = 0; i + 1 < argv.n; i++) cache_hash(h, argv.v[i], strlen(argv.v[i]));
+    cache_hash(h, t->version, strlen(t->version));
     FILE *f = fopen("/proc/cpuinfo", "r");
     char line[4096];
     while (f != NULL && fgets(line, sizeof line, f) != NULL)
         if (strncmp(line, "model name", 10) == 0 || strncmp(line, "flags", 5) == 0 || strncmp(line, "Features", 8) == 0) {
-            hash_bytes(h, line, strlen(line));
+            cache_hash(h, line, strlen(line));
             if (line[0] != 'm') break;
         }
     if (f != NULL) fclose(f);
@@ -224,17 +153,16 @@ Exit toolchain_build(Driver *d, const Request *r, Toolchain *t, const char *dir,
         return BAD_USAGE;
     }
     const char *source = driver_format(d, "%s/%s", dir, c_file), *built = driver_format(d, "%s/model.so", dir);
-    const char *cache = r->no_cache ? NULL : cache_dir(d), *kept = NULL;
+    const char *kept = NULL;
+    Cache cache;
+    CacheKey key = CACHE_KEY_START;
+    const char *not_built_in = r->weights == LATHE_WEIGHTS_FILE ? ".bin" : NULL; /* weights that are loaded at run time */
+    hash_setting(d, r, t, &key);
     *cached = false;
-    Hash h = {1, 2};
-    hash_setting(d, r, t, &h);
-    if (cache != NULL && hash_sources(d, r, dir, &h)) {
-        kept = driver_format(d, "%s/%016llx%016llx.so", cache, (unsigned long long)h.a, (unsigned long long)h.b);
-        if (access(kept, R_OK) == 0) {
-            *object = kept;
-            *cached = true;
-            return DONE;
-        }
+    if (!r->no_cache && cache_open(d, &cache) && cache_hash_dir(d, dir, not_built_in, &key)) {
+        kept = cache_find(d, &cache, &key, cached);
+        *object = kept;
+        if (*cached) return DONE;
         built = driver_format(d, "%s.%ld", kept, (long)getpid()); /* the rename below stays on one file system */
     }
     if (!build_once(d, r, t, dir, source, built)) {
@@ -242,6 +170,9 @@ Exit toolchain_build(Driver *d, const Request *r, Toolchain *t, const char *dir,
         return BROKEN;
     }
     *object = built;
-    if (kept != NULL && rename(built, kept) == 0) *object = kept;
+    if (kept != NULL && rename(built, kept) == 0) {
+        *object = kept;
+        cache_trim(d, &cache);
+    }
     return DONE;
 }

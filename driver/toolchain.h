@@ -1,5 +1,4 @@
-/* The C compiler behind `run`, `verify` and `bench`: finding it, building emitted C into a shared object, and a cache
- * of what was built before ($XDG_CACHE_HOME/lathe or ~/.cache/lathe), keyed by everything the result depends on. */
+/* The C compiler behind `run`, `verify` and `bench`: finding it, and building emitted C into a shared object. */
 #ifndef LATHE_DRIVER_TOOLCHAIN_H
 #define LATHE_DRIVER_TOOLCHAIN_H
 #include "driver/args.h"
