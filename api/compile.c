@@ -124,6 +124,7 @@ static LatheStatus compile(LatheModel *m, void *user) {
     if (!pass_run_pipeline(m->m)) return LATHE_ERROR_MODEL;
     stats_from_plan(m);
     if (output != NULL) {
+        if (cx->progress != NULL) cx->progress(cx->progress_user, "writing C", 0.95);
         uint32_t before = cx->n_error;
         if (!codegen_emit(m->m, r->staging.c_path)) return cx->n_error != before ? LATHE_ERROR_MODEL : LATHE_ERROR_FILE;
         if (!staging_publish(m, &r->staging, output)) return LATHE_ERROR_FILE;

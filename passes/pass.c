@@ -62,7 +62,11 @@ bool pass_run(Module *m, const PassInfo *pass) {
 }
 
 bool pass_run_pipeline(Module *m) {
-    for (size_t i = 0; i < sizeof passes / sizeof *passes; i++)
-        if (pass_enabled(m, passes[i].name) && !pass_run(m, &passes[i])) return false;
+    size_t n = sizeof passes / sizeof *passes;
+    for (size_t i = 0; i < n; i++) {
+        if (!pass_enabled(m, passes[i].name)) continue;
+        if (m->cx->progress != NULL) m->cx->progress(m->cx->progress_user, passes[i].name, (double)i / (double)n);
+        if (!pass_run(m, &passes[i])) return false;
+    }
     return true;
 }
