@@ -1,9 +1,36 @@
 #include "ir/contract.h"
 
-void contract_renumber(Kernel *k, Context *cx, struct Contract *c, const uint32_t *map) {
-    (void)k, (void)cx, (void)c, (void)map;
+#include "ir/kernel_text.h"
+
+void contract_print(struct KernelText *t, const Stmt *s) {
+    const Contract *c = s->contract;
+    Writer *w = t->w;
+    const Expr *shared[TILE_ARGS];
+    for (uint32_t i = 0; i < s->n_arg; i++) shared[i] = s->arg[i].is_buf ? NULL : s->arg[i].expr;
+    kernel_text_shared(t, s->n_arg, shared);
+    cw_begin(w);
+    switch (c->kind) {
+    case CONTRACT_TILE: cw_printf(w, "tile_%ux%u%s_v%u(", c->rows, c->cols, c->add ? "_add" : "", c->vector); break;
+    case CONTRACT_DEPTHWISE: cw_printf(w, "depthwise_%ux%u_%ux%u_s%u_v%u(", c->rows, c->cols, c->taps_y, c->taps_x, c->step, c->vector); break;
+    }
+    for (uint32_t i = 0; i < s->n_arg; i++) {
+        if (i != 0) cw_printf(w, ", ");
+        if (s->arg[i].is_buf) cw_printf(w, "b%u", s->arg[i].buf);
+        else kernel_text_expr(t, s->arg[i].expr);
+    }
+    cw_printf(w, ")\n");
 }
 
-void contract_print(struct KernelText *t, const struct Contract *c) {
-    (void)t, (void)c;
+static double bound(const Stmt *s, uint32_t arg) {
+    const Expr *e = s->arg[arg].expr;
+    return e->kind == E_CONST ? (double)e->c.i : 64;
+}
+
+double contract_work(const Stmt *s) {
+    const Contract *c = s->contract;
+    switch (c->kind) {
+    case CONTRACT_TILE: return (double)c->rows * c->cols * bound(s, TILE_N1) * bound(s, TILE_N2) * bound(s, TILE_K);
+    case CONTRACT_DEPTHWISE: return (double)c->rows * c->cols * c->taps_y * c->taps_x;
+    }
+    return 0;
 }

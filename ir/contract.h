@@ -1,13 +1,40 @@
-/* Contractions inside kernels (S_CONTRACT): the micro-kernel family of matrix products and convolutions. */
+/* Micro-kernels inside kernels. An S_CONTRACT statement calls one micro-kernel, which computes a small tile of results
+ * into a stack array; loops around it, and the loop that stores the tile through the fused epilogue, are ordinary
+ * statements. So a whole contraction reads
+ *
+ *     for p < 4 parallel(2)                     panel of 64 columns
+ *       for t < 523                             tile of 6 rows
+ *         rows = min(6, 3136 - 6*t)
+ *         tile_6x64(b4, rows, b0 + 384*t, ...)  b4[r,j] = sum over k of A[6*t + r, k] * B[p, k, j]
+ *         for r < rows  for j < 64
+ *           b3[6*t + r, 64*p + j] = max(b4[r,j] + b2[64*p + j], 0)
+ *
+ * The arguments stand in Stmt.arg, in the order of the enums below; buffers and offsets in elements. Micro-kernels are
+ * generated once per shape (codegen/contract.c) and take addresses and strides as arguments, so layers share them. */
 #ifndef LATHE_IR_CONTRACT_H
 #define LATHE_IR_CONTRACT_H
 #include "ir/kernel.h"
 
-/* Buffers of a kernel were reordered: map[old] = new. Called once, when lowering of the kernel ends. */
-void contract_renumber(Kernel *k, Context *cx, struct Contract *c, const uint32_t *map);
-
-/* The lines of a contraction in the kernel's text: all that distinguishes it from others (ir/kernel_text.h). */
 struct KernelText;
-void contract_print(struct KernelText *t, const struct Contract *c);
+
+typedef enum ContractKind {
+    CONTRACT_TILE,      /* out[r, j] = sum over i < N1, l < N2, k < K of a[r*A_ROW + i*A_1 + l*A_2 + k*A_K] * b[((i*N2 + l)*K + k)*B_K + j] */
+    CONTRACT_DEPTHWISE, /* out[r, j] = sum over y < taps_y, x < taps_x of a[r*step*A_X + y*A_Y + x*A_X + j] * b[(y*taps_x + x)*cols + j] */
+} ContractKind;
+
+enum TileArg { TILE_OUT, TILE_ROWS, TILE_A, TILE_A_AT, TILE_A_ROW, TILE_A_K, TILE_N1, TILE_A_1, TILE_N2, TILE_A_2, TILE_K, TILE_B, TILE_B_AT, TILE_B_K, TILE_ARGS };
+enum DepthwiseArg { DW_OUT, DW_ROWS, DW_A, DW_A_AT, DW_A_X, DW_A_Y, DW_B, DW_B_AT, DW_ARGS };
+
+typedef struct Contract {
+    ContractKind kind;
+    uint8_t rows, cols;   /* at most rows x cols results; out's rows are cols elements apart */
+    bool add;             /* TILE: out += the sum */
+    uint8_t vector;       /* floats in a vector register */
+    uint8_t taps_y, taps_x, step; /* DEPTHWISE */
+} Contract;
+
+void contract_print(struct KernelText *t, const Stmt *s);
+/* Multiplications of one execution, for cost models. */
+double contract_work(const Stmt *s);
 
 #endif

@@ -215,7 +215,7 @@ static void print_stmt(KernelText *t, const Stmt *s) {
         print_body(t, s->orelse);
         return;
     case S_CALL: print_call(t, s); return;
-    case S_CONTRACT: contract_print(t, s->contract); return;
+    case S_CONTRACT: contract_print(t, s); return;
     }
 }
 

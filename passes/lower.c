@@ -7,7 +7,6 @@
 
 #include <ctype.h>
 
-#include "ir/contract.h"
 
 /* Definitions already evaluated in this kernel: internal values read twice at one index give one expression. */
 typedef struct DefineMemo {
@@ -302,8 +301,8 @@ void lower_call(Lower *lo, const char *function, uint32_t n, const CallArg *arg)
     emit(lo, (Stmt){.kind = S_CALL, .name = str_intern(lo->cx, function), .arg = own, .n_arg = n});
 }
 
-Value *lower_scratch(Lower *lo, const Type *t) {
-    Value *v = value_new(lo->m, t, 0);
+/* Tables by value id were sized when lowering began: room for a value made since. */
+static uint32_t adopt(Lower *lo, Value *v, BufKind kind) {
     uint32_t *grown = ARENA_ARRAY(&lo->cx->arena, uint32_t, lo->m->n_value + 64);
     memcpy(grown, lo->buf_of, v->id * sizeof *grown);
     lo->buf_of = grown;
@@ -313,8 +312,17 @@ Value *lower_scratch(Lower *lo, const Type *t) {
         memcpy(alias, s->alias, v->id * sizeof *alias);
         s->alias = alias;
     }
-    add_arg(s, v, BUF_INOUT);
+    return add_arg(s, v, kind);
+}
+
+Value *lower_scratch(Lower *lo, const Type *t) {
+    Value *v = value_new(lo->m, t, 0);
+    adopt(lo, v, BUF_INOUT);
     return v;
+}
+
+uint32_t lower_weight(Lower *lo, const Type *t, const void *data) {
+    return adopt(lo, value_const(lo->m, t, data, true), BUF_IN);
 }
 
 void lower_set_dim(Lower *lo, Dim symbol, Expr *count) {
@@ -398,7 +406,6 @@ static void renumber_stmts(Kernel *k, Context *cx, Stmt *s, const uint32_t *map)
             if (s->arg[i].is_buf) s->arg[i].buf = map[s->arg[i].buf];
             else s->arg[i].expr = renumber(k, cx, s->arg[i].expr, map);
         }
-        if (s->contract != NULL) contract_renumber(k, cx, s->contract, map);
         renumber_stmts(k, cx, s->body, map);
         renumber_stmts(k, cx, s->orelse, map);
     }

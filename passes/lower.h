@@ -80,6 +80,8 @@ static inline CallArg arg_expr(Expr *e) { return (CallArg){.expr = e}; }
 /* A scratch tensor of the kernel's caller (arena memory, not stack): a fresh graph value without definition.
  * Use for big intermediates of lower rules; any phase may write and later phases read it. */
 Value *lower_scratch(Lower *lo, const Type *t);
+/* A new constant, such as packed weights; data must outlive the module. Returns its kernel argument. */
+uint32_t lower_weight(Lower *lo, const Type *t, const void *data);
 
 /* Shorthand for rules; all take lo for ranges and context. */
 static inline Expr *lx_add(Lower *lo, Expr *a, Expr *b) { return ex_2(lo->k, lo->cx, FN_ADD, a, b); }

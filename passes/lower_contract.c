@@ -1,5 +1,270 @@
+/* Matrix products on micro-kernels.
+ *
+ *     C[g,m,n] = sum over k of A[g,m,k] * B[g,k,n]
+ *
+ * B is packed into panels of NR columns, [N/NR][K][NR], the last one padded with zeros: constants at compile time,
+ * others by a phase of their own, unless their rows can be read in place. A is read in place with any strides. Tiles of
+ * MR x NR results go through a stack array to the loop that stores them with the fused epilogue (ir/contract.h). The
+ * iteration space (batch, panel, block of tiles) is one range that the threads share; no result depends on the split. */
 #include "passes/lower_contract.h"
-bool lower_matmul_contract(Lower *lo, const Node *n, const MatMulGeometry *g) { (void)lo, (void)n, (void)g; return false; }
-bool lower_gemm_contract(Lower *lo, const Node *n) { (void)lo, (void)n; return false; }
+
+#include "passes/lower/contraction.h"
+#include "passes/tile.h"
+
+enum { MIN_WORK = 2048, ROWS_IN_BLOCK = 96 };
+
+typedef struct Product {
+    const Node *n;
+    const MatMulGeometry *g;
+    const Value *a, *b;
+    Dim m;                      /* rows, batch included when it is flattened into them */
+    bool flat;
+    int64_t k, cols;            /* cols: N */
+    Tile tile;
+    ContractFinish *finish;
+} Product;
+
+static Dim stride_of(Context *cx, const Type *t, uint32_t d) {
+    Dim s = dim_const(cx, 1);
+    for (uint32_t i = d + 1; i < t->rank; i++) s = dim_mul(cx, s, t->dim[i]);
+    return s;
+}
+
+static bool is_one(const Context *cx, Dim d) { return dim_is_const(cx, d) && dim_value(cx, d) == 1; }
+
+/* Element offset of an operand's matrix at result batch index `batch`. */
+static Expr *batch_offset(Lower *lo, const Value *v, const MatrixLayout *l, uint32_t n_batch, Expr *const *batch) {
+    Expr *at = lx_i(lo, 0);
+    uint32_t own = l->rank > 2 ? l->rank - 2 : 0;
+    for (uint32_t i = 0; i < own; i++) {
+        if (is_one(lo->cx, v->type->dim[l->batch[i]])) continue;
+        at = lx_add(lo, at, lx_mul(lo, batch[i + n_batch - own], lx_dim(lo, stride_of(lo->cx, v->type, l->batch[i]))));
+    }
+    return at;
+}
+
+/* Is A one matrix of batch * M rows, and B the same for all of them? Then the batch is just more rows. */
+static bool can_flatten(Context *cx, const Product *p) {
+    const MatMulGeometry *g = p->g;
+    const Type *a = p->a->type, *b = p->b->type;
+    for (uint32_t i = 0; i + 2 < b->rank; i++)
+        if (!is_one(cx, b->dim[g->b.batch[i]])) return false;
+    if (g->n_batch == 0 || !g->has_m || a->rank != g->n_batch + 2 || g->a.row != a->rank - 2u || g->batch_a) return g->n_batch == 0;
+    for (uint32_t i = 0; i < g->n_batch; i++)
+        if (a->dim[i] != g->batch[i]) return false;
+    return true;
+}
+
+/* The result's index from the open batch loops, row and column. */
+static void result_index(Lower *lo, const Product *p, Expr *const *batch, Expr *m, Expr *n, Expr **idx) {
+    const MatMulGeometry *g = p->g;
+    uint32_t r = 0;
+    if (p->flat && g->n_batch != 0) {
+        Expr *rest = lx_div(lo, m, lx_dim(lo, g->m));
+        m = lx_sub(lo, m, lx_mul(lo, rest, lx_dim(lo, g->m)));
+        for (uint32_t i = g->n_batch; i-- > 0;) {
+            Expr *size = lx_dim(lo, g->batch[i]);
+            Expr *up = i != 0 ? lx_div(lo, rest, size) : rest;
+            idx[i] = i != 0 ? lx_sub(lo, rest, lx_mul(lo, up, size)) : rest;
+            rest = up;
+        }
+        r = g->n_batch;
+    } else {
+        for (; r < g->n_batch; r++) idx[r] = batch[r];
+    }
+    if (g->has_m) idx[r++] = m;
+    if (g->has_n) idx[r++] = n;
+}
+
+/* ---- B ------------------------------------------------------------------------------------------------------------ */
+typedef struct Panels { /* where panel p of batch b is: buffer, offset = batch * per_batch + p * per_panel, step per k */
+    uint32_t buf;
+    bool own_batch;             /* packed per batch of B: offset by the flattened batch number, else by batch_offset */
+    Dim per_batch;
+    Expr *per_panel, *step;
+} Panels;
+
+static int64_t panel_count(const Product *p) { return (p->cols + p->tile.cols - 1) / p->tile.cols; }
+
+static Panels constant_panels(Lower *lo, const Product *p) {
+    Context *cx = lo->cx;
+    const Type *t = p->b->type;
+    int64_t matrices = 1, np = panel_count(p), nr = p->tile.cols, row = 1, col = 1;
+    for (uint32_t d = 0; d < t->rank; d++) {
+        if (t->rank < 2 || (d != p->g->b.row && d != p->g->b.col)) matrices *= t->rank < 2 ? 1 : dim_value(cx, t->dim[d]);
+    }
+    if (t->rank >= 2) {
+        row = dim_value(cx, stride_of(cx, t, p->g->b.row));
+        col = dim_value(cx, stride_of(cx, t, p->g->b.col));
+    }
+    float *packed = ARENA_ARRAY(&cx->arena, float, matrices * np * p->k * nr + 16);
+    packed = (float *)(((uintptr_t)packed + 63) & ~(uintptr_t)63);
+    const float *from = p->b->data->data;
+    for (int64_t g = 0; g < matrices; g++)
+        tile_pack(packed + g * np * p->k * nr, from + g * p->k * p->cols, p->k, p->cols, row, col, nr);
+    Dim dim[4] = {dim_const(cx, matrices), dim_const(cx, np), dim_const(cx, p->k), dim_const(cx, nr)};
+    return (Panels){.buf = lower_weight(lo, type_tensor(cx, DT_F32, 4, dim), packed), .own_batch = true, .per_batch = dim_const(cx, np * p->k * nr),
+                    .per_panel = lx_i(lo, p->k * nr), .step = lx_i(lo, nr)};
+}
+
+static Panels rows_in_place(Lower *lo, const Product *p) {
+    Dim row = stride_of(lo->cx, p->b->type, p->g->b.row);
+    return (Panels){.buf = lower_buf(lo, p->b), .per_panel = lx_i(lo, p->tile.cols), .step = lx_dim(lo, row)};
+}
+
+/* The number of a B matrix from the result's batch index. */
+static Expr *b_number(Lower *lo, const Product *p, Expr *const *batch) {
+    const MatrixLayout *l = &p->g->b;
+    Expr *at = lx_i(lo, 0);
+    for (uint32_t i = 0; i + 2 < l->rank; i++) {
+        Dim d = p->b->type->dim[l->batch[i]];
+        Expr *own = is_one(lo->cx, d) ? lx_i(lo, 0) : batch[i + p->g->n_batch - (l->rank - 2)];
+        at = lx_add(lo, lx_mul(lo, at, lx_dim(lo, d)), own);
+    }
+    return at;
+}
+
+/* A phase that packs B: one row of one panel at a time. */
+static Panels packed_panels(Lower *lo, const Product *p) {
+    Context *cx = lo->cx;
+    const Type *t = p->b->type;
+    const MatrixLayout *l = &p->g->b;
+    int64_t np = panel_count(p), nr = p->tile.cols, full = p->cols / nr;
+    uint32_t nb = l->rank > 2 ? l->rank - 2 : 0;
+    Dim dim[RANK_MAX + 3], matrices = dim_const(cx, 1);
+    for (uint32_t i = 0; i < nb; i++) matrices = dim_mul(cx, matrices, t->dim[l->batch[i]]);
+    dim[0] = matrices, dim[1] = dim_const(cx, np), dim[2] = dim_const(cx, p->k), dim[3] = dim_const(cx, nr);
+    uint32_t to = lower_buf(lo, lower_scratch(lo, type_tensor(cx, DT_F32, 4, dim)));
+    Expr *idx[RANK_MAX], *number = lx_i(lo, 0), *at[4];
+    uint32_t depth = lo->open.n;
+    for (uint32_t i = 0; i < nb; i++) {
+        idx[l->batch[i]] = lower_for_dim(lo, t->dim[l->batch[i]]);
+        number = lx_add(lo, lx_mul(lo, number, lx_dim(lo, t->dim[l->batch[i]])), idx[l->batch[i]]);
+    }
+    at[0] = number;
+    at[1] = lower_for(lo, lx_i(lo, np));
+    at[2] = lower_for(lo, lx_i(lo, p->k));
+    lo->open.v[depth]->parallel = (uint16_t)(lo->open.n - depth);
+    bool split = p->cols % nr != 0;
+    if (split) lower_if(lo, lx_2(lo, FN_LT, at[1], lx_i(lo, full)));
+    for (int tail = 0; tail <= split; tail++) {
+        if (tail) lower_else(lo);
+        int64_t have = tail ? p->cols % nr : nr;
+        at[3] = lower_for(lo, lx_i(lo, have));
+        Expr *col = lx_add(lo, lx_mul(lo, at[1], lx_i(lo, nr)), at[3]);
+        if (t->rank < 2) idx[0] = at[2];
+        else idx[l->row] = at[2], idx[l->col] = col;
+        lower_store_buf(lo, to, at, FN_NONE, lower_load(lo, p->b, idx));
+        lower_end(lo);
+        if (have == nr) continue;
+        Expr *j = lower_for(lo, lx_i(lo, nr - have));
+        at[3] = lx_add(lo, j, lx_i(lo, have));
+        lower_store_buf(lo, to, at, FN_NONE, lx_const(lo, DT_F32, 0));
+        lower_end(lo);
+    }
+    if (split) lower_end(lo);
+    lower_end_n(lo, lo->open.n - depth);
+    return (Panels){.buf = to, .own_batch = true, .per_batch = dim_const(cx, np * p->k * nr), .per_panel = lx_i(lo, p->k * nr), .step = lx_i(lo, nr)};
+}
+
+/* ---- the loops ----------------------------------------------------------------------------------------------------- */
+static void store_tile(Lower *lo, const Product *p, uint32_t tile, Expr *const *batch, Expr *m0, Expr *n0, Expr *rows, int64_t cols) {
+    Expr *r = lower_for(lo, rows), *j = lower_for(lo, lx_i(lo, cols)), *idx[RANK_MAX + 2];
+    result_index(lo, p, batch, lx_add(lo, m0, r), lx_add(lo, n0, j), idx);
+    Expr *sum = lower_load_buf(lo, tile, (Expr *[]){r, j});
+    lower_store(lo, p->n->out[0], idx, p->finish(lo, p->n, p->g, idx, sum));
+    lower_end_n(lo, 2);
+}
+
+static void emit_product(Lower *lo, const Product *p, const Panels *b) {
+    Context *cx = lo->cx;
+    const MatMulGeometry *g = p->g;
+    const Tile *tile = &p->tile;
+    Dim size[2] = {dim_const(cx, tile->rows), dim_const(cx, tile->cols)};
+    int64_t np = panel_count(p), nr = tile->cols, per_block = ROWS_IN_BLOCK / tile->rows;
+    Dim tiles = dim_ceildiv(cx, p->m, size[0]), blocks = dim_ceildiv(cx, tiles, dim_const(cx, per_block));
+    bool rows_first = dim_is_const(cx, p->m) && dim_value(cx, p->m) * p->k > 1 << 18 && np * nr * p->k < 1 << 18;
+    uint32_t depth = lo->open.n, a_buf = lower_buf(lo, p->a);
+    Expr *batch[RANK_MAX], *block = NULL, *panel;
+    for (uint32_t i = 0; i < g->n_batch && !p->flat; i++) batch[i] = lower_for_dim(lo, g->batch[i]);
+    if (rows_first) block = lower_for_dim(lo, blocks);
+    panel = lower_for(lo, lx_i(lo, np));
+    if (!rows_first) block = lower_for_dim(lo, blocks);
+    lo->open.v[depth]->parallel = (uint16_t)(lo->open.n - depth);
+    Expr *first = lx_mul(lo, block, lx_i(lo, per_block));
+    Expr *t = lower_for(lo, lx_2(lo, FN_MIN, lx_i(lo, per_block), lx_sub(lo, lx_dim(lo, tiles), first)));
+    Expr *m0 = lx_mul(lo, lx_add(lo, first, t), lx_i(lo, tile->rows)), *n0 = lx_mul(lo, panel, lx_i(lo, nr));
+    Expr *rows = tile_rows(lo, p->m, tile->rows, m0);
+    uint32_t out = lower_array(lo, DT_F32, 2, size);
+    const Type *ta = p->a->type;
+    Expr *row_step = lx_dim(lo, ta->rank < 2 ? dim_const(cx, 0) : stride_of(cx, ta, g->a.row));
+    Expr *k_step = lx_dim(lo, ta->rank < 2 ? dim_const(cx, 1) : stride_of(cx, ta, g->a.col));
+    Expr *a_at = lx_add(lo, p->flat ? lx_i(lo, 0) : batch_offset(lo, p->a, &g->a, g->n_batch, batch), lx_mul(lo, m0, row_step));
+    Expr *b_at = lx_mul(lo, panel, b->per_panel);
+    if (!p->flat || g->n_batch == 0)
+        b_at = lx_add(lo, b_at, b->own_batch ? lx_mul(lo, b_number(lo, p, batch), lx_dim(lo, b->per_batch)) : batch_offset(lo, p->b, &g->b, g->n_batch, batch));
+    tile_emit(lo, tile, &(TileCall){.out = out, .rows = rows, .a = a_buf, .a_at = a_at, .a_row = row_step, .a_k = k_step, .k = lx_i(lo, p->k), .b = b->buf, .b_at = b_at, .b_k = b->step});
+    bool split = p->cols % nr != 0;
+    if (split && np > 1) lower_if(lo, lx_2(lo, FN_LT, panel, lx_i(lo, p->cols / nr)));
+    if (!split || np > 1) store_tile(lo, p, out, batch, m0, n0, rows, nr);
+    if (split && np > 1) lower_else(lo);
+    if (split) store_tile(lo, p, out, batch, m0, n0, rows, p->cols % nr);
+    if (split && np > 1) lower_end(lo);
+    lower_end_n(lo, lo->open.n - depth);
+}
+
+static bool fits(const Lower *lo, const Product *p) {
+    const Context *cx = lo->cx;
+    const MatMulGeometry *g = p->g;
+    if (p->a->type->dtype != DT_F32 || p->b->type->dtype != DT_F32) return false;
+    if (!dim_is_const(cx, g->k) || !dim_is_const(cx, g->n) || dim_value(cx, g->k) < 1) return false;
+    int64_t n = dim_value(cx, g->n), k = dim_value(cx, g->k), m = dim_hi(cx, g->m) < 4096 ? dim_hi(cx, g->m) : 4096;
+    if (n > INT32_MAX || k > INT32_MAX || n < 1) return false;
+    return n >= 4 && n * k * (m > 0 ? m : 1) >= MIN_WORK;
+}
+
+bool lower_product(Lower *lo, const Node *n, const MatMulGeometry *g, uint32_t a, uint32_t b, ContractFinish *finish) {
+    Product p = {.n = n, .g = g, .a = n->in[a], .b = n->in[b], .finish = finish};
+    if (!contract_wanted(lo, n) || !fits(lo, &p)) return false;
+    Context *cx = lo->cx;
+    p.k = dim_value(cx, g->k);
+    p.cols = dim_value(cx, g->n);
+    p.flat = can_flatten(cx, &p);
+    p.m = g->m;
+    for (uint32_t i = 0; i < g->n_batch && p.flat; i++) p.m = dim_mul(cx, p.m, g->batch[i]);
+    bool constant = p.b->data != NULL;
+    bool in_place = !constant && (p.b->type->rank < 2 ? false : g->b.col == p.b->type->rank - 1u);
+    p.tile = tile_choose(module_target(lo->m), p.m, p.cols, p.k, cx);
+    if (in_place) {
+        Tile exact = tile_choose_dividing(module_target(lo->m), p.m, p.cols, p.k, cx);
+        in_place = exact.cols != 0;
+        if (in_place) p.tile = exact;
+    }
+    if (!constant && !in_place && dim_hi(cx, p.m) < 8) return false; /* packing would cost as much as the product */
+    Panels panels = constant ? constant_panels(lo, &p) : in_place ? rows_in_place(lo, &p) : packed_panels(lo, &p);
+    emit_product(lo, &p, &panels);
+    return true;
+}
+
+static Expr *scale(Lower *lo, const Node *n, const MatMulGeometry *g, Expr *const *idx, Expr *sum) {
+    (void)n, (void)idx;
+    return g->alpha == 1 ? sum : lx_mul(lo, sum, lx_const(lo, (DType)sum->dtype, g->alpha));
+}
+
+bool lower_matmul_contract(Lower *lo, const Node *n, const MatMulGeometry *g) { return lower_product(lo, n, g, 0, 1, scale); }
+
+static Expr *finish_gemm(Lower *lo, const Node *n, const MatMulGeometry *g, Expr *const *idx, Expr *sum) {
+    (void)g;
+    return gemm_finish(lo, n, idx, sum);
+}
+
+bool lower_gemm_contract(Lower *lo, const Node *n) {
+    const Type *a = n->in[0]->type, *b = n->in[1]->type;
+    bool ta = attr_i(n, AT_Gemm_transA) != 0, tb = attr_i(n, AT_Gemm_transB) != 0;
+    MatMulGeometry g = {.m = a->dim[ta], .k = a->dim[!ta], .n = b->dim[!tb], .has_m = true, .has_n = true, .trans_a = ta, .trans_b = tb, .alpha = 1};
+    g.a = (MatrixLayout){.rank = 2, .row = ta, .col = !ta};
+    g.b = (MatrixLayout){.rank = 2, .row = tb, .col = !tb};
+    return lower_product(lo, n, &g, 0, 1, finish_gemm);
+}
 bool lower_conv_contract(Lower *lo, const Node *n, const ConvGeometry *g) { (void)lo, (void)n, (void)g; return false; }
 bool lower_conv_transpose_contract(Lower *lo, const Node *n, const ConvGeometry *g) { (void)lo, (void)n, (void)g; return false; }

@@ -7,6 +7,12 @@
 #include "ir/shape/convolution.h"
 #include "passes/lower.h"
 
+/* The element to store at idx of the result, from the plain sum (a bias, a scale, …). */
+typedef Expr *ContractFinish(Lower *lo, const Node *n, const MatMulGeometry *g, Expr *const *idx, Expr *sum);
+
+/* out[0] of n = finish(inputs a times b). */
+bool lower_product(Lower *lo, const Node *n, const MatMulGeometry *g, uint32_t a, uint32_t b, ContractFinish *finish);
+
 bool lower_matmul_contract(Lower *lo, const Node *n, const MatMulGeometry *g);
 bool lower_gemm_contract(Lower *lo, const Node *n);
 bool lower_conv_contract(Lower *lo, const Node *n, const ConvGeometry *g);

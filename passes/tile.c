@@ -1,0 +1,90 @@
+/* The cost model of register tiles. With NV vectors of B per row of C, a step of k takes the longest of
+ *
+ *     rows * NV / 2           multiply-adds, two per cycle
+ *     (rows + NV) / 2         loads of B and broadcasts of A, two per cycle
+ *     2 * NV                  B from the second-level cache at about half a vector per cycle, if a panel does not fit the first
+ *
+ * cycles; rows * NV accumulators, NV vectors of B and a broadcast must fit the register file. */
+#include "passes/tile.h"
+
+enum { L1_BYTES = 32768, MAX_ROWS = 14 };
+
+static int64_t max_rows(const Target *t, int64_t nv) {
+    int64_t r = (t->registers - 1 - nv) / nv;
+    if (t->registers >= 32 && nv == 4) r = 6; /* 7x4 leaves no register for addresses' broadcasts: compilers spill */
+    return r < MAX_ROWS ? r : MAX_ROWS;
+}
+
+static double step_cycles(int64_t rows, int64_t nv, bool from_l2) {
+    double fma = (double)(rows * nv) / 2, load = (double)(rows + nv) / 2, l2 = from_l2 ? 2.0 * (double)nv : 0;
+    double longest = fma > load ? fma : load;
+    return longest > l2 ? longest : l2;
+}
+
+static double tile_cost(int64_t rows, int64_t nv, int64_t vector, int64_t m, int64_t n, int64_t k) {
+    int64_t panels = (n + nv * vector - 1) / (nv * vector), full = m / rows, rest = m % rows;
+    bool l2 = nv * vector * k * 4 > L1_BYTES;
+    double steps = (double)full * step_cycles(rows, nv, l2) + (rest != 0 ? step_cycles(rest, nv, l2) : 0);
+    double start = 20.0 * (double)(full + (rest != 0)); /* call, addresses, first loads */
+    return (double)panels * (steps * (double)k + start + 1.5 * (double)(m * nv));
+}
+
+static Tile choose(const Target *t, Dim m, int64_t n, int64_t k, Context *cx, bool dividing) {
+    int64_t vector = t->vector_bits / 32, rows_of = dim_is_const(cx, m) ? dim_value(cx, m) : 64 * 60;
+    if (rows_of < 1) rows_of = 1;
+    Tile best = {0};
+    double best_cost = 0;
+    for (int64_t nv = 4; nv >= 1; nv--) {
+        if (dividing && n % (nv * vector) != 0) continue;
+        int64_t most = max_rows(t, nv);
+        for (int64_t rows = most; rows >= 1 && rows > most - 4; rows--) {
+            double cost = tile_cost(rows, nv, vector, rows_of, n, k);
+            if (best.cols != 0 && cost >= best_cost * 0.995) continue;
+            best = (Tile){rows, nv * vector, vector};
+            best_cost = cost;
+        }
+    }
+    return best;
+}
+
+Tile tile_choose(const Target *t, Dim m, int64_t n, int64_t k, Context *cx) { return choose(t, m, n, k, cx, false); }
+Tile tile_choose_dividing(const Target *t, Dim m, int64_t n, int64_t k, Context *cx) { return choose(t, m, n, k, cx, true); }
+
+void tile_pack(float *to, const float *from, int64_t k, int64_t n, int64_t row, int64_t col, int64_t nr) {
+    for (int64_t p = 0; p * nr < n; p++) {
+        int64_t have = n - p * nr < nr ? n - p * nr : nr;
+        for (int64_t i = 0; i < k; i++, to += nr) {
+            const float *line = from + i * row + p * nr * col;
+            for (int64_t j = 0; j < have; j++) to[j] = line[j * col];
+            for (int64_t j = have; j < nr; j++) to[j] = 0;
+        }
+    }
+}
+
+Expr *tile_rows(Lower *lo, Dim m, int64_t rows, Expr *m0) {
+    Context *cx = lo->cx;
+    if (dim_mod(cx, m, dim_const(cx, rows)) == dim_const(cx, 0)) return lx_i(lo, rows);
+    return lx_2(lo, FN_MIN, lx_i(lo, rows), lx_sub(lo, lx_dim(lo, m), m0));
+}
+
+void tile_emit(Lower *lo, const Tile *t, const TileCall *c) {
+    Contract *k = ARENA_NEW(&lo->cx->arena, Contract);
+    *k = (Contract){.kind = CONTRACT_TILE, .rows = (uint8_t)t->rows, .cols = (uint8_t)t->cols, .vector = (uint8_t)t->vector, .add = c->add};
+    CallArg *arg = ARENA_ARRAY(&lo->cx->arena, CallArg, TILE_ARGS);
+    Expr *one = lx_i(lo, 1), *zero = lx_i(lo, 0);
+    arg[TILE_OUT] = arg_buf(c->out);
+    arg[TILE_ROWS] = arg_expr(c->rows);
+    arg[TILE_A] = arg_buf(c->a);
+    arg[TILE_A_AT] = arg_expr(c->a_at);
+    arg[TILE_A_ROW] = arg_expr(c->a_row);
+    arg[TILE_A_K] = arg_expr(c->a_k);
+    arg[TILE_N1] = arg_expr(c->n1 != NULL ? c->n1 : one);
+    arg[TILE_A_1] = arg_expr(c->n1 != NULL ? c->a_1 : zero);
+    arg[TILE_N2] = arg_expr(c->n2 != NULL ? c->n2 : one);
+    arg[TILE_A_2] = arg_expr(c->n2 != NULL ? c->a_2 : zero);
+    arg[TILE_K] = arg_expr(c->k);
+    arg[TILE_B] = arg_buf(c->b);
+    arg[TILE_B_AT] = arg_expr(c->b_at);
+    arg[TILE_B_K] = arg_expr(c->b_k);
+    lower_emit(lo, (Stmt){.kind = S_CONTRACT, .contract = k, .arg = arg, .n_arg = TILE_ARGS});
+}

@@ -1,0 +1,28 @@
+/* Register tiles: choosing them, packing for them, calling their micro-kernels from a lowering rule. */
+#ifndef LATHE_PASSES_TILE_H
+#define LATHE_PASSES_TILE_H
+#include "ir/contract.h"
+#include "ir/target.h"
+#include "passes/lower.h"
+
+typedef struct Tile { int64_t rows, cols, vector; } Tile; /* cols: a multiple of vector, the floats of a register */
+
+/* The tile for a product of m x k x n: the least estimated time, padding and the last rows included. */
+Tile tile_choose(const Target *t, Dim m, int64_t n, int64_t k, Context *cx);
+Tile tile_choose_dividing(const Target *t, Dim m, int64_t n, int64_t k, Context *cx); /* cols divides n; cols 0: none does */
+
+/* to[p][k][j] = from[k * row + (p * nr + j) * col], zero beyond n columns. */
+void tile_pack(float *to, const float *from, int64_t k, int64_t n, int64_t row, int64_t col, int64_t nr);
+
+/* min(rows, m - m0), simplified when it is always `rows`. m0 is a multiple of rows. */
+Expr *tile_rows(Lower *lo, Dim m, int64_t rows, Expr *m0);
+
+/* Arguments of CONTRACT_TILE (ir/contract.h); n1, n2 NULL: 1. */
+typedef struct TileCall {
+    uint32_t out, a, b;
+    Expr *rows, *a_at, *a_row, *a_k, *n1, *a_1, *n2, *a_2, *k, *b_at, *b_k;
+    bool add;
+} TileCall;
+void tile_emit(Lower *lo, const Tile *t, const TileCall *c);
+
+#endif
