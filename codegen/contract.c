@@ -1,7 +1,189 @@
-/* Prints micro-kernel contractions. No lowering rule makes S_CONTRACT statements yet. */
+/* Prints micro-kernels, and the statements that call them.
+ *
+ *     static void lathe_tile_6x64(const float *a, int64_t a_row, ..., const float *b, int64_t b_k, float *out)
+ *     {
+ *         lathe_v16 c0_0 = {0}, ...;                          6 * 4 accumulators
+ *         for (... n1) for (... n2)                           taps of a convolution; 1 for a matrix product
+ *             for (int64_t i = 0; i < n; i++) {
+ *                 const lathe_v16 b0 = *(const lathe_u16 *)b, ...;
+ *                 c0_0 += p[0] * b0; ...
+ *
+ * They are vector-extension C, which clang and gcc take for every target: a vector wider than the machine's is split by
+ * the compiler. All bounds of the accumulators are literal, so they stay in registers; one function per number of rows,
+ * since the last rows of a matrix are fewer. Nothing in them belongs to one layer. */
+#include "ir/contract.h"
+
 #include "codegen/emit.h"
+
+static void print_vector_type(Emit *e, uint32_t vector) {
+    if (emit_once(e, str_intern(e->cx, "contract macros")))
+        cw_printf(&e->helpers,
+                  "/* Micro-kernels: full vector width, own functions, inner loops as they are. */\n"
+                  "#if defined(__clang__)\n#define LATHE_ROLLED LATHE_PRAGMA(clang loop unroll(disable) vectorize(disable))\n"
+                  "#define LATHE_MICRO __attribute__((noinline, min_vector_width(512)))\n"
+                  "#else\n#define LATHE_ROLLED LATHE_PRAGMA(GCC unroll 1)\n#define LATHE_MICRO __attribute__((noinline))\n#endif\n\n");
+    if (!emit_once(e, str_format(e->cx, "lathe_v%u", vector))) return;
+    cw_printf(&e->helpers,
+              "typedef float lathe_v%u __attribute__((vector_size(%u)));\n"
+              "typedef float lathe_u%u __attribute__((vector_size(%u), aligned(4), may_alias));\n\n",
+              vector, vector * 4, vector, vector * 4);
+}
+
+static const char *tile_parameters = "const float *a, int64_t a_row, int64_t a_k, int64_t n1, int64_t a_1, int64_t n2, int64_t a_2, int64_t n, const float *b, int64_t b_k, float *out";
+
+/* The micro-kernel of exactly `rows` rows. */
+static const char *tile_function(Emit *e, const Contract *c, uint32_t rows) {
+    Str name = str_format(e->cx, "lathe_tile%s_%ux%u", c->add ? "_add" : "", rows, c->cols);
+    if (!emit_once(e, name)) return str_text(e->cx, name);
+    uint32_t v = c->vector, nv = c->cols / v;
+    print_vector_type(e, v);
+    Writer *w = &e->helpers;
+    w->indent = 0;
+    cw_line(w, "LATHE_MICRO static void %s(%s)", str_text(e->cx, name), tile_parameters);
+    cw_open(w, "{");
+    for (uint32_t r = 0; r < rows; r++) {
+        cw_begin(w);
+        cw_printf(w, "lathe_v%u ", v);
+        for (uint32_t j = 0; j < nv; j++) {
+            if (c->add) cw_printf(w, "%sc%u_%u = *(const lathe_u%u *)(out + %u)", j != 0 ? ", " : "", r, j, v, r * c->cols + j * v);
+            else cw_printf(w, "%sc%u_%u = {0}", j != 0 ? ", " : "", r, j);
+        }
+        cw_printf(w, ";\n");
+    }
+    cw_line(w, "for (int64_t i1 = 0; i1 < n1; i1++)");
+    cw_open(w, "for (int64_t i2 = 0; i2 < n2; i2++) {");
+    cw_line(w, "const float *p = a + i1 * a_1 + i2 * a_2;");
+    cw_line(w, "LATHE_ROLLED");
+    cw_open(w, "for (int64_t i = 0; i < n; i++) {");
+    cw_begin(w);
+    cw_printf(w, "const lathe_v%u ", v);
+    for (uint32_t j = 0; j < nv; j++) cw_printf(w, "%sb%u = *(const lathe_u%u *)(b + %u)", j != 0 ? ", " : "", j, v, j * v);
+    cw_printf(w, ";\n");
+    for (uint32_t r = 0; r < rows; r++) {
+        cw_begin(w);
+        cw_printf(w, "const float x%u = p[%s%s];", r, r == 0 ? "0" : r == 1 ? "a_row" : "", r > 1 ? str_text(e->cx, str_format(e->cx, "%u * a_row", r)) : "");
+        for (uint32_t j = 0; j < nv; j++) cw_printf(w, " c%u_%u += x%u * b%u;", r, j, r, j);
+        cw_printf(w, "\n");
+    }
+    cw_line(w, "p += a_k;");
+    cw_line(w, "b += b_k;");
+    cw_close(w, "}");
+    cw_close(w, "}");
+    for (uint32_t r = 0; r < rows; r++) {
+        cw_begin(w);
+        for (uint32_t j = 0; j < nv; j++) cw_printf(w, "%s*(lathe_u%u *)(out + %u) = c%u_%u;", j != 0 ? " " : "", v, r * c->cols + j * v, r, j);
+        cw_printf(w, "\n");
+    }
+    if (rows == 1) cw_line(w, "(void)a_row;");
+    cw_close(w, "}");
+    cw_printf(w, "\n");
+    return str_text(e->cx, name);
+}
+
+/* One function for a number of rows that is known at run time only: 1 <= rows <= c->rows. */
+static const char *tile_choice(Emit *e, const Contract *c) {
+    Str name = str_format(e->cx, "lathe_tile%s_upto%ux%u", c->add ? "_add" : "", c->rows, c->cols);
+    if (!emit_once(e, name)) return str_text(e->cx, name);
+    for (uint32_t r = 1; r <= c->rows; r++) tile_function(e, c, r);
+    Writer *w = &e->helpers;
+    cw_line(w, "static void %s(int64_t rows, %s)", str_text(e->cx, name), tile_parameters);
+    cw_open(w, "{");
+    cw_open(w, "switch (rows) {");
+    for (uint32_t r = 1; r <= c->rows; r++) {
+        Str label = r < c->rows ? str_format(e->cx, "case %u", r) : str_intern(e->cx, "default");
+        cw_line(w, "%s: %s(a, a_row, a_k, n1, a_1, n2, a_2, n, b, b_k, out); break;", str_text(e->cx, label), tile_function(e, c, r));
+    }
+    cw_close(w, "}");
+    cw_close(w, "}");
+    cw_printf(w, "\n");
+    return str_text(e->cx, name);
+}
+
+/* Depthwise: every pixel vector is loaded once per row of taps and meets all the results it belongs to. */
+static const char *depthwise_function(Emit *e, const Contract *c, uint32_t rows) {
+    Str name = str_format(e->cx, "lathe_depthwise_%ux%u_%ux%u_step%u", rows, c->cols, c->taps_y, c->taps_x, c->step);
+    if (!emit_once(e, name)) return str_text(e->cx, name);
+    uint32_t v = c->vector, nv = c->cols / v;
+    print_vector_type(e, v);
+    Writer *w = &e->helpers;
+    cw_line(w, "LATHE_MICRO static void %s(const float *a, int64_t a_x, int64_t a_y, const float *b, float *out)", str_text(e->cx, name));
+    cw_open(w, "{");
+    for (uint32_t j = 0; j < nv; j++) {
+        cw_begin(w);
+        cw_printf(w, "lathe_v%u ", v);
+        for (uint32_t r = 0; r < rows; r++) cw_printf(w, "%sc%u_%u = {0}", r != 0 ? ", " : "", r, j);
+        cw_printf(w, ";\n");
+    }
+    cw_line(w, "LATHE_ROLLED");
+    cw_open(w, "for (int64_t y = 0; y < %u; y++) {", c->taps_y);
+    for (uint32_t j = 0; j < nv; j++) {
+        cw_open(w, "{");
+        cw_begin(w);
+        cw_printf(w, "const lathe_v%u ", v);
+        for (uint32_t x = 0; x < c->taps_x; x++) cw_printf(w, "%sb%u = *(const lathe_u%u *)(b + %u)", x != 0 ? ", " : "", x, v, x * c->cols + j * v);
+        cw_printf(w, ";\n");
+        for (uint32_t pixel = 0; pixel < (rows - 1) * c->step + c->taps_x; pixel++) {
+            bool loaded = false;
+            for (uint32_t r = 0; r < rows; r++) {
+                if (pixel < r * c->step || pixel - r * c->step >= c->taps_x) continue;
+                if (!loaded) {
+                    cw_begin(w);
+                    cw_printf(w, "const lathe_v%u x%u = *(const lathe_u%u *)(a + %u * a_x + %u);", v, pixel, v, pixel, j * v);
+                    loaded = true;
+                }
+                cw_printf(w, " c%u_%u += x%u * b%u;", r, j, pixel, pixel - r * c->step);
+            }
+            if (loaded) cw_printf(w, "\n");
+        }
+        cw_close(w, "}");
+    }
+    cw_line(w, "a += a_y;");
+    cw_line(w, "b += %u;", c->taps_x * c->cols);
+    cw_close(w, "}");
+    for (uint32_t r = 0; r < rows; r++)
+        for (uint32_t j = 0; j < nv; j++) cw_line(w, "*(lathe_u%u *)(out + %u) = c%u_%u;", v, r * c->cols + j * v, r, j);
+    cw_close(w, "}");
+    cw_printf(w, "\n");
+    return str_text(e->cx, name);
+}
+
+static const char *depthwise_choice(Emit *e, const Contract *c) {
+    Str name = str_format(e->cx, "lathe_depthwise_upto%ux%u_%ux%u_step%u", c->rows, c->cols, c->taps_y, c->taps_x, c->step);
+    if (!emit_once(e, name)) return str_text(e->cx, name);
+    for (uint32_t r = 1; r <= c->rows; r++) depthwise_function(e, c, r);
+    Writer *w = &e->helpers;
+    cw_line(w, "static void %s(int64_t rows, const float *a, int64_t a_x, int64_t a_y, const float *b, float *out)", str_text(e->cx, name));
+    cw_open(w, "{");
+    cw_open(w, "switch (rows) {");
+    for (uint32_t r = 1; r <= c->rows; r++) {
+        Str label = r < c->rows ? str_format(e->cx, "case %u", r) : str_intern(e->cx, "default");
+        cw_line(w, "%s: %s(a, a_x, a_y, b, out); break;", str_text(e->cx, label), depthwise_function(e, c, r));
+    }
+    cw_close(w, "}");
+    cw_close(w, "}");
+    cw_printf(w, "\n");
+    return str_text(e->cx, name);
+}
 
 void contract_emit(Emit *e, const Kernel *k, const Stmt *s) {
     (void)k;
-    CHECK(e->cx, s->contract == NULL);
+    const Contract *c = s->contract;
+    const StmtInfo *info = emit_info(e, s);
+    const char *text[TILE_ARGS];
+    for (uint32_t i = 0, root = 0; i < s->n_arg; i++) text[i] = s->arg[i].is_buf ? emit_buf(e, s->arg[i].buf) : emit_text(e, info->root[root++], 0);
+    const Expr *rows = s->arg[TILE_ROWS].expr;
+    bool literal = rows->kind == E_CONST;
+    uint32_t n = literal ? (uint32_t)rows->c.i : c->rows;
+    Str first = literal ? 0 : str_format(e->cx, "%s, ", text[TILE_ROWS]);
+    switch (c->kind) {
+    case CONTRACT_TILE:
+        cw_line(e->w, "%s(%s%s + (%s), %s, %s, %s, %s, %s, %s, %s, %s + (%s), %s, %s);", literal ? tile_function(e, c, n) : tile_choice(e, c), str_text(e->cx, first),
+                text[TILE_A], text[TILE_A_AT], text[TILE_A_ROW], text[TILE_A_K], text[TILE_N1], text[TILE_A_1], text[TILE_N2], text[TILE_A_2], text[TILE_K], text[TILE_B],
+                text[TILE_B_AT], text[TILE_B_K], text[TILE_OUT]);
+        break;
+    case CONTRACT_DEPTHWISE:
+        cw_line(e->w, "%s(%s%s + (%s), %s, %s, %s + (%s), %s);", literal ? depthwise_function(e, c, n) : depthwise_choice(e, c), str_text(e->cx, first), text[DW_A], text[DW_A_AT],
+                text[DW_A_X], text[DW_A_Y], text[DW_B], text[DW_B_AT], text[DW_OUT]);
+        break;
+    }
 }

@@ -121,6 +121,7 @@ const char *emit_scalar_helper(Emit *e, const char *op, DType t);  /* lathe_<op>
 const char *emit_cast_helper(Emit *e, DType to, DType from);
 const char *emit_small_encode(Emit *e, DType storage);
 const char *emit_small_decode(Emit *e, DType storage);
+bool emit_once(Emit *e, Str name);                   /* true the first time: the helper called name is to be written now */
 void emit_constant(Writer *w, DType t, const Expr *x, int prec);
 const char *emit_dim_text(Emit *e, Dim d, const char *const *symbol, int prec);
 void emit_weights(Emit *e);                          /* weights_c.c */

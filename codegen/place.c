@@ -19,6 +19,7 @@
 #include <stdlib.h>
 
 #include "codegen/emit.h"
+#include "ir/contract.h"
 
 struct Block {
     Block *parent;
@@ -292,10 +293,7 @@ static void touch(Emit *e, const Stmt *s) {
         for (uint32_t i = 0; i < s->n_arg; i++)
             if (s->arg[i].is_buf) touch_buf(e, s->arg[i].buf);
         break;
-    case S_CONTRACT:
-        for (uint32_t i = 0; i < e->k->n_buf; i++)
-            if (e->k->buf[i].kind != BUF_IN) touch_buf(e, i);
-        break;
+    case S_CONTRACT: touch_buf(e, s->arg[0].buf); break; /* the tile is all it writes */
     case S_FOR: case S_IF: case S_WHILE: break;
     }
     for (const Stmt *b = s->body; b != NULL; b = b->next) touch(e, b);
@@ -393,13 +391,9 @@ static void walk(Emit *e, Block *b, const Stmt *first, uint32_t pos, uint32_t co
             t->clock++;
             touch(e, s);
             break;
-        case S_CALL:
+        case S_CALL: case S_CONTRACT:
             for (uint32_t i = 0; i < s->n_arg; i++)
                 if (!s->arg[i].is_buf) root(e, info, s->arg[i].expr, info->point);
-            t->clock++;
-            touch(e, s);
-            break;
-        case S_CONTRACT:
             t->clock++;
             touch(e, s);
             break;
@@ -456,7 +450,7 @@ static double stmts_cost(Emit *e, const Kernel *k, const Stmt *s) {
         }
         if (s->kind == S_WHILE) times = 64;
         if (s->kind == S_CALL) cost += 1000;
-        if (s->kind == S_CONTRACT) cost += 1e6;
+        if (s->kind == S_CONTRACT) cost += contract_work(s) / 8;
         cost += times * (stmts_cost(e, k, s->body) + stmts_cost(e, k, s->orelse));
     }
     return cost;

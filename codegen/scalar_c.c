@@ -86,7 +86,7 @@ static void instantiate(Emit *e, const Template *t, DType d) {
     cw_printf(&e->helpers, "\n");
 }
 
-static bool first_time(Emit *e, Str name) {
+bool emit_once(Emit *e, Str name) {
     for (uint32_t i = 0; i < e->helper_names.n; i++)
         if (e->helper_names.v[i] == name) return false;
     vec_push(&e->cx->scratch, &e->helper_names, name);
@@ -96,7 +96,7 @@ static bool first_time(Emit *e, Str name) {
 const char *emit_scalar_helper(Emit *e, const char *op, DType d) {
     bool untyped = strcmp(op, "index") == 0 || strcmp(op, "share") == 0 || strcmp(op, "fault") == 0;
     Str name = untyped ? str_format(e->cx, "lathe_%s", op) : str_format(e->cx, "lathe_%s_%s", op, dtype_text(d));
-    if (!first_time(e, name)) return str_text(e->cx, name);
+    if (!emit_once(e, name)) return str_text(e->cx, name);
     for (size_t i = 0; i < sizeof templates / sizeof *templates; i++) {
         if (strcmp(templates[i].op, op) != 0 || strchr(templates[i].classes, dtype_class(d)) == NULL) continue;
         instantiate(e, &templates[i], d);
@@ -109,7 +109,7 @@ const char *emit_scalar_helper(Emit *e, const char *op, DType d) {
 /* Float to integer, saturating, NaN to 0. */
 const char *emit_cast_helper(Emit *e, DType to, DType from) {
     Str name = str_format(e->cx, "lathe_%s_from_%s", dtype_text(to), dtype_text(from));
-    if (!first_time(e, name)) return str_text(e->cx, name);
+    if (!emit_once(e, name)) return str_text(e->cx, name);
     bool is_signed = dtype_class(to) == 'I', single = from == DT_F32;
     unsigned bits = dtype_bits(to);
     double hi = ldexp(1, (int)(is_signed ? bits - 1 : bits)), lo = is_signed ? -hi : 0;
@@ -126,7 +126,7 @@ const char *emit_cast_helper(Emit *e, DType to, DType from) {
 
 static const char *bitcast_helper(Emit *e, DType to, DType from) {
     Str name = str_format(e->cx, "lathe_%s_bits_%s", dtype_text(to), dtype_text(from));
-    if (!first_time(e, name)) return str_text(e->cx, name);
+    if (!emit_once(e, name)) return str_text(e->cx, name);
     cw_printf(&e->helpers, "static inline %s %s(%s x) { /* the same bits */\n    %s y;\n    memcpy(&y, &x, sizeof y);\n    return y;\n}\n\n", dtype_ctype(to),
               str_text(e->cx, name), dtype_ctype(from), dtype_ctype(to));
     return str_text(e->cx, name);
