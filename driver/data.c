@@ -164,19 +164,17 @@ static void place_numbered(Matcher *x, const char *dir, const char *what, uint32
     }
 }
 
-static void read_directory(Matcher *x, const char *dir, DataSets *sets) {
-    Texts sub = directory_entries(x->d, dir, "test_data_set_", "");
-    for (uint32_t i = 0; i < sub.n; i++) read_directory(x, driver_format(x->d, "%s/%s", dir, sub.v[i]), sets);
-    Texts pairs = directory_entries(x->d, dir, "", ".in.npz");
-    for (uint32_t i = 0; i < pairs.n; i++) {
-        const char *path = driver_format(x->d, "%s/%s", dir, pairs.v[i]);
-        DataSet set = new_set(x, path, true);
-        place_all(x, "input", x->n_in, x->in, set.in, path);
-        const char *want = driver_format(x->d, "%.*s.ref.npz", (int)(strlen(path) - strlen(".in.npz")), path);
-        place_all(x, "output", x->n_out, x->out, set.want, want);
-        vec_push(&x->d->arena, sets, set);
-    }
-    if (sub.n != 0 || pairs.n != 0) return;
+/* NAME.in.npz and NAME.ref.npz. */
+static void read_pair(Matcher *x, const char *dir, const char *in_name, DataSets *sets) {
+    const char *path = driver_format(x->d, "%s/%s", dir, in_name);
+    DataSet set = new_set(x, path, true);
+    place_all(x, "input", x->n_in, x->in, set.in, path);
+    const char *want = driver_format(x->d, "%.*s.ref.npz", (int)(strlen(path) - strlen(".in.npz")), path);
+    place_all(x, "output", x->n_out, x->out, set.want, want);
+    vec_push(&x->d->arena, sets, set);
+}
+
+static void read_numbered(Matcher *x, const char *dir, DataSets *sets) {
     if (directory_entries(x->d, dir, "output_", ".pb").n == 0) {
         fail(x, "%s: no data found; expected input_K.pb and output_K.pb, test_data_set_* folders with them, or NAME.in.npz and NAME.ref.npz", dir);
         return;
@@ -185,6 +183,20 @@ static void read_directory(Matcher *x, const char *dir, DataSets *sets) {
     place_numbered(x, dir, "input", x->n_in, x->in, set.in);
     place_numbered(x, dir, "output", x->n_out, x->out, set.want);
     vec_push(&x->d->arena, sets, set);
+}
+
+/* model: its file name. A folder with data of many models has a pair that is named like the model: then only that counts. */
+static void read_directory(Matcher *x, const char *dir, const char *model, DataSets *sets) {
+    const char *slash = strrchr(model, '/'), *base = slash != NULL ? slash + 1 : model, *dot = strrchr(base, '.');
+    const char *own = driver_format(x->d, "%.*s.in.npz", (int)(dot != NULL ? (size_t)(dot - base) : strlen(base)), base);
+    Texts sub = directory_entries(x->d, dir, "test_data_set_", ""), pairs = directory_entries(x->d, dir, "", ".in.npz");
+    for (uint32_t i = 0; i < sub.n; i++) read_numbered(x, driver_format(x->d, "%s/%s", dir, sub.v[i]), sets);
+    if (file_exists(driver_format(x->d, "%s/%s", dir, own))) {
+        read_pair(x, dir, own, sets);
+    } else {
+        for (uint32_t i = 0; i < pairs.n; i++) read_pair(x, dir, pairs.v[i], sets);
+    }
+    if (sub.n == 0 && pairs.n == 0) read_numbered(x, dir, sets);
 }
 
 Exit data_read(Driver *d, const Request *r, LatheModel *m, DataSets *sets) {
@@ -198,7 +210,7 @@ Exit data_read(Driver *d, const Request *r, LatheModel *m, DataSets *sets) {
         for (uint32_t i = 0; i < r->expect.n; i++) place_all(&x, "output", x.n_out, x.out, set.want, r->expect.v[i]);
         vec_push(&d->arena, sets, set);
     }
-    for (uint32_t i = 0; i < r->data.n; i++) read_directory(&x, r->data.v[i], sets);
+    for (uint32_t i = 0; i < r->data.n; i++) read_directory(&x, r->data.v[i], r->files.v[0], sets);
     for (uint32_t i = 0; i < sets->n && x.n_error + x.n_unreadable == 0; i++) check_inputs(&x, &sets->v[i]);
     return x.n_unreadable != 0 ? BROKEN : x.n_error != 0 ? BAD_USAGE : DONE;
 }

@@ -113,7 +113,7 @@ static bool build_failed(Driver *d, const Toolchain *t, const Process *p) {
     if (!p->started) {
         driver_error(d, "cannot run %s: %s", t->command.v[0], p->output);
     } else {
-        driver_error(d, "%s could not build the emitted C (exit code %d):", t->command.v[0], p->status);
+        driver_error(d, "%s could not build the emitted C (exit code %d); unless --cflags caused it, this is an error of lathe's:", t->command.v[0], p->status);
         fprintf(stderr, "%.4000s\n", p->output);
     }
     return false;
