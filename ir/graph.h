@@ -22,6 +22,8 @@ typedef struct ConstData { const void *data; size_t bytes; } ConstData;
 typedef struct Value {
     uint32_t id;
     const Type *type;        /* NULL until inferred */
+    const Type *declared;    /* what the file says the type is (value_info, outputs), NULL if nothing: sizes that only the
+                                run decides are taken from here, and checked then */
     Str name;                /* the model's name; 0 = none */
     Node *def;               /* NULL: graph input or constant */
     uint16_t def_out;        /* which output of def */
@@ -107,6 +109,7 @@ enum OpFlags {
     OPF_REGION = 8,    /* has graph attributes */
     OPF_INPLACE = 16,  /* output may share memory with an input of the same type (elementwise) */
     OPF_VIEW = 32,     /* only moves elements */
+    OPF_BIND = 64,     /* sizes of outputs may come from operands known at run time: its expand rule binds them */
 };
 typedef enum OpDomain { DOMAIN_ONNX, DOMAIN_ML, DOMAIN_MICROSOFT, DOMAIN_TRAINING, DOMAIN_PREVIEW, DOMAIN_LATHE } OpDomain;
 enum { MANY = 65535 };

@@ -69,6 +69,55 @@ void shape_set_sym(Module *m, Value *v, uint32_t n, const Dim *dim) {
     v->n_sym = n;
 }
 
+Dim shape_data_dim(Module *m, Node *n, uint32_t out, uint32_t axis, int64_t lo, int64_t hi) {
+    Context *cx = m->cx;
+    const Value *v = out < n->n_out ? n->out[out] : NULL;
+    const Type *before = v != NULL ? v->type : NULL;
+    if (before != NULL && before->kind == TYPE_TENSOR && before->rank != RANK_UNKNOWN && axis < before->rank && before->dim[axis] != 0) {
+        const DimNode *d = dim_node(cx, before->dim[axis]);
+        if (d->kind == DIM_SYMBOL && d->runtime) {
+            dim_set_bounds(cx, before->dim[axis], lo, hi);
+            return before->dim[axis];
+        }
+    }
+    return dim_runtime(cx, op_info(n->op)->name, lo, hi);
+}
+
+Dim shape_runtime_dim(Module *m, Node *n, uint32_t out, uint32_t axis, int64_t lo, int64_t hi) {
+    Context *cx = m->cx;
+    const Value *v = out < n->n_out ? n->out[out] : NULL;
+    const Type *t = v != NULL ? v->declared : NULL;
+    if (t != NULL && t->kind == TYPE_TENSOR && t->rank != RANK_UNKNOWN && axis < t->rank && t->dim[axis] != 0 && dim_is_const(cx, t->dim[axis])) return t->dim[axis];
+    return shape_data_dim(m, n, out, axis, lo, hi);
+}
+
+bool shape_length(Module *m, Node *n, uint32_t i, uint32_t *length) {
+    const Type *t = shape_in(m, n, i);
+    if (t == NULL) return false;
+    Dim count = type_numel(m->cx, t);
+    if (t->rank <= 1 && count != 0 && dim_is_const(m->cx, count) && dim_value(m->cx, count) <= RANK_MAX) {
+        *length = (uint32_t)dim_value(m->cx, count);
+        return true;
+    }
+    Writer w = {.arena = &m->cx->scratch};
+    type_print(m->cx, &w, t);
+    diag(m->cx, SEV_ERROR, n->loc, "input %u is %s, a vector of constant length up to %d is needed", i, cw_cstr(&w), RANK_MAX);
+    return false;
+}
+
+const int64_t *shape_constants(Module *m, Node *n, uint32_t i, uint32_t *count) {
+    *count = 0;
+    if (!shape_has_in(n, i)) return NULL;
+    const Dim *dims = value_dims(m, n->in[i], count);
+    if (dims == NULL) return NULL;
+    int64_t *v = ARENA_ARRAY(&m->cx->scratch, int64_t, *count);
+    for (uint32_t k = 0; k < *count; k++) {
+        if (!dim_is_const(m->cx, dims[k])) return NULL;
+        v[k] = dim_value(m->cx, dims[k]);
+    }
+    return v;
+}
+
 bool shape_none(Module *m, Node *n) {
     diag(m->cx, SEV_ERROR, n->loc, "this operator is not supported yet");
     return false;

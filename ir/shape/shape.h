@@ -17,6 +17,17 @@ void shape_set_sym(Module *m, Value *v, uint32_t n, const Dim *dim); /* contents
  * else may agree at run time (the emitted code checks it). Returns the more precise of the two, 0 after a diagnostic. */
 Dim shape_unify(Module *m, Node *n, Dim a, Dim b, const char *what);
 
+/* A size that only the run decides, in [lo, hi]: dimension `axis` of output `out`. The constant the file declares, if it
+ * declares one (the run checks it), else a runtime symbol; the same symbol when the rule runs again. */
+Dim shape_runtime_dim(Module *m, Node *n, uint32_t out, uint32_t axis, int64_t lo, int64_t hi);
+/* The same, but never the declared constant: for sizes that depend on the elements of data. */
+Dim shape_data_dim(Module *m, Node *n, uint32_t out, uint32_t axis, int64_t lo, int64_t hi);
+/* Number of elements of input i, a vector or scalar whose length must be constant; false after a diagnostic. */
+bool shape_length(Module *m, Node *n, uint32_t i, uint32_t *length);
+static inline bool shape_has_in(const Node *n, uint32_t i) { return i < n->n_in && n->in[i] != NULL; }
+/* Operand i as constants (axes, steps, …); NULL when it is not constant. *count = number of elements. */
+const int64_t *shape_constants(Module *m, Node *n, uint32_t i, uint32_t *count);
+
 /* What the rules of ops.def are: declared here for all. */
 #define OP(name, domain, in_min, in_max, out_min, out_max, flags, shape, expand, grad, define, lower) ShapeFn shape_##shape;
 #define ATTR(op, name, kind, def)
