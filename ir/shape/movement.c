@@ -523,3 +523,18 @@ bool shape_bind_dims(Module *m, Node *n) {
     shape_set_sym(m, n->out[0], bound->rank, bound->dim);
     return true;
 }
+
+/* One element per dimension of what operator `of` makes of these inputs. */
+bool shape_view_sizes(Module *m, Node *n) {
+    const Type *t = shape_in(m, n, 0);
+    const char *of = str_text(m->cx, attr_s(n, AT_ViewSizes_of));
+    uint32_t count;
+    if (t == NULL || !shape_length(m, n, 1, &count)) return false;
+    uint32_t rank = t->rank;
+    if (strcmp(of, "Reshape") == 0) rank = count;
+    else if (strcmp(of, "Expand") == 0) rank = count > rank ? count : rank;
+    else if (strcmp(of, "Squeeze") == 0) rank = count < rank ? rank - count : 0;
+    else if (strcmp(of, "Unsqueeze") == 0 || strcmp(of, "ExpandDims") == 0) rank += count;
+    shape_out(m, n, 0, DT_I64, 1, (Dim[]){constant(m, rank)});
+    return true;
+}

@@ -13,6 +13,14 @@ static inline Expr *lx_mul_add(Lower *lo, Expr *x, Expr *y, Expr *z) { return lx
 /* Is optional input i given? */
 static inline bool has_in(const Node *n, uint32_t i) { return i < n->n_in && n->in[i] != NULL; }
 
+/* i of any integer type, counted from the end when negative, checked against size (run-time error "index"). */
+Expr *wrapped_index(Lower *lo, Expr *i, Expr *size);
+
+/* ---- slices (passes/lower/movement.c) ---- */
+/* One axis of a Slice node: element i of the result is element start + i * step; start and end lie within the axis. */
+typedef struct SliceAxis { Expr *start, *end, *step; } SliceAxis;
+SliceAxis slice_axis(Lower *lo, const Node *n, uint32_t axis);
+
 /* ---- quantization (passes/lower/quantize.c) ---- */
 /* Rounds a float to the nearest integer, half to even, and saturates it to the integer storage type d. */
 Expr *quantize_saturate(Lower *lo, Expr *x, DType d);
