@@ -49,7 +49,10 @@ bool pass_infer_shapes(Context *cx, Module *m) {
     Snapshot s = {.type = ARENA_ARRAY(&cx->scratch, const Type *, m->n_value), .n = m->n_value};
     const Type **said = ARENA_ARRAY(&cx->scratch, const Type *, m->main->n_out);
     graph_visit(m->main, take_types, &s);
-    for (uint32_t i = 0; i < m->main->n_out; i++) said[i] = m->main->out[i]->type;
+    for (uint32_t i = 0; i < m->main->n_out; i++) {
+        said[i] = m->main->out[i]->type;
+        if (m->main->out[i]->declared == NULL) m->main->out[i]->declared = said[i]; /* before inference: from the file */
+    }
     graph_infer(m, m->main);
     for (uint32_t i = 0; i < m->main->n_out; i++) check_declared(cx, m->main->out[i], said[i]);
     graph_visit(m->main, compare_types, &s);
