@@ -421,7 +421,8 @@ Dim dim_ceildiv(Context *cx, Dim a, Dim b) {
     if (a == 0 || b == 0) return 0;
     Dim q;
     if (!(dim_is_const(cx, b) && dim_value(cx, b) == 0) && poly_divide(cx, a, b, &q)) return q;
-    return dim_floordiv(cx, dim_add(cx, a, dim_sub(cx, b, dim_const(cx, 1))), b);
+    Dim unit = dim_const(cx, dim_is_const(cx, b) && dim_value(cx, b) < 0 ? -1 : 1); /* symbolic divisors are sizes: positive */
+    return dim_floordiv(cx, dim_add(cx, a, dim_sub(cx, b, unit)), b);
 }
 
 Dim dim_mod(Context *cx, Dim a, Dim b) {
