@@ -1,0 +1,13 @@
+# Emitted C for riscv64, cross-compiled and run under qemu: the same probabilities as here.
+source "$(dirname "$0")/common.bash"
+needs riscv64-linux-gnu-gcc qemu-riscv64
+"$lathe" compile "$model/fashion.onnx" -o fashion.c --weights embed > /dev/null 2>&1
+"$CC" -O2 -march=native "$here/probabilities.c" fashion.c -lm -o here
+./here "$model"/images/*.pgm > here.txt
+for target in generic; do
+    mkdir -p $target
+    "$lathe" compile "$model/fashion.onnx" -o $target/fashion.c --weights embed --target $target > /dev/null 2>&1
+    riscv64-linux-gnu-gcc -std=c11 -O2 -static -I $target "$here/probabilities.c" $target/fashion.c -lm -o $target/there
+    qemu-riscv64 $target/there "$model"/images/*.pgm > $target/there.txt
+    agree here.txt $target/there.txt
+done

@@ -1,0 +1,29 @@
+# Emitted C compiles without a warning: clang and gcc, C11 and C++17, with and without OpenMP, for several targets.
+source "$(dirname "$0")/common.bash"
+flags=(-Wall -Wextra -Wconversion -Wshadow -Wvla -Wdouble-promotion -Werror -O1 -fsyntax-only)
+tried=0
+models=("$model/fashion.onnx")
+for program in "$build"/models/week*/*; do
+    [ -f "$program" ] && [ -x "$program" ] || continue
+    "$program" --out . > /dev/null
+    models+=("$(basename "$program").onnx")
+done
+for onnx in "${models[@]}"; do
+    name=$(basename "$onnx" .onnx)
+    for target in generic native; do
+        "$lathe" compile "$onnx" -o "$name.c" --weights embed --target $target > /dev/null 2>&1
+        machine=(); [ $target = generic ] || machine=(-march=native)
+        for compiler in clang-19 clang gcc; do
+            command -v $compiler > /dev/null || continue
+            for language in "c -std=c11" "c++ -std=c++17"; do
+                for openmp in "" -fopenmp; do
+                    echo "$name $target $compiler $language $openmp"
+                    # shellcheck disable=SC2086
+                    $compiler "${flags[@]}" "${machine[@]}" $openmp -x $language "$name.c"
+                    tried=$((tried + 1))
+                done
+            done
+        done
+    done
+done
+[ $tried -gt 0 ]
