@@ -103,15 +103,19 @@ void lathe_end_scope(LatheModel *m) {
     model_enter(m, close_scope, NULL);
 }
 
-/* "relu_2" for the second Relu without a name. */
+/* "relu_2" for the second Relu without a name: what the next one will be called. */
 static Str automatic_name(LatheModel *m, Op op) {
     Writer w = {.arena = &m->cx.arena};
     for (const char *p = op_name(op); *p != 0; p++) {
         bool word = p != op_name(op) && isupper((unsigned char)p[0]) && islower((unsigned char)p[-1]);
         cw_printf(&w, "%s%c", word ? "_" : "", tolower((unsigned char)*p));
     }
-    cw_printf(&w, "_%u", ++dsl_builder(m)->count[op]);
+    cw_printf(&w, "_%u", dsl_builder(m)->count[op] + 1);
     return dsl_scoped(m, cw_cstr(&w));
+}
+
+static Str layer_name(LatheModel *m, Op op, const char *name) {
+    return name != NULL ? dsl_scoped(m, name) : automatic_name(m, op);
 }
 
 typedef struct NameRequest { Value *v; const char *name; } NameRequest;
@@ -167,8 +171,8 @@ typedef struct ProblemRequest { Severity severity; Op op; const char *name, *mes
 
 static LatheStatus record_problem(LatheModel *m, void *user) {
     ProblemRequest *r = user;
-    Loc loc = {.op = r->op != OP_NONE ? str_intern(&m->cx, op_name(r->op)) : 0, .node = r->name != NULL ? dsl_scoped(m, r->name) : 0};
-    loc.index = m->m->n_node;
+    Loc loc = {0};
+    if (r->op != OP_NONE) loc = (Loc){.op = str_intern(&m->cx, op_name(r->op)), .node = layer_name(m, r->op, r->name)};
     diag(&m->cx, r->severity, loc, "%s", r->message);
     return LATHE_OK;
 }
@@ -322,7 +326,7 @@ LatheValue lathe_output(const char *name, LatheValue v) {
     if (value == NULL) return v;
     const Node *def = value->def;
     if (def != NULL && def->op == OP_Dropout && def->in[0]->def != NULL && def->in[0]->def->op == OP_Softmax)
-        dsl_problem(v.model, SEV_WARNING, OP_Dropout, NULL, "output \"%s\" is a dropout of a softmax: probabilities that do not add up to 1; drop out before the last layer", name);
+        dsl_problem(v.model, SEV_WARNING, OP_NONE, NULL, "output \"%s\" is a dropout of a softmax: probabilities that do not add up to 1; drop out before the last layer", name);
     model_enter(v.model, make_output, &(NameRequest){value, name});
     return v;
 }
@@ -373,7 +377,8 @@ static LatheStatus make_node(LatheModel *m, void *user) {
     }
     uint32_t n_out = spec->n_out != 0 ? spec->n_out : 1;
     Node *n = node_new(m->m, m->m->main, NULL, spec->op, n_in, in, n_out);
-    n->loc.node = spec->name != NULL ? dsl_scoped(m, spec->name) : automatic_name(m, spec->op);
+    n->loc.node = layer_name(m, spec->op, spec->name);
+    if (spec->name == NULL) dsl_builder(m)->count[spec->op]++;
     n->loc.index = n->id;
     for (uint32_t i = 0; i < spec->n_attr; i++) set_attr(cx, n, &spec->attr[i]);
     bool good = node_infer(m->m, n);

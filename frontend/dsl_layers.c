@@ -45,26 +45,28 @@ static Window window(uint32_t n, int64_t kernel, int64_t kernel_w, int64_t strid
 }
 
 static bool window_is_sane(LatheValue x, Op op, const char *name, const Window *w) {
-    bool good = true;
     for (uint32_t i = 0; i < w->n; i++) {
-        good &= dsl_check_positive(x.model, op, name, "the kernel", w->kernel[i]);
-        good &= dsl_check_positive(x.model, op, name, "the stride", w->stride[i]);
-        good &= dsl_check_positive(x.model, op, name, "the dilation", w->dilation[i]);
+        if (!dsl_check_positive(x.model, op, name, "the kernel", w->kernel[i]) || !dsl_check_positive(x.model, op, name, "the stride", w->stride[i]) ||
+            !dsl_check_positive(x.model, op, name, "the dilation", w->dilation[i]))
+            return false;
         if (w->pads[i] >= 0 && w->pads[w->n + i] >= 0) continue;
         dsl_problem(x.model, SEV_ERROR, op, name, "padding of %lld and %lld, it must not be negative", (long long)w->pads[i], (long long)w->pads[w->n + i]);
-        good = false;
+        return false;
     }
-    return good;
+    return true;
 }
 
 /* A window that is larger than the padded input has no place at all: reported, then padded until it has one. */
 static void window_fit(LatheValue x, Op op, const char *name, Window *w) {
+    bool told = false;
     for (uint32_t i = 0; i < w->n; i++) {
         int64_t size = lathe_size_of(x, 2 + i), reach = (w->kernel[i] - 1) * w->dilation[i] + 1;
         int64_t padded = size + w->pads[i] + w->pads[w->n + i];
         if (size < 0 || reach <= padded) continue;
-        dsl_problem(x.model, SEV_ERROR, op, name, "its window reaches over %lld elements, dim %u of its input %s has %lld with padding",
-                    (long long)reach, 2 + i, dsl_type_text(x), (long long)padded);
+        if (!told)
+            dsl_problem(x.model, SEV_ERROR, op, name, "its window reaches over %lld elements, dim %u of its input %s has %lld with padding",
+                        (long long)reach, 2 + i, dsl_type_text(x), (long long)padded);
+        told = true;
         w->pads[w->n + i] += reach - padded;
     }
 }

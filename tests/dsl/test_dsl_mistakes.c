@@ -24,12 +24,12 @@ START_TEST(eight_mistakes_give_eight_diagnostics) {
     if (diagnostics_of(m) != 8) lathe_print_diagnostics(m, stderr);
     ck_assert_uint_eq(diagnostics_of(m), 8);
     check_diagnostic(m, 0, LATHE_ERROR, "net/conv1", "in = 1, but dim 1 of its input f32[N,3,100,100] is 3");
-    check_diagnostic(m, 1, LATHE_ERROR, "", "reaches over 120 elements");
+    check_diagnostic(m, 1, LATHE_ERROR, "net/max_pool_1", "reaches over 120 elements");
     check_diagnostic(m, 2, LATHE_ERROR, "net/conv2", "reaches over 20 elements, dim 2 of its input f32[N,16,1,1] has 1");
     check_diagnostic(m, 3, LATHE_ERROR, "net/conv3", "in = 16, but dim 1 of its input f32[N,32,1,1] is 32");
     check_diagnostic(m, 4, LATHE_ERROR, "net/hidden", "in = 3200, but dim 1 of its input f32[N,32] is 32");
     check_diagnostic(m, 5, LATHE_WARNING, "net/logits", "softmax");
-    check_diagnostic(m, 6, LATHE_ERROR, "", "the rate is 1.5");
+    check_diagnostic(m, 6, LATHE_ERROR, "net/dropout_1", "the rate is 1.5");
     check_diagnostic(m, 7, LATHE_WARNING, "", "dropout of a softmax");
     ck_assert_uint_eq(lathe_error_count(m), 6);
 }
@@ -73,7 +73,7 @@ START_TEST(ranks_are_told) {
     ck_assert(lathe_is_null(lathe_max_pool2d(x, 2, NULL)));
     ck_assert(lathe_is_null(lathe_lstm(x, 4, "lstm", NULL).sequence));
     check_diagnostic(m, 0, LATHE_ERROR, "conv", "takes [N,C,H,W], its input is f32[N,8]");
-    check_diagnostic(m, 1, LATHE_ERROR, "", "takes [N,C,H,W]");
+    check_diagnostic(m, 1, LATHE_ERROR, "max_pool_1", "takes [N,C,H,W]");
     check_diagnostic(m, 2, LATHE_ERROR, "lstm", "takes [N,T,features]");
 }
 END_TEST
@@ -119,7 +119,7 @@ START_TEST(models_do_not_mix) {
     LatheModel *other = lathe_model_new("other");
     LatheValue x = vector_input(m, 8), y = vector_input(other, 8);
     ck_assert(lathe_is_null(lathe_add(x, y)));
-    check_diagnostic(m, 0, LATHE_ERROR, "", "value of another model");
+    check_diagnostic(m, 0, LATHE_ERROR, "add_1", "value of another model");
     lathe_model_free(other);
 }
 END_TEST
