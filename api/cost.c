@@ -1,6 +1,7 @@
 /* What one run of a plan costs: floating-point operations and the bytes kernels read and write, with every symbolic dim
  * at its upper bound. Control flow counts the larger branch of an If and one iteration of a Loop. */
 #include "api/model.h"
+#include "ir/contract.h"
 #include "ir/plan.h"
 
 static double upper(const Context *cx, Dim d) {
@@ -59,6 +60,7 @@ static double stmt_flops(Walk *w, const Stmt *s) {
         double own = expr_flops(w, s->val);
         if (s->reduce != FN_NONE && (s->kind == S_SET || s->kind == S_STORE) && s->val != NULL && dtype_is_float((DType)s->val->dtype)) own += 1;
         for (uint32_t i = 0; i < s->n_arg; i++) own += expr_flops(w, s->arg[i].expr);
+        if (s->kind == S_CONTRACT) own += 2 * contract_work(s);
         double body = stmt_flops(w, s->body), orelse = stmt_flops(w, s->orelse);
         if (s->kind == S_FOR) body *= extent_bound(w, s->extent);
         n += own + (body > orelse ? body : orelse);
