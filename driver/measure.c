@@ -6,7 +6,7 @@
 
 enum { ROUNDS = 5 };
 static const double slice = 0.2;         /* seconds a contender has in a round when the number of runs is open */
-static const double warm_up = 0.1;       /* before the first round: page faults, and threads finding their cores */
+static const double warm_up = 0.25;      /* before the first round: page faults, and threads finding their cores */
 static const double shortest = 20e-6;    /* a sample is at least this long: shorter calls are timed in batches */
 
 /* One sample: `batch` calls, seconds per call; negative on error. */

@@ -12,7 +12,7 @@ const Option help_options[] = {
 const Option compile_options[] = {
     {"--dim", OPT_TEXTS, "NAME=SIZE|NAME=LOW..HIGH", "fix or bound a symbolic dim of the model (may be repeated)", offsetof(Request, dims)},
     {"--target", OPT_TEXT, "TARGET", "native (default), x86-64-v3, x86-64-v4, armv8-a, rv64gcv, wasm32, generic", offsetof(Request, target)},
-    {"-O0..-O3", OPT_LEVEL, NULL, "optimisation: none, quick, full (default -O2), with autotuning", offsetof(Request, level)},
+    {"-O0..-O3", OPT_LEVEL, NULL, "how much the graph is optimised: -O0 nothing, above everything (default -O2)", offsetof(Request, level)},
     {"--weights", OPT_CHOICE, "auto|embed|incbin|file", "where constants go: small ones in the C file, else .incbin (auto); text in the C file; .incbin; a file for NAME_init", offsetof(Request, weights)},
     {"--no-PASS", OPT_NO_PASS, NULL, "skip an optimisation pass, as --no-fuse (may be repeated)", offsetof(Request, disable)},
     {"--dump", OPT_TEXT, "PASS|all", "print the IR after a pass", offsetof(Request, dump)},
