@@ -14,10 +14,9 @@
  * Loads and run-time checks never move out of a condition or of a loop that may run zero times: they are "guarded"
  * and belong to a region, the innermost such block.
  *
- * Items are placed from the outside in (arguments have smaller ids than what uses them): an item used more than once
+ * Items are placed from the outside in (they are made arguments first; ids of expressions would not do, since the element
+ * number of a load is made after the load): an item used more than once
  * is named and computed at the nearest place that all its uses share; costly invariants move out of loops. */
-#include <stdlib.h>
-
 #include "codegen/emit.h"
 #include "ir/contract.h"
 
@@ -216,13 +215,6 @@ static void settle(Emit *e, Item *it) {
     it->point = p;
 }
 
-static int by_id_descending(const void *a, const void *b) {
-    const Item *x = *(Item *const *)a, *y = *(Item *const *)b;
-    if (x->x->id != y->x->id) return x->x->id > y->x->id ? -1 : 1;
-    if (x->stamp != y->stamp) return x->stamp > y->stamp ? -1 : 1;
-    return x->region > y->region ? -1 : x->region < y->region;
-}
-
 static bool is_cheap_index(const Item *it) {
     return it->x->dtype == DT_I64 && !it->costly && it->weight < 4;
 }
@@ -231,13 +223,8 @@ static StmtInfo *info_at(Point p);
 
 /* Names every item that deserves it; those that were hoisted get a name even with one use. */
 static void place_items(Emit *e) {
-    Context *cx = e->cx;
-    uint32_t n = e->items.n;
-    Item **sorted = ARENA_ARRAY(&cx->scratch, Item *, n);
-    if (n != 0) memcpy(sorted, e->items.v, n * sizeof *sorted);
-    qsort(sorted, n, sizeof *sorted, by_id_descending);
-    for (uint32_t i = 0; i < n; i++) {
-        Item *it = sorted[i];
+    for (uint32_t i = e->items.n; i-- > 0;) {
+        Item *it = e->items.v[i];
         if (is_trivial(it->x) || !it->has_point) continue;
         Point used = it->point;
         settle(e, it);
@@ -247,8 +234,8 @@ static void place_items(Emit *e) {
         if (named) it->name = 0;
         for (uint32_t a = 0; a < it->n_arg; a++) use_at(it->arg[a], p);
     }
-    for (uint32_t i = n; i-- > 0;) { /* arguments first */
-        Item *it = sorted[i];
+    for (uint32_t i = 0; i < e->items.n; i++) { /* arguments first */
+        Item *it = e->items.v[i];
         if (it->name != 0) continue;
         StmtInfo *at = info_at(it->point);
         if (at->temps_last != NULL) at->temps_last->next = it;
