@@ -354,6 +354,7 @@ static Graph *clone_into(Module *m, const Graph *g, Graph *outer, Value **map, V
             o->sym = from->sym;
             o->n_sym = from->n_sym;
             o->poison = from->poison;
+            o->declared = from->declared;
             map[from->id] = o;
         }
     }

@@ -97,10 +97,6 @@ struct Module {
     uint32_t n_value, n_node;
     Str *meta_key, *meta_value; /* metadata_props of the file, kept for export */
     uint32_t n_meta;
-    /* Inputs and outputs as the model has them, when passes/sequences.c has split sequences and optionals into tensors:
-     * entry i of io_in starts at tensor `first` of main->in. NULL: they are main's lists as they stand. */
-    struct ModelIo { Str name; const Type *type; uint32_t first; } *io_in, *io_out;
-    uint32_t n_io_in, n_io_out;
     struct Plan *plan;       /* level 3, after pass_plan (ir/plan.h) */
     const struct LatheOptions *options; /* never NULL once a pipeline runs */
 };
@@ -180,7 +176,6 @@ Value *value_const_scalar(Module *m, DType dtype, double v);      /* rank 0, any
 /* A new node with fresh outputs, defaults set, placed before `at` (NULL: at the end of g). Inputs are copied.
  * Types of the outputs are not inferred: call node_infer, or run pass_infer_shapes. */
 Node *node_new(Module *m, Graph *g, Node *at, Op op, uint32_t n_in, Value *const *in, uint32_t n_out);
-bool graph_infer(Module *m, Graph *g); /* node_infer over all nodes in order; false if any failed (ir/infer.c) */
 bool node_infer(Module *m, Node *n); /* runs the shape rule; poison in, poison out */
 bool node_reinfer(Module *m, Node *n); /* the same for a node inferred before: data-dependent symbols of its outputs stay */
 /* node_reinfer for every node in order; the rules of If, Loop and Scan call it on their regions, having set the types of

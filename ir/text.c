@@ -21,7 +21,7 @@
  * - Attributes that have their default are not printed; `axis = _` is one without the value its default would give.
  *   Region graphs are attributes. Float attributes are floats: 0.1 is 0.1f (a final d makes it a double).
  * - `: type = [dims]` adds the contents of a small integer tensor where they are known; `: type poison` marks a value
- *   whose definition had an error.
+ *   whose definition had an error, `: type declared type` one that the file says another type of.
  * - @"name" is the node's name in the model; `from "Op"` follows when it came from another operator.
  * Line comments start with //. The parser accepts any input: nesting is bounded, every error has line and column, and
  * parsing goes on after the statement with the error so that several are reported at once. */
@@ -93,6 +93,10 @@ static void print_type(Printer *p, const Value *v) {
     }
     type_print(p->cx, p->w, v->type);
     if (v->poison) cw_printf(p->w, " poison");
+    if (v->declared != NULL && v->declared != v->type) {
+        cw_printf(p->w, " declared ");
+        type_print(p->cx, p->w, v->declared);
+    }
     if (v->sym == NULL) return;
     cw_printf(p->w, " = [");
     for (uint32_t i = 0; i < v->n_sym; i++) {
@@ -208,7 +212,7 @@ static void print_attrs(Printer *p, const Node *n) {
 
 static void print_types(Printer *p, const Node *n) {
     bool any = false;
-    for (uint32_t i = 0; i < n->n_out; i++) any |= n->out[i] != NULL && (n->out[i]->type != NULL || n->out[i]->poison || n->out[i]->sym != NULL);
+    for (uint32_t i = 0; i < n->n_out; i++) any |= n->out[i] != NULL && (n->out[i]->type != NULL || n->out[i]->poison || n->out[i]->sym != NULL || n->out[i]->declared != NULL);
     if (!any) return;
     for (uint32_t i = 0; i < n->n_out; i++) {
         cw_printf(p->w, "%s", i != 0 ? ", " : " : ");
@@ -292,6 +296,7 @@ static void use_type(SymbolUse *u, const Type *t) {
 static void use_value(SymbolUse *u, const Value *v) {
     if (v == NULL) return;
     use_type(u, v->type);
+    use_type(u, v->declared);
     for (uint32_t i = 0; v->sym != NULL && i < v->n_sym; i++) use_dim(u, v->sym[i]);
 }
 
@@ -872,6 +877,7 @@ static bool define(Parser *p, Token t, Value **v) {
 static bool parse_typed(Parser *p, Value *v) {
     if (!parse_type(p, 0, &v->type)) return false;
     v->poison = accept_word(p, "poison");
+    if (accept_word(p, "declared") && !parse_type(p, 0, &v->declared)) return false;
     if (!accept(p, '=')) return true;
     Dim *dims;
     if (!expect(p, '[', "before the contents") || !parse_dims(p, UINT32_MAX, &v->n_sym, &dims)) return false;

@@ -10,7 +10,8 @@
  *   7  Inputs of a graph have no definition and no data, and stand in one list once.
  *   8  Outputs of a graph exist and are visible at its end.
  *   9  Inputs and outputs of the main graph that have names have different names.
- *  10  Once inference has run (some node's output has a type), every value has a type or is poison.
+ *  10  Once inference has run (some node's output has a type), every value has a type or is poison; not so in the branch
+ *      of an If whose condition is constant and the other: it never runs and need not make sense.
  *  11  A constant has a tensor type with constant dims and as many bytes as that needs.
  *  12  Known contents (sym) belong to an integer tensor of that many elements and have no unknown in them.
  *  13  Values are poison only if an error was reported.
@@ -30,6 +31,7 @@ typedef struct Verifier {
     Node **node;        /* by id */
     VEC(Value *) scope; /* visible values, innermost graph last */
     VEC(Graph *) graphs;
+    uint32_t n_dead;    /* branches around us that never run */
     uint32_t n_typed, n_untyped;
     Value *untyped;     /* the first one */
     bool ok;
@@ -155,6 +157,12 @@ static void check_regions(Verifier *v, const Node *n) {
 
 static void check_graph(Verifier *v, Graph *g);
 
+/* Is g the branch of an If that its constant condition does not take? */
+static bool never_runs(const Node *n, const Graph *g) {
+    if (n->op != OP_If || n->in[0] == NULL || n->in[0]->data == NULL || n->in[0]->data->bytes == 0) return false;
+    return g == attr_at(n, const_i64(n->in[0], 0) != 0 ? AT_If_else_branch : AT_If_then_branch)->graph;
+}
+
 static void check_region(Verifier *v, Node *n, Graph *g) {
     if (g->outer != n->graph) broken(v, n->loc, 2, "region @%s names another graph than its node's as outer", str_text(v->cx, g->name));
     for (uint32_t i = 0; i < v->graphs.n; i++) {
@@ -163,7 +171,10 @@ static void check_region(Verifier *v, Node *n, Graph *g) {
         return;
     }
     vec_push(&v->cx->scratch, &v->graphs, g);
+    bool dead = never_runs(n, g);
+    v->n_dead += dead;
     check_graph(v, g);
+    v->n_dead -= dead;
 }
 
 static void check_outputs(Verifier *v, Node *n) {
@@ -175,7 +186,7 @@ static void check_outputs(Verifier *v, Node *n) {
         define(v, n->loc, x);
         bool declared = false; /* the outputs of the model come with types before inference */
         for (uint32_t k = 0; k < v->m->main->n_out; k++) declared |= v->m->main->out[k] == x;
-        if (declared && x->type != NULL) continue;
+        if (v->n_dead != 0 || (declared && x->type != NULL)) continue;
         if (x->type != NULL) v->n_typed++;
         else if (!x->poison && v->n_untyped++ == 0) v->untyped = x;
     }

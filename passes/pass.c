@@ -49,13 +49,21 @@ static void dump(Module *m, const PassInfo *pass) {
     fwrite(w.text, 1, w.n, o->dump_to);
 }
 
+/* Plans are checked kernel by kernel, memory by a test that knows nothing of the planner. */
+static void verify(Module *m, const PassInfo *pass) {
+    if (pass->level == LEVEL_GRAPH) module_verify(m);
+    if (m->plan == NULL) return;
+    for (uint32_t i = 0; i < m->plan->n_kernel; i++) kernel_verify(m->cx, m->plan->kernel[i]);
+    if (m->plan->n_buffer != 0) plan_check_overlap(m->cx, m->plan);
+}
+
 bool pass_run(Module *m, const PassInfo *pass) {
     Context *cx = m->cx;
     double start = now();
     bool changed = pass->run(cx, m);
     double seconds = now() - start;
     if (m->options->time_passes != NULL) fprintf(m->options->time_passes, "%-14s %9.3f ms%s\n", pass->name, seconds * 1e3, changed ? "" : "  (unchanged)");
-    if (cx->n_error == 0 && m->options->verify_ir && changed) module_verify(m);
+    if (cx->n_error == 0 && m->options->verify_ir && changed) verify(m, pass);
     dump(m, pass);
     arena_reset(&cx->scratch);
     return cx->n_error == 0;

@@ -19,6 +19,7 @@ void node_forward_output(Module *m, Node *n, uint32_t i, Value *to) {
         to = copy->out[0];
     }
     if (is_output(m, from)) to->name = from->name;
+    if (to->declared == NULL) to->declared = from->declared;
     value_replace(m, from, to);
     n->out[i] = NULL;
 }

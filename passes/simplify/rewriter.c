@@ -77,6 +77,7 @@ bool rw_replace(Rewriter *r, Node *n, Value *to) {
         r->is_output[to->id] = true;
         r->is_output[from->id] = false;
     }
+    if (to->declared == NULL) to->declared = from->declared;
     r->map[from->id] = to;
     r->uses[to->id] += r->uses[from->id];
     r->uses[from->id] = 0;
