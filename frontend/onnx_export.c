@@ -34,11 +34,11 @@ typedef struct Exporter {
     bool failed;
 } Exporter;
 
-#define NEW(e, T, init) new_message((e)->cx, sizeof(T), (ProtobufCMessageInit)(void (*)(void))(init))
+#define NEW(e, T, name) ((T *)new_message((e)->cx, &name##__descriptor))
 
-static void *new_message(Context *cx, size_t size, ProtobufCMessageInit init) {
-    ProtobufCMessage *p = arena_alloc(&cx->scratch, size);
-    init(p);
+static void *new_message(Context *cx, const ProtobufCMessageDescriptor *type) {
+    void *p = arena_alloc(&cx->scratch, type->sizeof_message);
+    protobuf_c_message_init(type, p);
     return p;
 }
 
@@ -68,11 +68,11 @@ static Str name_value(Exporter *e, const Value *v) {
 
 /* ---- types ------------------------------------------------------------------------------------------------------ */
 static Onnx__TensorShapeProto *shape_message(Exporter *e, const Type *t) {
-    Onnx__TensorShapeProto *s = NEW(e, Onnx__TensorShapeProto, onnx__tensor_shape_proto__init);
+    Onnx__TensorShapeProto *s = NEW(e, Onnx__TensorShapeProto, onnx__tensor_shape_proto);
     s->n_dim = t->rank;
     s->dim = arena_array(&e->cx->scratch, t->rank, sizeof *s->dim);
     for (uint32_t i = 0; i < t->rank; i++) {
-        Onnx__TensorShapeProto__Dimension *d = s->dim[i] = NEW(e, Onnx__TensorShapeProto__Dimension, onnx__tensor_shape_proto__dimension__init);
+        Onnx__TensorShapeProto__Dimension *d = s->dim[i] = NEW(e, Onnx__TensorShapeProto__Dimension, onnx__tensor_shape_proto__dimension);
         if (t->dim[i] == 0) continue;
         if (dim_is_const(e->cx, t->dim[i])) {
             d->value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
@@ -88,9 +88,9 @@ static Onnx__TensorShapeProto *shape_message(Exporter *e, const Type *t) {
 }
 
 static Onnx__TypeProto *tensor_type_message(Exporter *e, DType dtype, Onnx__TensorShapeProto *shape) {
-    Onnx__TypeProto *p = NEW(e, Onnx__TypeProto, onnx__type_proto__init);
+    Onnx__TypeProto *p = NEW(e, Onnx__TypeProto, onnx__type_proto);
     p->value_case = ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE;
-    p->tensor_type = NEW(e, Onnx__TypeProto__Tensor, onnx__type_proto__tensor__init);
+    p->tensor_type = NEW(e, Onnx__TypeProto__Tensor, onnx__type_proto__tensor);
     p->tensor_type->has_elem_type = true;
     p->tensor_type->elem_type = dtype_to_onnx(dtype);
     p->tensor_type->shape = shape;
@@ -99,32 +99,32 @@ static Onnx__TypeProto *tensor_type_message(Exporter *e, DType dtype, Onnx__Tens
 
 static Onnx__TypeProto *type_message(Exporter *e, const Type *t) {
     if (t->kind == TYPE_TENSOR) return tensor_type_message(e, t->dtype, t->rank != RANK_UNKNOWN ? shape_message(e, t) : NULL);
-    Onnx__TypeProto *p = NEW(e, Onnx__TypeProto, onnx__type_proto__init);
+    Onnx__TypeProto *p = NEW(e, Onnx__TypeProto, onnx__type_proto);
     switch (t->kind) {
     case TYPE_TENSOR: break;
     case TYPE_SEQUENCE:
         p->value_case = ONNX__TYPE_PROTO__VALUE_SEQUENCE_TYPE;
-        p->sequence_type = NEW(e, Onnx__TypeProto__Sequence, onnx__type_proto__sequence__init);
+        p->sequence_type = NEW(e, Onnx__TypeProto__Sequence, onnx__type_proto__sequence);
         p->sequence_type->elem_type = type_message(e, t->elem);
         break;
     case TYPE_OPTIONAL:
         p->value_case = ONNX__TYPE_PROTO__VALUE_OPTIONAL_TYPE;
-        p->optional_type = NEW(e, Onnx__TypeProto__Optional, onnx__type_proto__optional__init);
+        p->optional_type = NEW(e, Onnx__TypeProto__Optional, onnx__type_proto__optional);
         p->optional_type->elem_type = type_message(e, t->elem);
         break;
     case TYPE_MAP:
         p->value_case = ONNX__TYPE_PROTO__VALUE_MAP_TYPE;
-        p->map_type = NEW(e, Onnx__TypeProto__Map, onnx__type_proto__map__init);
+        p->map_type = NEW(e, Onnx__TypeProto__Map, onnx__type_proto__map);
         p->map_type->has_key_type = true;
         p->map_type->key_type = dtype_to_onnx(t->key_dtype);
-        p->map_type->value_type = tensor_type_message(e, t->dtype, NEW(e, Onnx__TensorShapeProto, onnx__tensor_shape_proto__init));
+        p->map_type->value_type = tensor_type_message(e, t->dtype, NEW(e, Onnx__TensorShapeProto, onnx__tensor_shape_proto));
         break;
     }
     return p;
 }
 
 static Onnx__ValueInfoProto *value_info(Exporter *e, const Value *v, Str name) {
-    Onnx__ValueInfoProto *p = NEW(e, Onnx__ValueInfoProto, onnx__value_info_proto__init);
+    Onnx__ValueInfoProto *p = NEW(e, Onnx__ValueInfoProto, onnx__value_info_proto);
     p->name = text_of(e, name);
     if (v->type != NULL) p->type = type_message(e, v->type);
     return p;
@@ -136,7 +136,7 @@ static ProtobufCBinaryData bytes_of(const Exporter *e, Str s) {
 }
 
 static Onnx__TensorProto *tensor_message(Exporter *e, const Type *t, const ConstData *data) {
-    Onnx__TensorProto *p = NEW(e, Onnx__TensorProto, onnx__tensor_proto__init);
+    Onnx__TensorProto *p = NEW(e, Onnx__TensorProto, onnx__tensor_proto);
     p->has_data_type = true;
     p->data_type = dtype_to_onnx(t->dtype);
     p->n_dims = t->rank;
@@ -197,7 +197,7 @@ static Onnx__GraphProto *graph_message(Exporter *e, const Graph *g);
 
 static Onnx__AttributeProto *attr_message(Exporter *e, const AttrInfo *info, const Attr *a) {
     Context *cx = e->cx;
-    Onnx__AttributeProto *p = NEW(e, Onnx__AttributeProto, onnx__attribute_proto__init);
+    Onnx__AttributeProto *p = NEW(e, Onnx__AttributeProto, onnx__attribute_proto);
     p->name = (char *)(uintptr_t)info->name;
     p->has_type = true;
     switch (info->kind) {
@@ -259,7 +259,7 @@ static void write_node(Exporter *e, const Node *n, NodeList *list) {
         e->failed = true;
         return;
     }
-    Onnx__NodeProto *p = NEW(e, Onnx__NodeProto, onnx__node_proto__init);
+    Onnx__NodeProto *p = NEW(e, Onnx__NodeProto, onnx__node_proto);
     p->op_type = (char *)(uintptr_t)op_name(n->op);
     p->domain = (char *)(uintptr_t)domain_text(op_info(n->op)->domain);
     if (n->loc.node != 0) p->name = text_of(e, take_name(e, &e->taken_nodes, n->loc.node));
@@ -279,7 +279,7 @@ static void write_nodes(Exporter *e, const Graph *g, NodeList *list) {
 }
 
 static void write_identity(Exporter *e, const char *from, Str to, NodeList *list) {
-    Onnx__NodeProto *p = NEW(e, Onnx__NodeProto, onnx__node_proto__init);
+    Onnx__NodeProto *p = NEW(e, Onnx__NodeProto, onnx__node_proto);
     p->op_type = (char *)(uintptr_t)"Identity";
     p->n_input = p->n_output = 1;
     p->input = ARENA_ARRAY(&e->cx->scratch, char *, 1);
@@ -301,7 +301,7 @@ static bool needs_copy(const Graph *g, uint32_t i) {
 
 static Onnx__GraphProto *graph_message(Exporter *e, const Graph *g) {
     Context *cx = e->cx;
-    Onnx__GraphProto *p = NEW(e, Onnx__GraphProto, onnx__graph_proto__init);
+    Onnx__GraphProto *p = NEW(e, Onnx__GraphProto, onnx__graph_proto);
     NodeList nodes = {0};
     p->name = g->name != 0 ? text_of(e, g->name) : (char *)(uintptr_t)"graph";
     p->input = arena_array(&cx->scratch, g->n_in, sizeof *p->input);
@@ -338,14 +338,14 @@ static void name_interface(Exporter *e) {
 
 /* ---- the model -------------------------------------------------------------------------------------------------- */
 static void add_opset(Exporter *e, Onnx__ModelProto *p, const char *domain, int64_t version) {
-    Onnx__OperatorSetIdProto *o = p->opset_import[p->n_opset_import++] = NEW(e, Onnx__OperatorSetIdProto, onnx__operator_set_id_proto__init);
+    Onnx__OperatorSetIdProto *o = p->opset_import[p->n_opset_import++] = NEW(e, Onnx__OperatorSetIdProto, onnx__operator_set_id_proto);
     o->domain = (char *)(uintptr_t)domain;
     o->has_version = true;
     o->version = version;
 }
 
 static Onnx__StringStringEntryProto *entry(Exporter *e, const char *key, const char *value) {
-    Onnx__StringStringEntryProto *p = NEW(e, Onnx__StringStringEntryProto, onnx__string_string_entry_proto__init);
+    Onnx__StringStringEntryProto *p = NEW(e, Onnx__StringStringEntryProto, onnx__string_string_entry_proto);
     p->key = (char *)(uintptr_t)key;
     p->value = (char *)(uintptr_t)value;
     return p;
@@ -354,7 +354,7 @@ static Onnx__StringStringEntryProto *entry(Exporter *e, const char *key, const c
 static Onnx__ModelProto *model_message(Exporter *e) {
     Context *cx = e->cx;
     Opsets o = opsets_needed(e->m);
-    Onnx__ModelProto *p = NEW(e, Onnx__ModelProto, onnx__model_proto__init);
+    Onnx__ModelProto *p = NEW(e, Onnx__ModelProto, onnx__model_proto);
     p->has_ir_version = true;
     p->ir_version = o.ir_version;
     p->producer_name = (char *)(uintptr_t)"lathe";

@@ -7,7 +7,7 @@
  * attributes to what the call gives, else to their defaults. Names of nodes are prefixed by the call's name. */
 #include "frontend/onnx_import.h"
 
-enum { CALLS_MAX = 64, INLINED_MAX = 4 << 20 };
+enum { CALLS_MAX = 64, INLINED_MAX = 1 << 20 };
 
 static Str function_key(Importer *im, const char *domain, const char *name, const char *overload) {
     if (domain == NULL || strcmp(domain, "ai.onnx") == 0) domain = "";
