@@ -22,7 +22,8 @@ typedef enum AnchorUse { EPILOGUE = 1, PROLOGUE = 2 } AnchorUse;
  * once, through lower_store at the plain output index. */
 static unsigned anchor_use(Op op) {
     switch (op) {
-    case OP_Conv: case OP_ConvTranspose: case OP_MatMul: case OP_Gemm: case OP_MaxPool: case OP_AveragePool: case OP_FusedConv: case OP_FusedMatMul: return EPILOGUE;
+    case OP_Conv: case OP_ConvTranspose: case OP_MatMul: case OP_Gemm: case OP_MaxPool: case OP_AveragePool: case OP_FusedMatMul:
+    case OP_ConvChannelsLast: case OP_ConvTransposeChannelsLast: case OP_MaxPoolChannelsLast: case OP_AveragePoolChannelsLast: return EPILOGUE;
     case OP_GlobalAveragePool: case OP_GlobalMaxPool: return EPILOGUE | PROLOGUE;
     case OP_ReduceSum: case OP_ReduceMean: case OP_ReduceMax: case OP_ReduceMin: case OP_ReduceProd: case OP_ReduceL1: case OP_ReduceL2:
     case OP_ReduceSumSquare: case OP_ReduceLogSum: case OP_ReduceLogSumExp: return EPILOGUE | PROLOGUE;

@@ -1,0 +1,310 @@
+/* Channels-last convolutions on micro-kernels: implicit matrix products, nothing is unrolled into memory.
+ *
+ *     y[n, oy, ox, o] = sum over ky, kx, c of x[n, oy*s + ky*d, ox*s + kx*d, c] * w[o, c, ky, kx]
+ *
+ * The rows of a tile are neighbouring pixels of one line, its columns output channels. A window line is one run of
+ * kernel_x * C floats when neither dilation nor groups break it, so the micro-kernel walks kernel_y runs. Weights are
+ * packed at compile time as [group][panel][ky][kx][c][NR]. A first phase copies the input into scratch memory with its
+ * border of zeros, if there is one. A 1x1 kernel over every pixel is a plain matrix product over all of them.
+ *
+ * Depthwise convolutions (one channel per group) keep whole vectors of channels: passes/lower_depthwise.c. */
+#include "passes/lower_conv.h"
+
+#include "passes/lower/contraction.h"
+#include "passes/tile.h"
+
+static Dim product_of(Context *cx, Dim start, const Dim *d, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) start = dim_mul(cx, start, d[i]);
+    return start;
+}
+
+static bool is_zero(const Context *cx, Dim d) { return dim_is_const(cx, d) && dim_value(cx, d) == 0; }
+
+/* ---- the padded input ------------------------------------------------------------------------------------------------ */
+/* Opens the line loops of the padded copy; the position in x and the condition that the line is inside. */
+static Expr *open_lines(Lower *lo, const ConvGeometry *g, const Image *im, Expr **to, Expr **from) {
+    Expr *inside = NULL;
+    for (uint32_t i = 0; i + 1 < g->spatial; i++) {
+        to[1 + i] = lower_for_dim(lo, im->size[i]);
+        from[1 + i] = lx_sub(lo, to[1 + i], lx_dim(lo, g->begin[i]));
+        Expr *ok = lx_2(lo, FN_AND, lx_2(lo, FN_GE, from[1 + i], lx_i(lo, 0)), lx_2(lo, FN_LT, from[1 + i], lx_dim(lo, g->in[i])));
+        inside = inside == NULL ? ok : lx_2(lo, FN_AND, inside, ok);
+    }
+    return inside;
+}
+
+static void fill(Lower *lo, uint32_t buf, Expr **to, uint32_t at, Expr *first, Expr *count, Dim channels) {
+    if (ex_is_const(count, 0)) return;
+    Expr *i = lower_for(lo, count);
+    to[at] = lx_add(lo, first, i);
+    to[at + 1] = lower_for_dim(lo, channels);
+    lower_store_buf(lo, buf, to, FN_NONE, lx_const(lo, DT_F32, 0));
+    lower_end_n(lo, 2);
+}
+
+static void copy_padded(Lower *lo, const Value *x, const ConvGeometry *g, const Image *im) {
+    Context *cx = lo->cx;
+    uint32_t last = g->spatial, depth = lo->open.n; /* index position of the innermost spatial dimension */
+    Expr *to[RANK_MAX], *from[RANK_MAX];
+    to[0] = from[0] = lower_for_dim(lo, g->batch);
+    Expr *inside = open_lines(lo, g, im, to, from);
+    lo->open.v[depth]->parallel = (uint16_t)(lo->open.n - depth);
+    Dim width = g->in[last - 1], left = g->begin[last - 1], total = im->size[last - 1];
+    if (inside != NULL) lower_if(lo, inside);
+    fill(lo, im->buf, to, last, lx_i(lo, 0), lx_dim(lo, left), im->channels);
+    /* A stride may leave pixels at the end of the line unread: the copy then ends with the padded line. */
+    Dim copied = dim_min(cx, width, dim_sub(cx, total, left));
+    from[last] = lower_for_dim(lo, copied);
+    to[last] = lx_add(lo, from[last], lx_dim(lo, left));
+    to[last + 1] = from[last + 1] = lower_for_dim(lo, g->in_channels);
+    lower_store_buf(lo, im->buf, to, FN_NONE, lower_load(lo, x, from));
+    lower_end(lo);
+    if (im->channels != g->in_channels) {
+        Expr *c = lower_for_dim(lo, dim_sub(cx, im->channels, g->in_channels));
+        to[last + 1] = lx_add(lo, c, lx_dim(lo, g->in_channels));
+        lower_store_buf(lo, im->buf, to, FN_NONE, lx_const(lo, DT_F32, 0));
+        lower_end(lo);
+    }
+    lower_end(lo);
+    Dim end = dim_add(cx, left, copied);
+    fill(lo, im->buf, to, last, lx_dim(lo, end), lx_dim(lo, dim_sub(cx, total, end)), im->channels);
+    if (inside != NULL) {
+        lower_else(lo);
+        fill(lo, im->buf, to, last, lx_i(lo, 0), lx_dim(lo, total), im->channels);
+        lower_end(lo);
+    }
+    lower_end_n(lo, lo->open.n - depth);
+}
+
+Image conv_image(Lower *lo, const Value *x, const ConvGeometry *g, Dim channels) {
+    Context *cx = lo->cx;
+    Image im = {.channels = channels};
+    bool padded = channels != g->in_channels;
+    for (uint32_t i = 0; i < g->spatial; i++) padded |= !is_zero(cx, g->begin[i]) || !is_zero(cx, g->end[i]);
+    Dim dim[RANK_MAX];
+    for (uint32_t i = 0; i < g->spatial; i++) {
+        Dim reach = dim_add(cx, dim_mul(cx, dim_sub(cx, g->kernel[i], dim_const(cx, 1)), dim_const(cx, g->dilation[i])), dim_const(cx, 1));
+        Dim used = dim_add(cx, dim_mul(cx, dim_sub(cx, g->out[i], dim_const(cx, 1)), dim_const(cx, g->stride[i])), reach);
+        im.size[i] = dim[1 + i] = padded ? used : g->in[i];
+    }
+    dim[0] = g->batch;
+    dim[g->spatial + 1] = channels;
+    if (padded) {
+        im.buf = lower_buf(lo, lower_scratch(lo, type_tensor(cx, DT_F32, g->spatial + 2, dim)));
+        copy_padded(lo, x, g, &im);
+    } else {
+        im.buf = lower_buf(lo, x);
+    }
+    return im;
+}
+
+/* Elements between neighbours of spatial dimension i of the image. */
+Dim image_step(Context *cx, const ConvGeometry *g, const Image *im, uint32_t i) {
+    return product_of(cx, im->channels, im->size + i + 1, g->spatial - i - 1);
+}
+
+/* ---- weights ---------------------------------------------------------------------------------------------------------- */
+typedef struct Conv {
+    const Node *n;
+    const ConvGeometry *g;
+    Tile tile;
+    int64_t groups, cin, cout, taps, panels; /* cin, cout: per group; taps: of the whole window */
+    uint32_t weights, x, w, bias;
+    bool flat;                               /* every pixel of the image, in order: M is their number */
+} Conv;
+
+static uint32_t pack_weights(Lower *lo, const Conv *c) {
+    Context *cx = lo->cx;
+    int64_t nr = c->tile.cols, k = c->taps * c->cin;
+    float *packed = ARENA_ARRAY(&cx->arena, float, c->groups * c->panels * k * nr + 16);
+    packed = (float *)(((uintptr_t)packed + 63) & ~(uintptr_t)63);
+    const float *from = c->n->in[c->w]->data->data;
+    float *to = packed;
+    for (int64_t g = 0; g < c->groups; g++)
+        for (int64_t p = 0; p < c->panels; p++)
+            for (int64_t tap = 0; tap < c->taps; tap++)
+                for (int64_t i = 0; i < c->cin; i++, to += nr)
+                    for (int64_t j = 0; j < nr && p * nr + j < c->cout; j++) to[j] = from[((g * c->cout + p * nr + j) * c->cin + i) * c->taps + tap];
+    Dim dim[4] = {dim_const(cx, c->groups), dim_const(cx, c->panels), dim_const(cx, k), dim_const(cx, nr)};
+    return lower_weight(lo, type_tensor(cx, DT_F32, 4, dim), packed);
+}
+
+/* ---- the loops --------------------------------------------------------------------------------------------------------- */
+typedef struct Place { /* inside the loops: a tile's position */
+    Expr *n, *group, *panel, *at[RANK_MAX], *first, *rows; /* at: spatial but the last; first: pixel of row 0 */
+} Place;
+
+/* Stores `cols` columns of the tile through the epilogue. */
+static void store_tile(Lower *lo, const Conv *c, const Place *p, uint32_t tile, int64_t cols) {
+    const ConvGeometry *g = c->g;
+    uint32_t r = g->spatial;
+    Expr *row = lower_for(lo, p->rows), *j = lower_for(lo, lx_i(lo, cols)), *idx[RANK_MAX];
+    Expr *pixel = lx_add(lo, p->first, row);
+    Expr *oc = lx_add(lo, lx_mul(lo, p->panel, lx_i(lo, c->tile.cols)), j);
+    if (c->groups > 1) oc = lx_add(lo, lx_mul(lo, p->group, lx_i(lo, c->cout)), oc);
+    if (c->flat) {
+        for (uint32_t i = r; i >= 1; i--) {
+            Expr *size = lx_dim(lo, g->out[i - 1]), *up = lx_div(lo, pixel, size);
+            idx[i] = lx_sub(lo, pixel, lx_mul(lo, up, size));
+            pixel = up;
+        }
+        idx[0] = pixel;
+    } else {
+        idx[0] = p->n;
+        for (uint32_t i = 0; i + 1 < r; i++) idx[1 + i] = p->at[i];
+        idx[r] = pixel;
+    }
+    idx[r + 1] = oc;
+    Expr *sum = lower_load_buf(lo, tile, (Expr *[]){row, j});
+    if (c->bias < c->n->n_in) sum = lx_add(lo, sum, lower_load(lo, c->n->in[c->bias], &oc));
+    lower_store(lo, c->n->out[0], idx, sum);
+    lower_end_n(lo, 2);
+}
+
+static void store_columns(Lower *lo, const Conv *c, const Place *p, uint32_t tile) {
+    int64_t nr = c->tile.cols, rest = c->cout % nr;
+    bool both = rest != 0 && c->panels > 1;
+    if (both) lower_if(lo, lx_2(lo, FN_LT, p->panel, lx_i(lo, c->cout / nr)));
+    if (rest == 0 || both) store_tile(lo, c, p, tile, nr);
+    if (both) lower_else(lo);
+    if (rest != 0) store_tile(lo, c, p, tile, rest);
+    if (both) lower_end(lo);
+}
+
+/* Where the windows of the tile begin in the image, and how the micro-kernel walks them. */
+static void call_tile(Lower *lo, const Conv *c, const Image *im, const Place *p, uint32_t tile) {
+    Context *cx = lo->cx;
+    const ConvGeometry *g = c->g;
+    uint32_t r = g->spatial;
+    Expr *at;
+    Dim pixel = image_step(cx, g, im, r - 1);
+    Dim row = dim_mul(cx, pixel, dim_const(cx, g->stride[r - 1]));
+    at = lx_mul(lo, p->first, lx_dim(lo, row));
+    if (!c->flat) {
+        Dim plane = product_of(cx, im->channels, im->size, r);
+        at = lx_add(lo, at, lx_mul(lo, p->n, lx_dim(lo, plane)));
+        for (uint32_t i = 0; i + 1 < r; i++) {
+            Dim step = dim_mul(cx, image_step(cx, g, im, i), dim_const(cx, g->stride[i]));
+            at = lx_add(lo, at, lx_mul(lo, p->at[i], lx_dim(lo, step)));
+        }
+    }
+    if (c->groups > 1) at = lx_add(lo, at, lx_mul(lo, p->group, lx_i(lo, c->cin)));
+    int64_t kx = dim_value(cx, g->kernel[r - 1]);
+    bool run = c->groups == 1 && (g->dilation[r - 1] == 1 || kx == 1); /* a window line is contiguous */
+    Dim tap_x = dim_mul(cx, pixel, dim_const(cx, g->dilation[r - 1]));
+    TileCall call = {.out = tile, .rows = p->rows, .a = im->buf, .a_at = at, .a_row = lx_dim(lo, row), .a_k = lx_i(lo, 1), .b = c->weights};
+    call.k = lx_i(lo, run ? kx * c->cin : c->cin);
+    uint32_t outer = r - 1; /* spatial dimensions the outer loops walk: all but x, and x too when it is not a run */
+    Expr *count[3], *step[3];
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < outer; i++) {
+        if (dim_value(cx, g->kernel[i]) == 1) continue;
+        count[n] = lx_dim(lo, g->kernel[i]);
+        step[n++] = lx_dim(lo, dim_mul(cx, image_step(cx, g, im, i), dim_const(cx, g->dilation[i])));
+    }
+    if (!run && kx > 1) {
+        count[n] = lx_i(lo, kx);
+        step[n++] = lx_dim(lo, tap_x);
+    }
+    CHECK(cx, n <= 2);
+    if (n > 0) call.n2 = count[n - 1], call.a_2 = step[n - 1];
+    if (n > 1) call.n1 = count[0], call.a_1 = step[0];
+    int64_t per_panel = c->taps * c->cin * c->tile.cols;
+    call.b_at = lx_mul(lo, lx_add(lo, lx_mul(lo, p->group, lx_i(lo, c->panels)), p->panel), lx_i(lo, per_panel));
+    call.b_k = lx_i(lo, c->tile.cols);
+    tile_emit(lo, &c->tile, &call);
+}
+
+static void emit_lines(Lower *lo, const Conv *c, const Image *im) {
+    Context *cx = lo->cx;
+    const ConvGeometry *g = c->g;
+    uint32_t r = g->spatial, depth = lo->open.n;
+    Dim size[2] = {dim_const(cx, c->tile.rows), dim_const(cx, c->tile.cols)}, width = g->out[r - 1];
+    Place p = {0};
+    bool lines_first = c->panels * c->taps * c->cin * c->tile.cols < 1 << 16;
+    p.n = lower_for_dim(lo, g->batch);
+    p.group = lower_for(lo, lx_i(lo, c->groups));
+    if (!lines_first) p.panel = lower_for(lo, lx_i(lo, c->panels));
+    for (uint32_t i = 0; i + 1 < r; i++) p.at[i] = lower_for_dim(lo, g->out[i]);
+    if (lines_first) p.panel = lower_for(lo, lx_i(lo, c->panels));
+    Expr *t;
+    if (r == 1) { /* a single line: its tiles are what threads share */
+        t = lower_for_dim(lo, dim_ceildiv(cx, width, size[0]));
+        lo->open.v[depth]->parallel = (uint16_t)(lo->open.n - depth);
+    } else {
+        lo->open.v[depth]->parallel = (uint16_t)(lo->open.n - depth);
+        t = lower_for_dim(lo, dim_ceildiv(cx, width, size[0]));
+    }
+    uint32_t tile = lower_array(lo, DT_F32, 2, size);
+    p.first = lx_mul(lo, t, lx_i(lo, c->tile.rows));
+    p.rows = tile_rows(lo, width, c->tile.rows, p.first);
+    call_tile(lo, c, im, &p, tile);
+    store_columns(lo, c, &p, tile);
+    lower_end_n(lo, lo->open.n - depth);
+}
+
+enum { ROWS_IN_BLOCK = 96 };
+
+/* All pixels of the batch are the rows of one matrix. */
+static void emit_flat(Lower *lo, const Conv *c, const Image *im) {
+    Context *cx = lo->cx;
+    const ConvGeometry *g = c->g;
+    uint32_t depth = lo->open.n;
+    Dim size[2] = {dim_const(cx, c->tile.rows), dim_const(cx, c->tile.cols)}, m = product_of(cx, g->batch, g->out, g->spatial);
+    int64_t per_block = ROWS_IN_BLOCK / c->tile.rows;
+    Dim tiles = dim_ceildiv(cx, m, size[0]), blocks = dim_ceildiv(cx, tiles, dim_const(cx, per_block));
+    bool rows_first = dim_lo(cx, m) * c->cin > 1 << 18 && c->panels * c->tile.cols * c->cin < 1 << 18;
+    Place p = {.n = lx_i(lo, 0), .group = lx_i(lo, 0)};
+    Expr *block = NULL;
+    if (rows_first) block = lower_for_dim(lo, blocks);
+    p.panel = lower_for(lo, lx_i(lo, c->panels));
+    if (!rows_first) block = lower_for_dim(lo, blocks);
+    lo->open.v[depth]->parallel = 2;
+    Expr *first = lx_mul(lo, block, lx_i(lo, per_block));
+    Expr *t = lower_for(lo, lx_2(lo, FN_MIN, lx_i(lo, per_block), lx_sub(lo, lx_dim(lo, tiles), first)));
+    uint32_t tile = lower_array(lo, DT_F32, 2, size);
+    p.first = lx_mul(lo, lx_add(lo, first, t), lx_i(lo, c->tile.rows));
+    p.rows = tile_rows(lo, m, c->tile.rows, p.first);
+    call_tile(lo, c, im, &p, tile);
+    store_columns(lo, c, &p, tile);
+    lower_end_n(lo, lo->open.n - depth);
+}
+
+/* ---- does it fit? ------------------------------------------------------------------------------------------------------- */
+static bool describe(Lower *lo, const Node *n, const ConvGeometry *g, Conv *c) {
+    Context *cx = lo->cx;
+    *c = (Conv){.n = n, .g = g, .groups = g->group};
+    conv_operands(n, &c->x, &c->w, &c->bias);
+    const Value *x = n->in[c->x], *w = n->in[c->w];
+    if (!g->channels_last || x->type->dtype != DT_F32 || w->data == NULL || g->spatial > 3) return false;
+    if (!dim_is_const(cx, g->in_channels)) return false;
+    c->cin = dim_value(cx, g->in_group);
+    c->cout = dim_value(cx, g->out_group);
+    c->taps = 1;
+    c->flat = g->group == 1;
+    uint32_t loops = 0;
+    for (uint32_t i = 0; i < g->spatial; i++) {
+        int64_t k = dim_value(cx, g->kernel[i]);
+        c->taps *= k;
+        c->flat &= k == 1 && g->stride[i] == 1 && is_zero(cx, g->begin[i]) && is_zero(cx, g->end[i]);
+        bool run = i + 1 == g->spatial && g->group == 1 && g->dilation[i] == 1;
+        loops += k > 1 && !run;
+    }
+    return loops <= 2 && c->taps * c->cin > 0 && c->cout > 0;
+}
+
+bool lower_conv_contract(Lower *lo, const Node *n, const ConvGeometry *g) {
+    Conv c;
+    Context *cx = lo->cx;
+    if (!contract_wanted(lo, n) || !describe(lo, n, g, &c)) return false;
+    if (c.groups > 1 && c.cin == 1 && c.cout == 1) return lower_depthwise(lo, n, g);
+    if (c.cout < 4 && c.groups > 1) return false;
+    Dim m = c.flat ? product_of(cx, g->batch, g->out, g->spatial) : g->out[g->spatial - 1];
+    c.tile = tile_choose(module_target(lo->m), m, c.cout, c.taps * c.cin, cx);
+    c.panels = (c.cout + c.tile.cols - 1) / c.tile.cols;
+    c.weights = pack_weights(lo, &c);
+    Image im = conv_image(lo, n->in[c.x], g, g->in_channels);
+    if (c.flat) emit_flat(lo, &c, &im);
+    else emit_lines(lo, &c, &im);
+    return true;
+}

@@ -1,0 +1,17 @@
+/* Parts of the channels-last convolution rules that several files need. */
+#ifndef LATHE_PASSES_LOWER_CONV_H
+#define LATHE_PASSES_LOWER_CONV_H
+#include "passes/lower_contract.h"
+
+/* A channels-last input as the inner loops see it: [N, size..., channels], dense; a padded copy if there is a border. */
+typedef struct Image {
+    uint32_t buf;
+    Dim size[RANK_MAX], channels;
+} Image;
+/* channels: at least the input's; the rest is zeros. Emits the copying phase when one is needed. */
+Image conv_image(Lower *lo, const Value *x, const ConvGeometry *g, Dim channels);
+Dim image_step(Context *cx, const ConvGeometry *g, const Image *im, uint32_t i); /* elements between neighbours of dimension i */
+
+bool lower_depthwise(Lower *lo, const Node *n, const ConvGeometry *g);
+
+#endif
