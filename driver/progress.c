@@ -3,7 +3,7 @@
 #include <string.h>
 
 enum { BAR_WIDTH = 30 };
-static const double show_after = 1.0, bar_interval = 0.1, line_interval = 10.0;
+static const double show_after = 1.0, bar_interval = 0.1, step_interval = 2.0, line_interval = 10.0;
 
 Progress progress_start(Driver *d) {
     double t = driver_now();
@@ -31,7 +31,7 @@ void progress_step(void *user, const char *what, double done) {
         if (!new_step && t - p->shown < bar_interval) return;
         draw_bar(p, done);
     } else {
-        if (!new_step && t - p->shown < line_interval) return;
+        if (t - p->shown < (new_step ? step_interval : line_interval)) return;
         if (done >= 0) fprintf(stderr, "lathe: %s (%.0f%%)\n", p->what, done * 100);
         else fprintf(stderr, "lathe: %s (%.0f s)\n", p->what, t - p->started);
     }

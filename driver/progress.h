@@ -1,5 +1,5 @@
-/* Progress on stderr for anything that takes over a second: a bar when stderr is a terminal, else a plain line per
- * step and every ten seconds.
+/* Progress on stderr for anything that takes over a second: a bar when stderr is a terminal, else a plain line every
+ * few seconds.
  *
  *     Progress p = progress_start(d);
  *     progress_step(&p, "building with clang", 0.4);   // done 0..1, negative: not known
