@@ -70,7 +70,7 @@ static void print_head(Emit *e, const char *header_file, const char *bin_file) {
               "#elif defined(_OPENMP)\n#define LATHE_SIMD LATHE_PRAGMA(omp simd)\n#define LATHE_SIMD_REDUCE(clauses) LATHE_PRAGMA(omp simd clauses)\n"
               "#elif defined(__GNUC__)\n#define LATHE_SIMD LATHE_PRAGMA(GCC ivdep)\n#define LATHE_SIMD_REDUCE(clauses)\n"
               "#else\n#define LATHE_SIMD\n#define LATHE_SIMD_REDUCE(clauses)\n#endif\n\n");
-    if (e->any_parallel)
+    if (e->uses_barrier)
         cw_printf(w, "static void lathe_barrier(void)\n{\n#ifdef _OPENMP\n#pragma omp barrier\n#endif\n}\n\n");
     if (e->weights == LATHE_WEIGHTS_INCBIN && bin_file != NULL) {
         cw_printf(w, "#if defined(__APPLE__)\n__asm__(\".section __TEXT,__const\\n.balign 64\\n.private_extern _%s_weight_data\\n_%s_weight_data:\\n.incbin \\\"%s\\\"\\n.text\\n\");\n"

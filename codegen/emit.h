@@ -32,7 +32,7 @@ struct Item {
     const Expr *x;
     uint32_t stamp;   /* newest change of anything it reads */
     uint32_t region;  /* block it must not leave (loads and checks under a condition); 0: none */
-    uint32_t uses, weight, height;
+    uint32_t uses, weight, height, order; /* order: arguments have smaller ones */
     bool guarded;     /* contains loads or run-time checks */
     bool costly;      /* worth hoisting out of a loop */
     bool has_point, force;
@@ -82,8 +82,8 @@ typedef struct Emit {
     Kernel *k;
     Names local;
     const char **var_name, **buf_name, **local_symbol;
-    bool *buf_used;
-    bool serial, uses_fault;
+    bool *buf_used, *var_read;      /* var_read: some expression reads it */
+    bool serial, uses_fault, uses_barrier;
     VEC(Item *) items;
     struct ItemTable *item_table;
     StmtInfo *info;                 /* open addressing by Stmt pointer */
@@ -131,6 +131,7 @@ void emit_steps(Emit *e);                            /* steps_c.c */
 uint64_t weights_checksum(const Plan *p);
 bool weights_write(Emit *e, const char *path);       /* the binary file; false after diag() */
 const char *emit_weight_name(Emit *e, uint64_t offset); /* the array in the C file that holds the weight at offset */
+DType emit_weight_dtype(Emit *e, uint64_t offset);
 const BufRef *emit_ref(Emit *e, const Value *v);
 bool emit_symbol_is_input(Emit *e, uint32_t i);      /* header_c.c: the caller sets this symbol */
 bool emit_symbol_is_output(Emit *e, uint32_t i);     /* … the run reports it */

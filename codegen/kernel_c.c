@@ -176,18 +176,12 @@ static void print_store(Emit *e, const Stmt *s, const StmtInfo *info) {
     cw_close(e->w, "}");
 }
 
-static bool is_read(const Emit *e, uint32_t var) {
-    for (uint32_t i = 0; i < e->items.n; i++)
-        if (e->items.v[i]->x->kind == E_VAR && e->items.v[i]->x->ref == var) return true;
-    return false;
-}
-
 static void print_statement(Emit *e, const Stmt *s) {
     StmtInfo *info = emit_info(e, s);
     emit_temps(e, info);
     switch (s->kind) {
     case S_FOR: {
-        if (s->extent->kind == E_CONST && s->extent->c.i == 1 && !is_read(e, s->var)) {
+        if (s->extent->kind == E_CONST && s->extent->c.i == 1 && !e->var_read[s->var]) {
             emit_block(e, s->body);
             break;
         }
@@ -199,11 +193,13 @@ static void print_statement(Emit *e, const Stmt *s) {
         break;
     }
     case S_LOCAL: {
+        if (!e->var_read[s->var]) break;
         DType t = e->k->var[s->var].dtype;
         cw_line(e->w, "%s %s = %s;", emit_ctype(t), emit_var(e, s->var), emit_text(e, info->root[0], 0));
         break;
     }
     case S_SET:
+        if (!e->var_read[s->var]) break;
         cw_line(e->w, "%s;", emit_reduce(e, (Fn)s->reduce, e->k->var[s->var].dtype, emit_var(e, s->var), emit_text(e, info->root[0], 0)));
         break;
     case S_STORE: print_store(e, s, info); break;
@@ -263,7 +259,7 @@ static void print_split(Emit *e, const Nest *nest, uint32_t n, const char *from)
     for (uint32_t i = 0; i < n; i++) {
         const char *below = product(e, nest, i + 1, n), *v = emit_var(e, nest->loop[i]->var);
         bool last = i + 1 == n;
-        if (!is_read(e, nest->loop[i]->var)) continue;
+        if (!e->var_read[nest->loop[i]->var]) continue;
         if (i == 0 && last) cw_line(e->w, "const int64_t %s = %s;", v, from);
         else if (i == 0) cw_line(e->w, n == 2 ? "const int64_t %s = %s / %s;" : "const int64_t %s = %s / (%s);", v, from, below);
         else if (last) cw_line(e->w, "const int64_t %s = %s %% %s;", v, from, nest->extent[i]);
@@ -322,7 +318,7 @@ static void print_parallel(Emit *e, const Stmt *s) {
 static void print_phases(Emit *e) {
     bool several = e->k->body->next != NULL;
     for (const Stmt *s = e->k->body; s != NULL; s = s->next) {
-        if (s != e->k->body) cw_line(e->w, "lathe_barrier();");
+        if (s != e->k->body) cw_line(e->w, "lathe_barrier();"), e->uses_barrier = true;
         if (s->parallel != 0) {
             if (several) cw_open(e->w, "{");
             print_parallel(e, s);

@@ -14,9 +14,8 @@
  * Loads and run-time checks never move out of a condition or of a loop that may run zero times: they are "guarded"
  * and belong to a region, the innermost such block.
  *
- * Items are placed from the outside in (they are made arguments first; ids of expressions would not do, since the element
- * number of a load is made after the load): an item used more than once
- * is named and computed at the nearest place that all its uses share; costly invariants move out of loops. */
+ * Items are placed from the outside in (arguments are made before what uses them): an item used more than once is
+ * named and computed at the nearest place that all its uses share; costly invariants move out of loops. */
 #include "codegen/emit.h"
 #include "ir/contract.h"
 
@@ -83,7 +82,7 @@ static Item *find_item(Emit *e, const Expr *x, uint32_t stamp, uint32_t region, 
         }
     }
     Item *it = ARENA_NEW(&e->cx->scratch, Item);
-    *it = (Item){.x = x, .stamp = stamp, .region = region, .name = -1};
+    *it = (Item){.x = x, .stamp = stamp, .region = region, .name = -1, .order = e->items.n};
     t->slot[i] = it;
     t->n++;
     vec_push(&e->cx->scratch, &e->items, it);
@@ -190,7 +189,7 @@ static void use_at(Item *it, Point p) {
 }
 
 /* Out of blocks where no statement can stand, and costly invariants out of loops. */
-static void settle(Emit *e, Item *it) {
+static void settle(Item *it) {
     Point p = it->point;
     for (;;) {
         Block *b = p.block;
@@ -211,7 +210,6 @@ static void settle(Emit *e, Item *it) {
         if (!may_leave || !it->costly) break;
         p = inner->at;
     }
-    (void)e;
     it->point = p;
 }
 
@@ -223,20 +221,22 @@ static StmtInfo *info_at(Point p);
 
 /* Names every item that deserves it; those that were hoisted get a name even with one use. */
 static void place_items(Emit *e) {
-    for (uint32_t i = e->items.n; i-- > 0;) {
+    for (uint32_t i = e->items.n; i-- > 0;) { /* users first */
         Item *it = e->items.v[i];
         if (is_trivial(it->x) || !it->has_point) continue;
         Point used = it->point;
-        settle(e, it);
+        settle(it);
         bool hoisted = used.block != it->point.block && it->costly;
         bool named = it->force || hoisted || (it->uses > 1 && !is_cheap_index(it));
         Point p = named ? it->point : used;
         if (named) it->name = 0;
         for (uint32_t a = 0; a < it->n_arg; a++) use_at(it->arg[a], p);
     }
+    int32_t number = 0;
     for (uint32_t i = 0; i < e->items.n; i++) { /* arguments first */
         Item *it = e->items.v[i];
         if (it->name != 0) continue;
+        it->name = ++number;
         StmtInfo *at = info_at(it->point);
         if (at->temps_last != NULL) at->temps_last->next = it;
         else at->temps = it;
@@ -333,6 +333,28 @@ static void walk_body(Emit *e, const Stmt *s, StmtInfo *info, uint32_t collapsed
     touch(e, s);
 }
 
+/* Which scalars some expression reads; what is stored into the others is not printed. */
+static void mark_read_expr(Emit *e, const Expr *x) {
+    Item *seen;
+    if (x == NULL || memo_get(e->item_table, x->id, &seen)) return;
+    memo_set(e, x->id, NULL);
+    if (x->kind == E_VAR) e->var_read[x->ref] = true;
+    for (uint32_t i = 0; i < x->n_arg; i++) mark_read_expr(e, x->arg[i]);
+}
+
+static void mark_read(Emit *e, const Stmt *s) {
+    for (; s != NULL; s = s->next) {
+        mark_read_expr(e, s->extent);
+        mark_read_expr(e, s->val);
+        for (uint32_t d = 0; s->kind == S_STORE && d < e->k->buf[s->buf].rank; d++) mark_read_expr(e, s->idx[d]);
+        for (uint32_t i = 0; i < s->n_arg; i++)
+            if (!s->arg[i].is_buf) mark_read_expr(e, s->arg[i].expr);
+        if (s->contract != NULL) memset(e->var_read, 1, e->k->n_var);
+        mark_read(e, s->body);
+        mark_read(e, s->orelse);
+    }
+}
+
 static void walk(Emit *e, Block *b, const Stmt *first, uint32_t pos, uint32_t collapsed) {
     ItemTable *t = e->item_table;
     for (const Stmt *s = first; s != NULL; s = s->next, pos++) {
@@ -368,6 +390,7 @@ static void walk(Emit *e, Block *b, const Stmt *first, uint32_t pos, uint32_t co
             walk_body(e, s, info, 0);
             break;
         case S_LOCAL: case S_SET:
+            if (!e->var_read[s->var]) break;
             root(e, info, s->val, info->point);
             t->clock++;
             touch(e, s);
@@ -405,11 +428,11 @@ void place_kernel(Emit *e, Kernel *k) {
     e->info = ARENA_ARRAY(&cx->scratch, StmtInfo, e->n_info_slot);
     Block *top = block_new(e, NULL, NULL, (Point){0}, block_size(k->body));
     top->region = 0;
+    e->var_read = ARENA_ARRAY(&cx->scratch, bool, k->n_var);
+    t->serial++;
+    mark_read(e, k->body);
     walk(e, top, k->body, 0, 0);
     place_items(e);
-    int32_t number = 0;
-    for (uint32_t i = 0; i < e->items.n; i++)
-        if (e->items.v[i]->name == 0) e->items.v[i]->name = ++number;
 }
 
 /* ---- cost ---------------------------------------------------------------------------------------------------------------- */

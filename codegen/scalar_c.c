@@ -118,7 +118,7 @@ const char *emit_cast_helper(Emit *e, DType to, DType from) {
     const char *f = single ? "f" : "";
     cw_printf(&e->helpers, "static inline %s %s(%s x) { /* saturates; NaN gives 0 */\n", dtype_ctype(to), str_text(e->cx, name), dtype_ctype(from));
     cw_printf(&e->helpers, "    const int over = x >= %.1f%s, under = x < %.1f%s;\n", hi, f, lo, f);
-    cw_printf(&e->helpers, "    const %s r = (%s)((x == x) & !over & !under ? x : 0.0%s);\n", dtype_ctype(to), dtype_ctype(to), f);
+    cw_printf(&e->helpers, "    const %s r = (%s)(((x == x) & !over & !under) ? x : 0.0%s);\n", dtype_ctype(to), dtype_ctype(to), f);
     if (is_signed) cw_printf(&e->helpers, "    return over ? %s : under ? INT%u_MIN : r;\n}\n\n", max, bits);
     else cw_printf(&e->helpers, "    return over ? %s : r;\n}\n\n", max);
     return str_text(e->cx, name);

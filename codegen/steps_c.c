@@ -26,10 +26,12 @@ const BufRef *emit_ref(Emit *e, const Value *v) { return &e->plan->ref[v->id]; }
 
 /* Upper bound of the bytes of a tensor. */
 static uint64_t value_bytes(Emit *e, const Value *v) {
-    int64_t n = 1;
-    for (uint32_t i = 0; i < v->type->rank; i++)
-        if (__builtin_mul_overflow(n, dim_hi(e->cx, v->type->dim[i]), &n)) return UINT64_MAX;
-    return (uint64_t)dtype_bytes(e->cx, v->type->dtype, n);
+    uint64_t bits = dtype_bits(v->type->dtype);
+    for (uint32_t i = 0; i < v->type->rank; i++) {
+        int64_t hi = dim_hi(e->cx, v->type->dim[i]);
+        if (__builtin_mul_overflow(bits, hi < 0 ? 0 : (uint64_t)hi, &bits)) return UINT64_MAX / 4;
+    }
+    return bits / 8 + 1;
 }
 
 static bool overlap(const Access *a, const Access *b) {
@@ -43,7 +45,7 @@ static bool overlap(const Access *a, const Access *b) {
 }
 
 static void barrier(Walk *k) {
-    if (k->e->any_parallel) cw_line(k->w, "lathe_barrier();");
+    if (k->e->any_parallel) cw_line(k->w, "lathe_barrier();"), k->e->uses_barrier = true;
     k->pending.n = 0;
 }
 
@@ -68,16 +70,23 @@ static Access access_of(Walk *k, const Value *v, bool write, bool shared) {
     return (Access){*emit_ref(k->e, v), value_bytes(k->e, v), write, shared};
 }
 
+/* Views may give the same memory another element type. */
+static const char *cast_pointer(Emit *e, DType want, DType have, const char *constant, Str text) {
+    if (strcmp(dtype_ctype(want), dtype_ctype(have)) == 0) return str_text(e->cx, text);
+    return str_text(e->cx, str_format(e->cx, "(%s%s *)%s", constant, dtype_ctype(want), str_text(e->cx, text)));
+}
+
 /* The pointer to a value: in->x, out->y, w3_bias, (float *)(a + 128). */
 static const char *pointer(Walk *k, const Value *v, DType t, bool write) {
     Emit *e = k->e;
     const BufRef *r = emit_ref(e, v);
+    const Graph *g = e->m->main;
     const char *constant = write ? "" : "const ";
     switch (r->space) {
-    case SPACE_INPUT: return str_text(e->cx, str_format(e->cx, "in->%s", e->in_name[r->index]));
-    case SPACE_OUTPUT: return str_text(e->cx, str_format(e->cx, "out->%s", e->out_name[r->index]));
+    case SPACE_INPUT: return cast_pointer(e, t, g->in[r->index]->type->dtype, constant, str_format(e->cx, "in->%s", e->in_name[r->index]));
+    case SPACE_OUTPUT: return cast_pointer(e, t, g->out[r->index]->type->dtype, constant, str_format(e->cx, "out->%s", e->out_name[r->index]));
     case SPACE_WEIGHT:
-        if (e->embed) return emit_weight_name(e, r->offset);
+        if (e->embed) return cast_pointer(e, t, emit_weight_dtype(e, r->offset), constant, str_intern(e->cx, emit_weight_name(e, r->offset)));
         return str_text(e->cx, str_format(e->cx, "(const %s *)(w + %llu)", dtype_ctype(t), (unsigned long long)r->offset));
     case SPACE_ARENA: return str_text(e->cx, str_format(e->cx, "(%s%s *)(a + %llu)", constant, dtype_ctype(t), (unsigned long long)r->offset));
     case SPACE_NONE: break;
@@ -149,8 +158,8 @@ static void print_copy_step(Walk *k, const Step *s) {
     order(k, access, 2);
     Writer n = {.arena = &e->cx->scratch};
     uint32_t bits = dtype_bits(t->dtype);
-    const char *numel = emit_dim_text(e, type_numel(e->cx, t), e->dims_slot, 14);
-    if (bits >= 8) cw_printf(&n, "(size_t)%s * %u", numel, bits / 8);
+    const char *numel = emit_dim_text(e, type_numel(e->cx, t), e->dims_slot, 12);
+    if (bits >= 8) cw_printf(&n, "(size_t)(%s) * %u", numel, bits / 8);
     else cw_printf(&n, "(size_t)((%s + %u) / %u)", numel, 8 / bits - 1, 8 / bits);
     cw_line(k->w, "%smemcpy(%s, %s, %s);", e->any_parallel ? "if (tid == 0) " : "", pointer(k, s->value[1], t->dtype, true),
             pointer(k, s->value[0], t->dtype, false), cw_cstr(&n));

@@ -128,7 +128,7 @@ static void array(Emit *e, uint32_t i) {
     cw_printf(w, "\n};\n\n");
 }
 
-const char *emit_weight_name(Emit *e, uint64_t offset) {
+static uint32_t weight_at(Emit *e, uint64_t offset) {
     const Plan *p = e->plan;
     uint32_t lo = 0, hi = p->n_weight;
     while (lo < hi) { /* weights stand in order of offset */
@@ -137,8 +137,11 @@ const char *emit_weight_name(Emit *e, uint64_t offset) {
         else hi = mid;
     }
     CHECK(e->cx, lo < p->n_weight && p->weight[lo].offset == offset);
-    return e->weight_name[lo];
+    return lo;
 }
+
+const char *emit_weight_name(Emit *e, uint64_t offset) { return e->weight_name[weight_at(e, offset)]; }
+DType emit_weight_dtype(Emit *e, uint64_t offset) { return e->plan->weight[weight_at(e, offset)].value->type->dtype; }
 
 void emit_weights(Emit *e) {
     const Plan *p = e->plan;
