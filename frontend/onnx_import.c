@@ -326,7 +326,13 @@ static void import_outputs(Importer *im, Scope *scope, Loc loc, const Onnx__Grap
             diag(im->cx, SEV_ERROR, loc, "%s is not computed by the graph", quoted(im, "output", text));
             v = poisoned(im);
         }
+        if (v->declared == NULL) v->declared = import_type(im, loc, quoted(im, "output", text), g->output[i]->type, false, "");
         graph_add_output(im->m, scope->graph, v);
+    }
+    for (size_t i = 0; i < g->n_value_info; i++) {
+        Str name = intern(im, g->value_info[i]->name);
+        Value *v = name != 0 ? scope_find(scope, name) : NULL;
+        if (v != NULL && v->declared == NULL) v->declared = import_type(im, loc, quoted(im, "value", g->value_info[i]->name), g->value_info[i]->type, false, "");
     }
 }
 

@@ -1,0 +1,622 @@
+/* Runs the backend cases of the onnx package through lathe and the C compiler, and compares with the data they ship.
+ *
+ *     conformance CASES EXPECTED [--only REGEX] [--update] [--jobs N] [--cc CC] [--flag FLAG]... [--threads N] [--keep DIR]
+ *
+ * CASES is what cases.py wrote (cases.txt: `KIND/NAME rtol atol data_sets` per line). EXPECTED has a line `KIND/NAME pass`
+ * or `KIND/NAME fail REASON` per case; a case that turns out otherwise makes the run fail, in both directions, so the
+ * list only changes by --update and a commit. Prints the differences and `N passed, N failed`.
+ *
+ * Cases run in groups, one shared object each, --jobs groups at a time. What a case does happens in processes of its
+ * own: a crash in the compiler or in emitted code is a failed case. --threads N runs each case on one and on N threads
+ * and wants the same bits. --flag -std=c++17 or -fsanitize=… goes to the C compiler. */
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <regex.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "driver/compare.h"
+#include "frontend/tensor_file.h"
+#include "lathe.h"
+
+enum { GROUP = 40, TEXT = 512, MAX_FLAGS = 32, MAX_VALUES = 256, CASE_SECONDS = 120 };
+
+typedef struct Case {
+    char name[200];
+    double rtol, atol;
+    int sets;
+    bool expected, known; /* expected result; known: EXPECTED has a line for it */
+} Case;
+
+typedef struct Options {
+    const char *cases, *expected, *only, *cc, *keep;
+    const char *flag[MAX_FLAGS];
+    int n_flag, jobs, threads;
+    bool update;
+} Options;
+
+/* What a process learned about a case: written to a file, so that it survives the process. */
+typedef struct Result { int ok; char text[TEXT]; } Result;
+
+static char work[TEXT]; /* folder of temporary files */
+
+static _Noreturn void die(const char *what, const char *name) {
+    fprintf(stderr, "conformance: %s %s: %s\n", what, name, strerror(errno));
+    exit(3);
+}
+
+static void path_of(char *to, const char *format, int index) {
+    char name[64];
+    snprintf(name, sizeof name, format, index);
+    snprintf(to, 2 * TEXT, "%s/%s", work, name);
+}
+
+static void result_write(int index, const char *kind, const Result *r) {
+    char path[2 * TEXT], pattern[64];
+    snprintf(pattern, sizeof pattern, "c%%d.%s", kind);
+    path_of(path, pattern, index);
+    FILE *f = fopen(path, "wb");
+    if (f == NULL || fwrite(r, sizeof *r, 1, f) != 1) die("cannot write", path);
+    fclose(f);
+}
+
+static bool result_read(int index, const char *kind, Result *r) {
+    char path[2 * TEXT], pattern[64];
+    snprintf(pattern, sizeof pattern, "c%%d.%s", kind);
+    path_of(path, pattern, index);
+    FILE *f = fopen(path, "rb");
+    if (f == NULL) return false;
+    bool good = fread(r, sizeof *r, 1, f) == 1;
+    fclose(f);
+    return good;
+}
+
+/* One line: no newlines, no addresses of this machine. */
+static void result_text(Result *r, const char *text) {
+    size_t n = 0;
+    for (const char *p = text; *p != 0 && *p != '\n' && n + 1 < 160; p++) r->text[n++] = *p;
+    r->text[n] = 0;
+}
+
+/* ---- data -------------------------------------------------------------------------------------------------------- */
+typedef struct Data { HostTensor in[MAX_VALUES], out[MAX_VALUES]; uint32_t n_in, n_out; } Data;
+
+static bool load_values(Context *cx, const char *folder, const char *what, HostTensor *to, uint32_t *n) {
+    for (*n = 0; *n < MAX_VALUES; ++*n) {
+        char path[2 * TEXT];
+        snprintf(path, sizeof path, "%s/%s_%u.pb", folder, what, *n);
+        if (access(path, R_OK) != 0) return true;
+        if (!tensor_file_load(cx, path, NULL, &to[*n])) return false;
+    }
+    return true;
+}
+
+static bool load_data(Context *cx, const Options *o, const Case *c, int set, Data *d) {
+    char folder[2 * TEXT];
+    snprintf(folder, sizeof folder, "%s/%s/test_data_set_%d", o->cases, c->name, set);
+    return load_values(cx, folder, "input", d->in, &d->n_in) && load_values(cx, folder, "output", d->out, &d->n_out);
+}
+
+/* ---- compiling: in a process of its own ---------------------------------------------------------------------------- */
+static bool is_symbol(const char *text) {
+    if (!((*text >= 'A' && *text <= 'Z') || (*text >= 'a' && *text <= 'z') || *text == '_')) return false;
+    return strpbrk(text, " *+-()\"") == NULL;
+}
+
+/* Dims that nobody bounded get the sizes of the case's data as bounds. */
+static const char **dim_options(Context *cx, const Options *o, const Case *c, LatheModel *m) {
+    static const char *list[MAX_VALUES];
+    uint32_t n = 0;
+    for (uint32_t s = 0; s < lathe_symbol_count(m); s++) {
+        LatheSymbolInfo symbol = lathe_symbol_info(m, s);
+        int64_t hi = 0, lo = 1;
+        for (int set = 0; set < c->sets; set++) {
+            Data d;
+            if (!load_data(cx, o, c, set, &d)) continue;
+            for (uint32_t i = 0; i < lathe_input_count(m) && i < d.n_in; i++) {
+                LatheTensorInfo info = lathe_input_info(m, i);
+                for (uint32_t k = 0; k < info.rank && k < d.in[i].rank; k++) {
+                    if (!is_symbol(info.dim[k]) || strcmp(info.dim[k], symbol.name) != 0) continue;
+                    if (d.in[i].dim[k] > hi) hi = d.in[i].dim[k];
+                    if (d.in[i].dim[k] < lo) lo = d.in[i].dim[k];
+                }
+            }
+        }
+        if (hi < 1) hi = 1;
+        if (n + 1 < MAX_VALUES && symbol.hi < 0)
+            list[n++] = str_text(cx, str_format(cx, "%s=%lld..%lld", symbol.name, (long long)lo, (long long)hi));
+    }
+    list[n] = NULL;
+    return list;
+}
+
+static void first_diagnostic(LatheModel *m, Result *r) {
+    char *text = NULL;
+    size_t n = 0;
+    FILE *f = open_memstream(&text, &n);
+    if (f == NULL) die("no memory for", "messages");
+    lathe_print_diagnostics(m, f);
+    fclose(f);
+    const char *error = strstr(text, "error: ");
+    result_text(r, error != NULL ? error + 7 : "it does not compile");
+    free(text);
+}
+
+static const char glue[] =
+    "#include \"c%d.c\"\n"
+    "#ifdef __cplusplus\nextern \"C\" {\n#endif\n"
+    "size_t g%d_ctx(void);\nsize_t g%d_arena(void);\n"
+    "int g%d_init(void *ctx, void *arena, size_t bytes);\n"
+    "int g%d_call(void *ctx, int threads, const void *const *in, const int64_t *in_dims, void *const *out, int64_t *out_dims);\n"
+    "size_t g%d_ctx(void) { return sizeof(c%d_ctx); }\n"
+    "size_t g%d_arena(void) { return C%d_ARENA_BYTES; }\n"
+    "int g%d_init(void *ctx, void *arena, size_t bytes) { return c%d_init((c%d_ctx *)ctx, arena, bytes, NULL, 0); }\n"
+    "int g%d_call(void *ctx, int threads, const void *const *in, const int64_t *in_dims, void *const *out, int64_t *out_dims)\n"
+    "{\n    ((c%d_ctx *)ctx)->threads = threads;\n    return c%d_call((c%d_ctx *)ctx, in, in_dims, out, out_dims);\n}\n"
+    "#ifdef __cplusplus\n}\n#endif\n";
+
+static void write_unit(int i) {
+    char path[2 * TEXT];
+    path_of(path, "u%d.c", i);
+    FILE *f = fopen(path, "w");
+    if (f == NULL) die("cannot write", path);
+    for (const char *p = glue; *p != 0; p++) {
+        if (p[0] == '%' && p[1] == 'd') {
+            fprintf(f, "%d", i);
+            p++;
+        } else {
+            fputc(*p, f);
+        }
+    }
+    fclose(f);
+}
+
+typedef struct Outputs { uint32_t n; LatheTensorInfo info[MAX_VALUES]; } Outputs; /* the names in it are not valid elsewhere */
+
+static void write_outputs(LatheModel *m, int index) {
+    static Outputs outputs;
+    char path[2 * TEXT];
+    outputs.n = lathe_output_count(m);
+    for (uint32_t i = 0; i < outputs.n && i < MAX_VALUES; i++) outputs.info[i] = lathe_output_info(m, i);
+    path_of(path, "c%d.outputs", index);
+    FILE *f = fopen(path, "wb");
+    if (f == NULL || fwrite(&outputs, sizeof outputs, 1, f) != 1) die("cannot write", path);
+    fclose(f);
+}
+
+static void compile_case(const Options *o, const Case *c, int index) {
+    Result r = {0};
+    char model[2 * TEXT], output[2 * TEXT], name[32];
+    static Context cx;
+    context_init(&cx);
+    snprintf(model, sizeof model, "%s/%s/model.onnx", o->cases, c->name);
+    path_of(output, "c%d.c", index);
+    snprintf(name, sizeof name, "c%d", index);
+    LatheModel *m = lathe_model_new(name);
+    LatheStatus status = lathe_import_onnx(m, model);
+    if (status == LATHE_OK) {
+        LatheOptions options = lathe_options();
+        options.output = output;
+        options.name = name;
+        options.weights = LATHE_WEIGHTS_EMBED;
+        options.verify_ir = true;
+        options.dims = dim_options(&cx, o, c, m);
+        status = lathe_compile(m, &options);
+    }
+    r.ok = status == LATHE_OK;
+    if (r.ok) {
+        write_outputs(m, index);
+        write_unit(index);
+    } else {
+        first_diagnostic(m, &r);
+    }
+    result_write(index, "compiled", &r);
+}
+
+/* ---- running: in a process of its own ------------------------------------------------------------------------------ */
+typedef struct Code {
+    size_t (*ctx)(void), (*arena)(void);
+    int (*init)(void *ctx, void *arena, size_t bytes);
+    int (*call)(void *ctx, int threads, const void *const *in, const int64_t *in_dims, void *const *out, int64_t *out_dims);
+} Code;
+
+static bool find(void *object, int index, const char *what, void *to) {
+    char name[64];
+    snprintf(name, sizeof name, "g%d_%s", index, what);
+    void *s = dlsym(object, name);
+    if (s != NULL) memcpy(to, &s, sizeof s);
+    return s != NULL;
+}
+
+static void *aligned(size_t n) {
+    void *p;
+    if (posix_memalign(&p, 64, n + 64) != 0) die("no memory for", "a case");
+    memset(p, 0xA5, n + 64);
+    return p;
+}
+
+static int64_t upper_count(const LatheTensorInfo *t) {
+    int64_t n = 1;
+    for (uint32_t i = 0; i < t->rank; i++) n *= t->hi[i];
+    return n;
+}
+
+static bool check_output(const Case *c, uint32_t i, const LatheTensorInfo *info, const int64_t *dims, const void *got, const HostTensor *want, Result *r) {
+    char text[TEXT];
+    bool shape = info->rank == want->rank;
+    for (uint32_t k = 0; k < want->rank && shape; k++) shape = dims[k] == want->dim[k];
+    if ((int)info->dtype != dtype_to_onnx(want->dtype) || !shape) {
+        snprintf(text, sizeof text, "output %u has another type or shape", i);
+        result_text(r, text);
+        return false;
+    }
+    Tolerance t = {.rtol = c->rtol, .atol = c->atol, .range_tol = -1, .by_element = true};
+    Comparison d = compare_elements((int)info->dtype, want->numel, got, want->data, &t);
+    if (d.pass) return true;
+    snprintf(text, sizeof text, "output %u: %lld of %lld elements differ", i, (long long)d.n_bad, (long long)d.n);
+    result_text(r, text);
+    return false;
+}
+
+static bool run_set(const Options *o, const Case *c, const Code *code, const Outputs *outputs, Context *cx, int set, Result *r) {
+    static Data d;
+    if (!load_data(cx, o, c, set, &d)) {
+        result_text(r, "its data cannot be read");
+        return false;
+    }
+    const void *in[MAX_VALUES];
+    int64_t in_dims[MAX_VALUES * 16], out_dims[MAX_VALUES * 16], n = 0;
+    for (uint32_t i = 0; i < d.n_in; i++) {
+        if (d.in[i].kind != HOST_TENSOR || d.in[i].dtype == DT_STRING) {
+            result_text(r, "sequences, optionals and strings as input");
+            return false;
+        }
+        void *copy = malloc(d.in[i].bytes != 0 ? d.in[i].bytes : 1); /* exact, so that sanitizers see its end */
+        if (copy == NULL) die("no memory for", c->name);
+        if (d.in[i].bytes != 0) memcpy(copy, d.in[i].data, d.in[i].bytes);
+        in[i] = copy;
+        for (uint32_t k = 0; k < d.in[i].rank; k++) in_dims[n++] = d.in[i].dim[k];
+    }
+    size_t arena_bytes = code->arena();
+    void *first[MAX_VALUES] = {0};
+    for (int run = 0; run < (o->threads > 1 ? 2 : 1); run++) {
+        void *ctx = aligned(code->ctx()), *arena = aligned(arena_bytes), *out[MAX_VALUES] = {0};
+        memset(ctx, 0, code->ctx());
+        for (uint32_t i = 0; i < outputs->n; i++) {
+            if (outputs->info[i].kind != 0) {
+                result_text(r, "sequences and optionals as output");
+                return false;
+            }
+            out[i] = aligned(element_bytes((int)outputs->info[i].dtype, upper_count(&outputs->info[i])));
+        }
+        int status = code->init(ctx, arena, arena_bytes);
+        if (status == 0) status = code->call(ctx, run == 0 ? 1 : o->threads, in, in_dims, out, out_dims);
+        if (status != 0) {
+            char text[64];
+            snprintf(text, sizeof text, "the run ends with error %d", status);
+            result_text(r, text);
+            return false;
+        }
+        int64_t at = 0;
+        for (uint32_t i = 0; i < outputs->n && i < d.n_out; at += outputs->info[i++].rank) {
+            const HostTensor *want = &d.out[i];
+            if (want->kind == HOST_OPTIONAL && want->n_elem == 1) want = &want->elem[0];
+            if (run == 0 && !check_output(c, i, &outputs->info[i], out_dims + at, out[i], want, r)) return false;
+            if (run == 1 && memcmp(first[i], out[i], want->bytes) != 0) {
+                result_text(r, "two threads give other bits than one");
+                return false;
+            }
+            if (run == 0) first[i] = out[i];
+        }
+    }
+    return true;
+}
+
+static void run_case(const Options *o, const Case *c, int index, void *object) {
+    static Outputs outputs;
+    static Context cx;
+    Result r = {.ok = 1};
+    Code code;
+    char path[2 * TEXT];
+    path_of(path, "c%d.outputs", index);
+    FILE *f = fopen(path, "rb");
+    if (f == NULL || fread(&outputs, sizeof outputs, 1, f) != 1) die("cannot read", path);
+    fclose(f);
+    context_init(&cx);
+    bool found = find(object, index, "ctx", &code.ctx) && find(object, index, "arena", &code.arena) && find(object, index, "init", &code.init) &&
+                 find(object, index, "call", &code.call);
+    if (!found) result_text(&r, "the built object lacks its functions");
+    r.ok = found;
+    for (int set = 0; set < c->sets && r.ok; set++) r.ok = run_set(o, c, &code, &outputs, &cx, set, &r);
+    result_write(index, "ran", &r);
+}
+
+/* ---- processes ----------------------------------------------------------------------------------------------------- */
+/* Waits for pid; false (with the reason in r) unless it ended with 0. */
+static bool ended_well(pid_t pid, const char *what, Result *r) {
+    int status;
+    while (waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR) die("waiting for", what);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return true;
+    char text[TEXT];
+    if (WIFSIGNALED(status)) snprintf(text, sizeof text, "%s: %s", what, WTERMSIG(status) == SIGALRM ? "takes too long" : strsignal(WTERMSIG(status)));
+    else snprintf(text, sizeof text, "%s fails with code %d", what, WEXITSTATUS(status));
+    r->ok = 0;
+    result_text(r, text);
+    return false;
+}
+
+static pid_t start(void) {
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid < 0) die("cannot start", "a process");
+    if (pid == 0) alarm(CASE_SECONDS);
+    return pid;
+}
+
+/* The C compiler with its messages in a file; true when it succeeds. */
+static bool run_compiler(const Options *o, const char *const *argv, const char *log) {
+    Result ignored;
+    pid_t pid = start();
+    if (pid == 0) {
+        int f = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+        if (f >= 0) dup2(f, 1), dup2(f, 2);
+        execvp(o->cc, (char *const *)(uintptr_t)argv);
+        _exit(127);
+    }
+    return ended_well(pid, "the C compiler", &ignored);
+}
+
+static void first_error(const char *log, Result *r) {
+    char line[TEXT], text[TEXT];
+    r->ok = 0;
+    result_text(r, "the C compiler fails");
+    FILE *f = fopen(log, "r");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+        const char *error = strstr(line, "error: ");
+        if (error == NULL) continue;
+        snprintf(text, sizeof text, "C compiler: %.400s", error + 7);
+        result_text(r, text);
+        break;
+    }
+    if (f != NULL) fclose(f);
+}
+
+static void *build_group(const Options *o, int first, int n, const bool *wanted, Result *result, bool *built) {
+    char unit[GROUP][2 * TEXT], shared[2 * TEXT], log[2 * TEXT];
+    const char *link[GROUP + MAX_FLAGS + 8];
+    int n_link = 0;
+    path_of(shared, "g%d.so", first);
+    path_of(log, "g%d.log", first);
+    link[n_link++] = o->cc;
+    link[n_link++] = "-shared";
+    link[n_link++] = "-o";
+    link[n_link++] = shared;
+    for (int i = 0; i < o->n_flag; i++) link[n_link++] = o->flag[i];
+    for (int i = 0; i < n; i++) {
+        built[i] = false;
+        if (!wanted[i]) continue;
+        char source[2 * TEXT];
+        path_of(source, "u%d.c", first + i);
+        path_of(unit[i], "u%d.o", first + i);
+        const char *argv[MAX_FLAGS + 12];
+        int a = 0;
+        argv[a++] = o->cc;
+        bool cpp = false;
+        for (int k = 0; k < o->n_flag; k++) cpp |= strncmp(o->flag[k], "-std=c++", 8) == 0;
+        if (cpp) argv[a++] = "-x", argv[a++] = "c++";
+        for (int k = 0; k < o->n_flag; k++) argv[a++] = o->flag[k];
+        argv[a++] = "-c";
+        argv[a++] = "-o";
+        argv[a++] = unit[i];
+        argv[a++] = source;
+        argv[a] = NULL;
+        built[i] = run_compiler(o, argv, log);
+        if (!built[i]) first_error(log, &result[i]);
+        else link[n_link++] = unit[i];
+    }
+    link[n_link++] = "-lm";
+    link[n_link] = NULL;
+    if (!run_compiler(o, link, log)) return NULL;
+    return dlopen(shared, RTLD_NOW | RTLD_LOCAL);
+}
+
+static void run_group(const Options *o, const Case *cases, int first, int n) {
+    Result result[GROUP] = {0};
+    bool compiled[GROUP], built[GROUP];
+    for (int i = 0; i < n; i++) {
+        pid_t pid = start();
+        if (pid == 0) {
+            compile_case(o, &cases[first + i], first + i);
+            _exit(0);
+        }
+        compiled[i] = ended_well(pid, "compiling", &result[i]) && result_read(first + i, "compiled", &result[i]) && result[i].ok;
+    }
+    void *object = build_group(o, first, n, compiled, result, built);
+    for (int i = 0; i < n; i++) {
+        if (compiled[i] && built[i] && object == NULL) {
+            result[i].ok = 0;
+            result_text(&result[i], "the group's object cannot be loaded");
+        } else if (compiled[i] && built[i]) {
+            pid_t pid = start();
+            if (pid == 0) {
+                run_case(o, &cases[first + i], first + i, object);
+                _exit(0);
+            }
+            if (ended_well(pid, "running", &result[i])) result_read(first + i, "ran", &result[i]);
+        }
+        result_write(first + i, "done", &result[i]);
+        if (o->keep == NULL) {
+            char path[2 * TEXT];
+            for (const char *const *p = (const char *const[]){"c%d.c", "c%d.h", "u%d.c", "u%d.o", "c%d.outputs", "c%d.compiled", "c%d.ran", NULL}; *p != NULL; p++) {
+                path_of(path, *p, first + i);
+                unlink(path);
+            }
+        }
+    }
+}
+
+/* ---- lists --------------------------------------------------------------------------------------------------------- */
+static Case *read_cases(const Options *o, int *n) {
+    char path[2 * TEXT], line[TEXT];
+    snprintf(path, sizeof path, "%s/cases.txt", o->cases);
+    FILE *f = fopen(path, "r");
+    if (f == NULL) die("cannot read", path);
+    regex_t only;
+    if (o->only != NULL && regcomp(&only, o->only, REG_EXTENDED | REG_NOSUB) != 0) die("not a regular expression:", o->only);
+    Case *list = NULL;
+    int cap = 0;
+    for (*n = 0; fgets(line, sizeof line, f) != NULL;) {
+        if (*n == cap) list = realloc(list, (size_t)(cap = cap * 2 + 256) * sizeof *list);
+        if (list == NULL) die("no memory for", path);
+        Case *c = &list[*n];
+        *c = (Case){0};
+        if (sscanf(line, "%199s %lf %lf %d", c->name, &c->rtol, &c->atol, &c->sets) != 4) continue;
+        if (o->only == NULL || regexec(&only, c->name, 0, NULL, 0) == 0) ++*n;
+    }
+    fclose(f);
+    if (o->only != NULL) regfree(&only);
+    return list;
+}
+
+static int by_name(const void *a, const void *b) { return strcmp(((const Case *)a)->name, ((const Case *)b)->name); }
+
+static void read_expected(const Options *o, Case *cases, int n) {
+    char line[TEXT], name[200], word[16];
+    FILE *f = fopen(o->expected, "r");
+    if (f == NULL) return; /* nothing is expected yet: every case is a difference */
+    while (fgets(line, sizeof line, f) != NULL) {
+        Case key = {0};
+        if (line[0] == '#' || sscanf(line, "%199s %15s", name, word) != 2) continue;
+        snprintf(key.name, sizeof key.name, "%s", name);
+        Case *c = bsearch(&key, cases, (size_t)n, sizeof *cases, by_name);
+        if (c == NULL) continue;
+        c->known = true;
+        c->expected = strcmp(word, "pass") == 0;
+    }
+    fclose(f);
+}
+
+/* Lines of cases that did not run are kept. */
+static void write_expected(const Options *o, const Case *cases, const Result *results, int n) {
+    char line[TEXT], path[2 * TEXT];
+    snprintf(path, sizeof path, "%s.new", o->expected);
+    FILE *out = fopen(path, "w"), *old = fopen(o->expected, "r");
+    if (out == NULL) die("cannot write", path);
+    int at = 0;
+    bool more = old != NULL && fgets(line, sizeof line, old) != NULL;
+    while (at < n || more) {
+        Case key = {0};
+        if (more) sscanf(line, "%199s", key.name);
+        int order = !more ? 1 : at >= n ? -1 : strcmp(key.name, cases[at].name);
+        if (order < 0) fputs(line, out);
+        else if (results[at].ok) fprintf(out, "%s pass\n", cases[at].name);
+        else fprintf(out, "%s fail %s\n", cases[at].name, results[at].text);
+        if (order >= 0) at++;
+        if (order <= 0) more = fgets(line, sizeof line, old) != NULL;
+    }
+    if (old != NULL) fclose(old);
+    fclose(out);
+    if (rename(path, o->expected) != 0) die("cannot write", o->expected);
+}
+
+/* ---- the whole ------------------------------------------------------------------------------------------------------ */
+static void run_all(const Options *o, const Case *cases, int n) {
+    int running = 0;
+    bool terminal = isatty(2);
+    for (int first = 0; first < n; first += GROUP) {
+        if (running == o->jobs && wait(NULL) > 0) running--;
+        fflush(NULL);
+        pid_t pid = fork();
+        if (pid < 0) die("cannot start", "a process");
+        if (pid == 0) {
+            run_group(o, cases, first, n - first < GROUP ? n - first : GROUP);
+            _exit(0);
+        }
+        running++;
+        if (terminal) fprintf(stderr, "\r%d of %d cases started", first, n);
+    }
+    while (running-- > 0) wait(NULL);
+    if (terminal) fprintf(stderr, "\r%*s\r", 40, "");
+}
+
+static int report(const Options *o, const Case *cases, int n) {
+    Result *results = calloc((size_t)n + 1, sizeof *results);
+    int passed = 0, differ = 0;
+    if (results == NULL) die("no memory for", "results");
+    for (int i = 0; i < n; i++) {
+        if (!result_read(i, "done", &results[i])) result_text(&results[i], "its process ended early");
+        passed += results[i].ok;
+        bool same = cases[i].known && cases[i].expected == (results[i].ok != 0);
+        if (same || o->update) continue;
+        differ++;
+        printf("%s: %s%s%s\n", cases[i].name, results[i].ok ? "passes" : "fails: ", results[i].text,
+               !cases[i].known ? " (not in the list)" : cases[i].expected ? " (expected to pass)" : ", expected to fail");
+    }
+    if (o->update) write_expected(o, cases, results, n);
+    printf("%d passed, %d failed", passed, n - passed);
+    if (differ != 0) printf("; %d not as expected", differ);
+    printf("\n");
+    free(results);
+    return differ != 0;
+}
+
+static Options read_options(int argc, char **argv) {
+    Options o = {.jobs = 2, .threads = 1, .cc = getenv("CC") != NULL ? getenv("CC") : "clang"};
+    for (const char *const *f = (const char *const[]){"-O1", "-fPIC", "-w", "-fopenmp", "-fno-math-errno", NULL}; *f != NULL; f++) o.flag[o.n_flag++] = *f;
+    for (int i = 1; i < argc; i++) {
+        const char *a = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
+        if (strcmp(a, "--update") == 0) { o.update = true; continue; }
+        if (a[0] != '-' && o.cases == NULL) { o.cases = a; continue; }
+        if (a[0] != '-' && o.expected == NULL) { o.expected = a; continue; }
+        if (value == NULL) break;
+        i++;
+        if (strcmp(a, "--only") == 0) o.only = value;
+        else if (strcmp(a, "--jobs") == 0) o.jobs = atoi(value);
+        else if (strcmp(a, "--cc") == 0) o.cc = value;
+        else if (strcmp(a, "--threads") == 0) o.threads = atoi(value);
+        else if (strcmp(a, "--keep") == 0) o.keep = value;
+        else if (strcmp(a, "--flag") == 0 && o.n_flag < MAX_FLAGS) o.flag[o.n_flag++] = value;
+        else { o.cases = NULL; break; }
+    }
+    if (o.cases != NULL && o.expected != NULL && o.jobs > 0) return o;
+    fprintf(stderr, "usage: conformance CASES EXPECTED [--only REGEX] [--update] [--jobs N] [--cc CC] [--flag FLAG]... [--threads N] [--keep DIR]\n");
+    exit(2);
+}
+
+int main(int argc, char **argv) {
+    Options o = read_options(argc, argv);
+    const char *tmp = getenv("TMPDIR");
+    int n;
+    Case *cases = read_cases(&o, &n);
+    qsort(cases, (size_t)n, sizeof *cases, by_name);
+    read_expected(&o, cases, n);
+    if (o.keep != NULL) {
+        snprintf(work, sizeof work, "%s", o.keep);
+        mkdir(work, 0700);
+    } else {
+        snprintf(work, sizeof work, "%s/lathe-conformance-XXXXXX", tmp != NULL ? tmp : "/tmp");
+        if (mkdtemp(work) == NULL) die("cannot make", work);
+    }
+    run_all(&o, cases, n);
+    int code = report(&o, cases, n);
+    if (o.keep == NULL) {
+        char path[2 * TEXT];
+        for (int i = 0; i < n; i++) {
+            for (const char *const *p = (const char *const[]){"c%d.done", "g%d.so", "g%d.log", NULL}; *p != NULL; p++) {
+                path_of(path, *p, i);
+                unlink(path);
+            }
+        }
+        rmdir(work);
+    }
+    free(cases);
+    return code;
+}
