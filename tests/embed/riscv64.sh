@@ -2,7 +2,7 @@
 source "$(dirname "$0")/common.bash"
 needs riscv64-linux-gnu-gcc qemu-riscv64
 "$lathe" compile "$model/fashion.onnx" -o fashion.c --weights embed > /dev/null 2>&1
-"$CC" -O2 -march=native "$here/probabilities.c" fashion.c -lm -o here
+"$CC" -O2 -I . "$here/probabilities.c" fashion.c -lm -o here
 ./here "$model"/images/*.pgm > here.txt
 for target in generic; do
     mkdir -p $target

@@ -1,6 +1,8 @@
 # Emitted C compiles without a warning: clang and gcc, C11 and C++17, with and without OpenMP, for several targets.
 source "$(dirname "$0")/common.bash"
 flags=(-Wall -Wextra -Wconversion -Wshadow -Wvla -Wdouble-promotion -Werror -O1 -fsyntax-only)
+targets=(generic)
+[ "$(uname -m)" != x86_64 ] || targets+=(x86-64-v3 x86-64-v4)
 tried=0
 models=("$model/fashion.onnx")
 for program in "$build"/models/week*/*; do
@@ -10,9 +12,9 @@ for program in "$build"/models/week*/*; do
 done
 for onnx in "${models[@]}"; do
     name=$(basename "$onnx" .onnx)
-    for target in generic native; do
+    for target in "${targets[@]}"; do
         "$lathe" compile "$onnx" -o "$name.c" --weights embed --target $target > /dev/null 2>&1
-        machine=(); [ $target = generic ] || machine=(-march=native)
+        machine=(); [ $target = generic ] || machine=(-march=$target)
         for compiler in clang-19 clang gcc; do
             command -v $compiler > /dev/null || continue
             for language in "c -std=c11" "c++ -std=c++17"; do
