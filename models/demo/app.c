@@ -6,7 +6,6 @@
  *
  * Images are binary PGM files of 28x28 pixels. Everything the network needs is the call to fashion(). */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -53,12 +52,17 @@ static void print_line(const float *pixels, int row) {
     }
 }
 
+/* Sample images are called NUMBER-CLASS.pgm: what this one is taken for can be judged then. */
+static int is_wrong(const char *path, const char *found) {
+    const char *slash = strrchr(path, '/'), *dash = strchr(slash != NULL ? slash : path, '-');
+    size_t n = strlen(found);
+    return dash != NULL && (strncmp(dash + 1, found, n) != 0 || dash[1 + n] != '.');
+}
+
 static void print_caption(const char *path, const float *probability) {
     char text[64];
     int best = best_class(probability);
-    const char *file = strrchr(path, '/');
-    file = file != NULL ? file + 1 : path;
-    snprintf(text, sizeof text, "%s %.1f%%%s", class_names[best], 100.0 * (double)probability[best], strstr(file, class_names[best]) != NULL ? "" : "  (?)");
+    snprintf(text, sizeof text, "%s %.1f%%%s", class_names[best], 100.0 * (double)probability[best], is_wrong(path, class_names[best]) ? " (wrong)" : "");
     printf("%-26s", text);
 }
 
@@ -91,14 +95,17 @@ int main(int argc, char **argv) {
     }
     for (int i = 0; i < n; i++)
         if (read_pgm(argv[1 + i], images + i * PIXELS) != 0) return 3;
-    double start = milliseconds();
-    int code = fashion(images, n, probabilities);
-    double spent = milliseconds() - start;
-    if (code != FASHION_OK) {
-        fprintf(stderr, "%s\n", fashion_error(code));
-        return 1;
+    double best = 1e9;
+    for (int run = 0; run < 20; run++) {
+        double start = milliseconds();
+        int code = fashion(images, n, probabilities);
+        if (code != FASHION_OK) {
+            fprintf(stderr, "%s\n", fashion_error(code));
+            return 1;
+        }
+        if (milliseconds() - start < best) best = milliseconds() - start;
     }
     for (int i = 0; i < n; i += ACROSS) print_row(argv + 1, images, probabilities, i, i + ACROSS < n ? i + ACROSS : n);
-    printf("%d images in %.2f ms, first call included\n", n, spent);
+    printf("%d images in %.2f ms, the best of 20 runs\n", n, best);
     return 0;
 }
