@@ -145,6 +145,7 @@ typedef struct ExportRequest { const char *path; Staging staging; } ExportReques
 
 static LatheStatus export_onnx(LatheModel *m, void *user) {
     ExportRequest *r = user;
+    if (m->cx.n_error != 0) return LATHE_ERROR_MODEL;
     if (!staging_open(m, r->path, &r->staging)) return LATHE_ERROR_FILE;
     if (!onnx_export(m->m, r->staging.c_path)) return LATHE_ERROR_MODEL;
     return staging_publish(m, &r->staging, r->path) ? LATHE_OK : LATHE_ERROR_FILE;

@@ -1,0 +1,85 @@
+/* Prints docs/ops.md from ir/ops.def: every operator, how it is compiled, whether it has a gradient. `ninja docs` writes it into
+ * the source tree; the test docs.ops tells when it is out of date. */
+#include <stdio.h>
+#include <string.h>
+
+#include "ir/graph.h"
+
+typedef struct Row { const char *expand, *grad, *define, *lower; } Row;
+
+static const Row rows[OP_COUNT] = {
+#define OP(name, domain, in_min, in_max, out_min, out_max, flags, shape, expand, grad, define, lower) [OP_##name] = {#expand, #grad, #define, #lower},
+#define ATTR(op, name, kind, def)
+#include "ir/ops.def"
+#undef OP
+#undef ATTR
+};
+
+static bool given(const char *rule) { return strcmp(rule, "none") != 0; }
+
+static const char *how(const Row *r) {
+    if (given(r->define)) return "element by element";
+    if (given(r->lower)) return "own loops";
+    return given(r->expand) ? "by simpler operators" : "";
+}
+
+static void print_count(uint32_t min, uint32_t max) {
+    if (min == max) printf("%u", min);
+    else if (max == MANY) printf("%u…", min);
+    else printf("%u–%u", min, max);
+}
+
+static void print_attributes(Op op) {
+    const OpInfo *info = op_info(op);
+    for (uint32_t i = 0; i < op_attr_count(op); i++) {
+        const AttrInfo *a = attr_info((AttrSlot)(info->attr_first + i));
+        printf("%s%s", i != 0 ? ", " : "", a->name);
+        if (strcmp(a->def, "!") == 0) printf("*");
+        else if (a->def[0] != 0) printf(" = %s", a->def);
+    }
+}
+
+static void print_notes(uint32_t flags) {
+    const char *between = "";
+    if (flags & OPF_DYNSHAPE) printf("%ssize depends on data", between), between = "; ";
+    if (flags & OPF_RANDOM) printf("%srandom", between), between = "; ";
+    if (flags & OPF_REGION) printf("%sholds graphs", between), between = "; ";
+    if (flags & OPF_VIEW) printf("%smoves elements only", between);
+}
+
+static void print_domain(OpDomain domain, const char *title) {
+    printf("\n## %s\n\n| operator | inputs | outputs | attributes (* required) | compiled | gradient | notes |\n|---|---|---|---|---|---|---|\n", title);
+    for (Op op = OP_NONE + 1; op < OP_COUNT; op++) {
+        const OpInfo *info = op_info(op);
+        if (info->domain != domain) continue;
+        printf("| %s | ", op_name(op));
+        print_count(info->in_min, info->in_max);
+        printf(" | ");
+        print_count(info->out_min, info->out_max);
+        printf(" | ");
+        print_attributes(op);
+        printf(" | %s | %s | ", how(&rows[op]), given(rows[op].grad) ? "yes" : "");
+        print_notes(info->flags);
+        printf(" |\n");
+    }
+}
+
+int main(void) {
+    uint32_t n = 0, compiled = 0;
+    for (Op op = OP_NONE + 1; op < OP_COUNT; op++) {
+        if (op_info(op)->domain == DOMAIN_LATHE) continue;
+        n++;
+        compiled += how(&rows[op])[0] != 0;
+    }
+    printf("# Operators\n\nMade from `ir/ops.def` by `ninja docs`; do not edit. Operators stand in their newest form (ai.onnx opset 28): models of older\n"
+           "opsets are rewritten while they are read (`frontend/upgrade.def`). %u of %u are compiled; those with an empty column \"compiled\" are\n"
+           "known but not yet supported: a model that has them is refused, with all such nodes in one message.\n",
+           compiled, n);
+    print_domain(DOMAIN_ONNX, "ai.onnx");
+    print_domain(DOMAIN_ML, "ai.onnx.ml");
+    print_domain(DOMAIN_MICROSOFT, "com.microsoft");
+    print_domain(DOMAIN_TRAINING, "ai.onnx.preview.training");
+    print_domain(DOMAIN_PREVIEW, "ai.onnx.preview");
+    print_domain(DOMAIN_LATHE, "lathe's own, made by passes");
+    return 0;
+}
