@@ -10,7 +10,7 @@
 #include "frontend/tensor_file.h"
 #include "ir/small_float.h"
 
-#define FAIL(...) (diag(cx, SEV_ERROR, loc, __VA_ARGS__), false)
+#define FAIL(...) (diag(cx, SEV_ERROR, loc, __VA_ARGS__), 0)
 
 typedef struct Header {
     char order, kind;      /* '<' '>' '|' '='; 'f' 'i' 'u' 'b' 'c' 'U' 'S' */
@@ -63,17 +63,17 @@ static bool parse_shape(const char *p, Header *h) {
 
 /* Where the elements start; 0 after diag(). */
 static size_t parse_header(Context *cx, Loc loc, const uint8_t *data, size_t n, Header *h) {
-    if (n < 10 || memcmp(data, "\x93NUMPY", 6) != 0) return FAIL("not a .npy file"), (size_t)0;
+    if (n < 10 || memcmp(data, "\x93NUMPY", 6) != 0) return FAIL("not a .npy file");
     size_t start = data[6] == 1 ? 10 : 12, size = (size_t)data[8] | (size_t)data[9] << 8;
-    if (data[6] < 1 || data[6] > 3) return FAIL(".npy version %u is not known", data[6]), (size_t)0;
+    if (data[6] < 1 || data[6] > 3) return FAIL(".npy version %u is not known", data[6]);
     if (start == 12 && n >= 12) size |= (size_t)data[10] << 16 | (size_t)data[11] << 24;
-    if (n < start || size > n - start) return FAIL("truncated: the header needs %zu bytes", size), (size_t)0;
+    if (n < start || size > n - start) return FAIL("truncated: the header needs %zu bytes", size);
     const char *dict = arena_strdup(&cx->scratch, (const char *)data + start, size);
     *h = (Header){0};
     const char *order = dict_value(dict, "fortran_order");
     h->fortran = order != NULL && strncmp(order, "True", 4) == 0;
-    if (!parse_descr(dict_value(dict, "descr"), h)) return FAIL("the element type is not a plain one"), (size_t)0;
-    if (!parse_shape(dict_value(dict, "shape"), h)) return FAIL("the shape is not a tuple of at most %d sizes", RANK_MAX), (size_t)0;
+    if (!parse_descr(dict_value(dict, "descr"), h)) return FAIL("the element type is not a plain one");
+    if (!parse_shape(dict_value(dict, "shape"), h)) return FAIL("the shape is not a tuple of at most %d sizes", RANK_MAX);
     return start + size;
 }
 

@@ -391,19 +391,22 @@ static bool finish_file(Exporter *e, const char *path, FileBuffer *b) {
     return false;
 }
 
-/* Moves the weights of 1 KiB and more to a file of their own, each at a multiple of 4096 as mapping wants. */
-static bool write_weights(Exporter *e, const char *path) {
-    static const uint8_t zeros[4096];
-    FileBuffer b = {.base = {append}};
-    b.file = fopen(path, "wb");
+static bool is_moved(const Onnx__TensorProto *t) {
+    return t->has_raw_data && t->raw_data.len >= 1024;
+}
+
+static size_t to_page(uint64_t at) {
+    return (size_t)(-at & 4095);
+}
+
+/* Says in each tensor of 1 KiB and more where its data will stand: at multiples of 4096, as mapping wants. */
+static void refer_to_weights(Exporter *e, const char *path) {
     const char *slash = strrchr(path, '/');
     uint64_t at = 0;
-    for (uint32_t i = 0; b.file != NULL && i < e->initializers.n; i++) {
+    for (uint32_t i = 0; i < e->initializers.n; i++) {
         Onnx__TensorProto *t = e->initializers.v[i];
-        if (!t->has_raw_data || t->raw_data.len < 1024) continue;
-        append(&b.base, (size_t)(-at & 4095), zeros);
-        at += -at & 4095;
-        append(&b.base, t->raw_data.len, t->raw_data.data);
+        if (!is_moved(t)) continue;
+        at += to_page(at);
         t->n_external_data = 3;
         t->external_data = arena_array(&e->cx->scratch, 3, sizeof *t->external_data);
         t->external_data[0] = entry(e, "location", slash != NULL ? slash + 1 : path);
@@ -412,14 +415,27 @@ static bool write_weights(Exporter *e, const char *path) {
         t->has_data_location = true;
         t->data_location = ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL;
         at += t->raw_data.len;
+    }
+}
+
+static bool write_weights(Exporter *e, const char *path) {
+    static const uint8_t zeros[4096];
+    refer_to_weights(e, path); /* allocates: not while a file is open */
+    FileBuffer b = {.base = {append}, .file = fopen(path, "wb")};
+    uint64_t at = 0;
+    for (uint32_t i = 0; b.file != NULL && i < e->initializers.n; i++) {
+        Onnx__TensorProto *t = e->initializers.v[i];
+        if (!is_moved(t)) continue;
+        append(&b.base, to_page(at), zeros);
+        append(&b.base, t->raw_data.len, t->raw_data.data);
+        at += to_page(at) + t->raw_data.len;
         t->has_raw_data = false;
     }
     return finish_file(e, path, &b);
 }
 
 static bool write_model(Exporter *e, const char *path, const Onnx__ModelProto *p) {
-    FileBuffer b = {.base = {append}};
-    b.file = fopen(path, "wb");
+    FileBuffer b = {.base = {append}, .file = fopen(path, "wb")};
     if (b.file != NULL) protobuf_c_message_pack_to_buffer(&p->base, &b.base);
     return finish_file(e, path, &b);
 }

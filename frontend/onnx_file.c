@@ -13,20 +13,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* An open file and its mapping are given back by context_free when running out of memory cuts the loading short. */
 typedef struct Mapping { void *address; size_t size; } Mapping;
+typedef struct OpenFile { int fd; } OpenFile;
 
 static void unmap(void *user) {
     const Mapping *m = user;
-    munmap(m->address, m->size);
+    if (m->address != NULL) munmap(m->address, m->size);
 }
 
-static bool map_file(Context *cx, int fd, size_t size, FileBytes *out) {
-    Mapping *m = ARENA_NEW(&cx->arena, Mapping);
-    m->address = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
-    m->size = size;
-    if (m->address == MAP_FAILED) return false;
-    context_at_free(cx, unmap, m);
-    *out = (FileBytes){m->address, size};
+static bool map_file(Mapping *m, int fd, size_t size, FileBytes *out) {
+    void *address = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (address == MAP_FAILED) return false;
+    *m = (Mapping){address, size};
+    *out = (FileBytes){address, size};
     return true;
 }
 
@@ -51,24 +51,38 @@ static bool read_file(Context *cx, int fd, FileBytes *out) {
     return true;
 }
 
-bool file_load(Context *cx, const char *path, FileBytes *out) {
-    Loc loc = {.file = str_intern(cx, path)};
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+static void close_file(void *user) {
+    OpenFile *f = user;
+    if (f->fd >= 0) close(f->fd);
+    f->fd = -1;
+}
+
+static bool load_open_file(Context *cx, Loc loc, int fd, Mapping *m, FileBytes *out) {
     struct stat info;
     if (fd < 0 || fstat(fd, &info) != 0) {
         diag(cx, SEV_ERROR, loc, "cannot open: %s", strerror(errno));
-        if (fd >= 0) close(fd);
         return false;
     }
     if (S_ISDIR(info.st_mode)) {
         diag(cx, SEV_ERROR, loc, "cannot read: it is a directory");
-        close(fd);
         return false;
     }
-    bool mapped = S_ISREG(info.st_mode) && info.st_size > 0 && map_file(cx, fd, (size_t)info.st_size, out);
-    bool ok = mapped || read_file(cx, fd, out);
-    if (!ok) diag(cx, SEV_ERROR, loc, "cannot read: %s", strerror(errno));
-    close(fd);
+    if (S_ISREG(info.st_mode) && info.st_size > 0 && map_file(m, fd, (size_t)info.st_size, out)) return true;
+    if (read_file(cx, fd, out)) return true;
+    diag(cx, SEV_ERROR, loc, "cannot read: %s", strerror(errno));
+    return false;
+}
+
+bool file_load(Context *cx, const char *path, FileBytes *out) {
+    Loc loc = {.file = str_intern(cx, path)};
+    Mapping *m = ARENA_NEW(&cx->arena, Mapping);
+    OpenFile *f = ARENA_NEW(&cx->arena, OpenFile);
+    f->fd = -1;
+    context_at_free(cx, unmap, m);
+    context_at_free(cx, close_file, f);
+    f->fd = open(path, O_RDONLY | O_CLOEXEC);
+    bool ok = load_open_file(cx, loc, f->fd, m, out);
+    close_file(f);
     return ok;
 }
 

@@ -222,6 +222,7 @@ static void import_op(Importer *im, Scope *scope, RawNode *raw, const Onnx__Node
         return;
     }
     raw->version = opset_version(scope->frame, raw->domain);
+    if (raw->domain == DOMAIN_ONNX && raw->version > ONNX_OPSET_NEWEST) raw->version = ONNX_OPSET_NEWEST;
     if (raw->domain == DOMAIN_ONNX && strcmp(raw->op, "Constant") == 0 && raw->n_out == 1) {
         out[0] = import_constant(im, raw->loc, raw->attr.n, raw->attr.v);
         return;

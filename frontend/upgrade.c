@@ -542,6 +542,83 @@ static bool up_batched_scan(RawNode *n) {
     return true;
 }
 
+/* ---- operators that were never standard, or are no more ----------------------------------------------------------- */
+static bool take_float(RawNode *n, const char *name, float otherwise, float *value) {
+    const Onnx__AttributeProto *a;
+    if (!take_attr(n, name, T(FLOAT), &a)) return false;
+    *value = a != NULL ? a->f : otherwise;
+    return true;
+}
+
+/* Their one input; NULL after diag(). */
+static Value *only_input(RawNode *n) {
+    if (n->in.n == 1 && n->in.v[0] != NULL && n->n_out == 1) return n->in.v[0];
+    diag(n->im->cx, SEV_ERROR, n->loc, "%u inputs and %u outputs, it takes 1 and 1", n->in.n, n->n_out);
+    return NULL;
+}
+
+/* alpha * x + beta */
+static bool up_affine(RawNode *n) {
+    float alpha, beta;
+    Value *x = only_input(n);
+    if (x == NULL || !take_float(n, "alpha", 1, &alpha) || !take_float(n, "beta", 0, &beta)) return false;
+    Value *scaled = emit2(n, OP_Mul, x, number_like(n, (double)alpha, x));
+    results(n)[0] = emit2(n, OP_Add, scaled, number_like(n, (double)beta, x));
+    return true;
+}
+
+/* alpha * tanh(beta * x), alpha * softplus(beta * x) */
+static bool up_scaled_function(RawNode *n) {
+    float alpha, beta;
+    bool tanh = strcmp(n->op, "ScaledTanh") == 0;
+    Value *x = only_input(n);
+    if (x == NULL || !take_float(n, "alpha", 1, &alpha) || !take_float(n, "beta", 1, &beta)) return false;
+    Value *inner = emit1(n, tanh ? OP_Tanh : OP_Softplus, emit2(n, OP_Mul, x, number_like(n, (double)beta, x)));
+    results(n)[0] = emit2(n, OP_Mul, inner, number_like(n, (double)alpha, x));
+    return true;
+}
+
+/* scale * x[N,C,H,W] + bias[C] */
+static bool up_image_scaler(RawNode *n) {
+    float scale;
+    const Onnx__AttributeProto *bias;
+    Value *x = only_input(n);
+    if (x == NULL || !take_float(n, "scale", 1, &scale) || !take_attr(n, "bias", T(FLOATS), &bias)) return false;
+    Value *y = emit2(n, OP_Mul, x, number_like(n, (double)scale, x));
+    if (bias != NULL) {
+        Dim dim[3] = {dim_const(n->im->cx, (int64_t)bias->n_floats), dim_const(n->im->cx, 1), dim_const(n->im->cx, 1)};
+        Value *b = value_const(n->im->m, type_tensor(n->im->cx, DT_F32, 3, dim), bias->floats, false);
+        y = emit2(n, OP_Add, y, emit2(n, OP_CastLike, b, x));
+    }
+    results(n)[0] = y;
+    return true;
+}
+
+/* Cuts border = left, top, right, bottom off x[N,C,H,W]; scale = height, width instead of right and bottom. */
+static bool up_crop(RawNode *n) {
+    const Onnx__AttributeProto *border, *scale;
+    Value *x = only_input(n);
+    if (x == NULL || !take_attr(n, "border", T(INTS), &border) || !take_attr(n, "scale", T(INTS), &scale)) return false;
+    if (border == NULL || border->n_ints != 4 || (scale != NULL && scale->n_ints != 2)) {
+        diag(n->im->cx, SEV_ERROR, n->loc, "attribute border must have 4 entries, scale none or 2");
+        return false;
+    }
+    const int64_t *b = border->ints;
+    int64_t start[2] = {b[1], b[0]}, end[2];
+    for (int i = 0; i < 2; i++) {
+        int64_t cut = b[3 - i];
+        if (scale != NULL && __builtin_add_overflow(start[i], scale->ints[i], &end[i])) end[i] = INT64_MAX;
+        if (scale == NULL) end[i] = cut > 0 ? -cut : INT64_MAX;
+    }
+    results(n)[0] = emit(n, OP_Slice, 4, (Value *[]){x, ints(n, 2, start), ints(n, 2, end), ints(n, 2, (int64_t[]){2, 3})});
+    return true;
+}
+
+static bool up_rms_normalization(RawNode *n) {
+    n->op = "RMSNormalization";
+    return true;
+}
+
 /* ---- ai.onnx.ml ------------------------------------------------------------------------------------------------- */
 /* LabelEncoder-1 {classes_strings}: text to its index, or the index to its text, by the type of the input. */
 static bool up_label_classes(RawNode *n) {

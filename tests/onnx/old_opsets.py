@@ -282,6 +282,20 @@ def scan8():
     case("Scan_reverse", 8, "Scan", {"s": s, "x": x}, ["f", "o"], [rev[:, -1], rev], inputs=["", "s", "x"], body=body, num_scan_inputs=1, directions=[1])
 
 
+# operators that are no longer, or never were, part of the standard
+def old(op, expected=None, **attrs):
+    case(op, 1, op, {"x": UP}, ["y"], expected, **attrs)
+
+
+old("Affine", [UP * 2 + 0.5], alpha=2.0, beta=0.5)
+old("ScaledTanh", [2 * np.tanh(0.5 * UP)], alpha=2.0, beta=0.5)
+old("ParametricSoftplus", [2 * np.log1p(np.exp(0.5 * UP))], alpha=2.0, beta=0.5)
+old("ImageScaler", [UP * 2 + np.array([1, -1], np.float32)[None, :, None, None]], scale=2.0, bias=[1.0, -1.0])
+old("Crop", [UP[:, :, 1:, 1:-2]], border=[1, 1, 2, 0])
+old("Crop", [UP[:, :, 1:2, 1:3]], border=[1, 1, 0, 0], scale=[1, 2])
+case("SimplifiedLayerNormalization", 17, "SimplifiedLayerNormalization", {"x": X}, ["y"], consts={"s": f32(5)}, axis=-1, epsilon=1e-5)
+
+
 scan8()
 case("LabelEncoder_to_text", 1, "LabelEncoder", {"x": np.array([2, 0, 1, 7])}, ["y"], [np.array(["c", "a", "b", "?"])], domain="ai.onnx.ml", types={"y": T.STRING},
      classes_strings=["a", "b", "c"], default_string="?")
