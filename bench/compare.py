@@ -191,7 +191,7 @@ def main():
             try:
                 rows.append(measure(os.path.basename(name).removesuffix(".onnx"), path, threads, arguments, cc))
             except subprocess.CalledProcessError as e:
-                failed.append((name, (e.stderr.strip().splitlines() or ["no message"])[0]))
+                failed.append((name, (e.stderr.strip().splitlines() or ["no message"])[0].replace(directory + "/", "")))
             except RuntimeError as e:
                 failed.append((name, str(e).splitlines()[0]))
     text = markdown(rows, failed, cc_version, lathe_version)
