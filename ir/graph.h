@@ -97,6 +97,10 @@ struct Module {
     uint32_t n_value, n_node;
     Str *meta_key, *meta_value; /* metadata_props of the file, kept for export */
     uint32_t n_meta;
+    /* Inputs and outputs as the model has them, when passes/sequences.c has split sequences and optionals into tensors:
+     * entry i of io_in starts at tensor `first` of main->in. NULL: they are main's lists as they stand. */
+    struct ModelIo { Str name; const Type *type; uint32_t first; } *io_in, *io_out;
+    uint32_t n_io_in, n_io_out;
     struct Plan *plan;       /* level 3, after pass_plan (ir/plan.h) */
     const struct LatheOptions *options; /* never NULL once a pipeline runs */
 };

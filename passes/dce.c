@@ -99,12 +99,82 @@ static void mark_region_input(Dce *d, Owner o) {
     if (o.node->op == OP_Fused) mark_in(d, o.node, o.index);
 }
 
-static void mark_all(Dce *d) {
-    for (uint32_t i = 0; i < d->m->main->n_out; i++) mark(d, d->m->main->out[i]);
+static void mark_live(Dce *d) { /* what the work list needs */
     while (d->work.n != 0) {
         Value *v = d->work.v[--d->work.n];
         if (v->def != NULL) mark_output(d, v->def, v->def_out);
         else mark_region_input(d, d->owner[v->id]);
+    }
+}
+
+/* ---- sizes ------------------------------------------------------------------------------------------------------ */
+/* A run-time symbol that a live value's type or contents speak of must be set, even where nobody reads the tensor it
+ * came with: after Shape(NonZero(%x)) is folded to a symbol, only the count of NonZero is needed. */
+static void note_dim(const Context *cx, bool *used, Dim d) {
+    if (d == 0) return;
+    const DimNode *n = dim_node(cx, d);
+    if (n->kind == DIM_SYMBOL && n->runtime) used[n->symbol] = true;
+    for (uint32_t i = 0; i < n->n_term; i++)
+        for (uint32_t j = 0; j < n->term[i].n_factor; j++) note_dim(cx, used, n->term[i].factor[j]);
+    note_dim(cx, used, n->a);
+    note_dim(cx, used, n->b);
+}
+
+static void note_type(const Context *cx, bool *used, const Type *t) {
+    for (; t != NULL; t = t->elem) {
+        for (uint32_t i = 0; t->kind == TYPE_TENSOR && t->rank != RANK_UNKNOWN && i < t->rank; i++) note_dim(cx, used, t->dim[i]);
+        note_dim(cx, used, t->length);
+    }
+}
+
+typedef struct Symbols { Dce *d; bool *used; bool marked; } Symbols;
+
+static void note_used(Graph *g, void *user) {
+    Symbols *s = user;
+    FOR_NODES(n, g) {
+        for (uint32_t i = 0; i < n->n_in; i++) { /* operands of live nodes: their sizes and contents may be folded into kernels */
+            const Value *v = n->in[i];
+            if (v == NULL || !s->d->live_node[n->id]) continue;
+            note_type(s->d->m->cx, s->used, v->type);
+            for (uint32_t k = 0; k < v->n_sym; k++) note_dim(s->d->m->cx, s->used, v->sym[k]);
+        }
+        for (uint32_t i = 0; i < n->n_out; i++)
+            if (n->out[i] != NULL && s->d->live[n->out[i]->id]) note_type(s->d->m->cx, s->used, n->out[i]->type);
+    }
+}
+
+static bool speaks_of(const Context *cx, const bool *used, const Type *t) {
+    for (; t != NULL; t = t->elem) {
+        for (uint32_t i = 0; t->kind == TYPE_TENSOR && t->rank != RANK_UNKNOWN && i < t->rank; i++) {
+            const DimNode *n = t->dim[i] != 0 ? dim_node(cx, t->dim[i]) : NULL;
+            if (n != NULL && n->kind == DIM_SYMBOL && n->runtime && used[n->symbol]) return true;
+        }
+    }
+    return false;
+}
+
+static void mark_definers(Graph *g, void *user) {
+    Symbols *s = user;
+    const Context *cx = s->d->m->cx;
+    FOR_NODES(n, g) {
+        if (!(op_info(n->op)->flags & (OPF_DYNSHAPE | OPF_REGION)) && n->op != OP_BindDims) continue;
+        for (uint32_t i = 0; i < n->n_out; i++) {
+            if (n->out[i] == NULL || s->d->live[n->out[i]->id]) continue;
+            const Type *t = n->op == OP_BindDims ? attr_at(n, AT_BindDims_type)->type : n->out[i]->type;
+            if (!speaks_of(cx, s->used, t)) continue;
+            mark(s->d, n->out[i]);
+            s->marked = true;
+        }
+    }
+}
+
+static void mark_sizes(Dce *d) {
+    Symbols s = {.d = d, .used = ARENA_ARRAY(&d->m->cx->scratch, bool, dim_symbol_count(d->m->cx) + 1), .marked = true};
+    while (s.marked) {
+        s.marked = false;
+        graph_visit(d->m->main, note_used, &s);
+        graph_visit(d->m->main, mark_definers, &s);
+        mark_live(d);
     }
 }
 
@@ -194,7 +264,9 @@ bool pass_dce(Context *cx, Module *m) {
              .live_node = ARENA_ARRAY(&cx->scratch, bool, m->n_node),
              .owner = ARENA_ARRAY(&cx->scratch, Owner, m->n_value)};
     graph_visit(m->main, find_owners, &d);
-    mark_all(&d);
+    for (uint32_t i = 0; i < m->main->n_out; i++) mark(&d, m->main->out[i]);
+    mark_live(&d);
+    mark_sizes(&d);
     sweep(&d, m->main);
     return d.changed;
 }

@@ -105,6 +105,15 @@ uint32_t lower_buf(Lower *lo, const Value *v) {
     return add_arg(s, v, written(lo, v) ? BUF_OUT : BUF_IN);
 }
 
+uint32_t lower_flat(Lower *lo, const Value *v) {
+    LowerState *s = state(lo);
+    v = resolve(s, v);
+    Dim *n = ARENA_NEW(&lo->cx->arena, Dim);
+    *n = type_numel(lo->cx, v->type);
+    Buf b = {.kind = written(lo, v) ? BUF_OUT : BUF_IN, .dtype = v->type->dtype, .rank = 1, .dim = n, .value = (Value *)(uintptr_t)v};
+    return kernel_add_buf(lo->k, lo->cx, b);
+}
+
 static Expr *constant_element(Lower *lo, const Value *v, int64_t i) {
     DType d = v->type->dtype, c = dtype_compute(d);
     if (d == DT_STRING || dtype_class(d) == 'C') return NULL;

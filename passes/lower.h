@@ -72,6 +72,9 @@ uint32_t lower_array(Lower *lo, DType dtype, uint32_t rank, const Dim *dim);
 void lower_store_buf(Lower *lo, uint32_t buf, Expr *const *idx, Fn reduce, Expr *val);
 Expr *lower_load_buf(Lower *lo, uint32_t buf, Expr *const *idx);
 uint32_t lower_buf(Lower *lo, const Value *v); /* the kernel argument that holds v, added at first use; forces v to memory */
+/* v's elements as one row, in row-major order of its run-time sizes: another view of the same argument memory. For rules
+ * that copy data whose sizes they compute themselves. */
+uint32_t lower_flat(Lower *lo, const Value *v);
 /* Calls a function of runtime/: buffers pass pointers, expressions int64_t or the expression's type. */
 void lower_call(Lower *lo, const char *function, uint32_t n, const CallArg *arg);
 static inline CallArg arg_buf(uint32_t buf) { return (CallArg){.is_buf = true, .buf = buf}; }

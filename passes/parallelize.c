@@ -78,6 +78,7 @@ static void access_stmts(Access *a, const Stmt *s) {
 }
 
 static bool independent(Context *cx, const Kernel *k, const Stmt *loop) {
+    if (ex_is_const(loop->extent, 1)) return true; /* lower_for gives 0 for its variable, so no index would show it */
     Access a = {.cx = cx, .k = k, .var = loop->var, .ok = true};
     a.seen_dims = ARENA_ARRAY(&cx->scratch, uint32_t, k->n_buf);
     a.stored = ARENA_ARRAY(&cx->scratch, bool, k->n_buf);

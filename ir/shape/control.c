@@ -24,30 +24,17 @@ static bool known_bool(Module *m, const Value *v, bool *value) {
     return true;
 }
 
+static bool carries(Module *m, Node *n, const Value *v, const char *what) { /* a type that can be carried over iterations */
+    if (v->type != NULL && (v->type->kind == TYPE_SEQUENCE || v->type->kind == TYPE_OPTIONAL)) return true;
+    if (v->type != NULL && v->type->kind == TYPE_TENSOR && v->type->rank != RANK_UNKNOWN) return true;
+    diag(m->cx, SEV_ERROR, n->loc, "%s is not a sequence, an optional or a tensor of known rank", what);
+    return false;
+}
+
 static bool tensor_of_rank(Module *m, Node *n, const Value *v, const char *what) {
     if (v->type != NULL && v->type->kind == TYPE_TENSOR && v->type->rank != RANK_UNKNOWN) return true;
     diag(m->cx, SEV_ERROR, n->loc, "%s is not a tensor of known rank", what);
     return false;
-}
-
-/* The type both branches fit in; dims that differ become symbols within the bounds of the two. */
-static const Type *join_branches(Module *m, Node *n, const Type *a, const Type *b) {
-    Context *cx = m->cx;
-    if (a == b) return a;
-    if (a->kind != TYPE_TENSOR || b->kind != TYPE_TENSOR || a->dtype != b->dtype || a->rank != b->rank) {
-        Writer w = {.arena = &cx->scratch};
-        type_print(cx, &w, a);
-        cw_printf(&w, " and ");
-        type_print(cx, &w, b);
-        diag(cx, SEV_ERROR, n->loc, "the branches give %s; one type and rank is needed", cw_cstr(&w));
-        return NULL;
-    }
-    Dim dim[RANK_MAX];
-    for (uint32_t i = 0; i < a->rank; i++) {
-        int64_t lo = dim_lo(cx, a->dim[i]), hi = dim_hi(cx, a->dim[i]), lo2 = dim_lo(cx, b->dim[i]), hi2 = dim_hi(cx, b->dim[i]);
-        dim[i] = a->dim[i] == b->dim[i] ? a->dim[i] : dim_runtime(cx, "if", lo < lo2 ? lo : lo2, hi > hi2 ? hi : hi2);
-    }
-    return type_tensor(cx, a->dtype, a->rank, dim);
 }
 
 bool shape_if(Module *m, Node *n) {
@@ -70,7 +57,7 @@ bool shape_if(Module *m, Node *n) {
             bool keep = old != NULL && old->kind == TYPE_TENSOR && a->kind == TYPE_TENSOR && old->rank == a->rank && a->rank == b->rank;
             for (uint32_t d = 0; keep && d < a->rank; d++)
                 keep = a->dim[d] == b->dim[d] ? old->dim[d] == a->dim[d] : old->dim[d] != 0 && dim_node(m->cx, old->dim[d])->runtime;
-            t = keep ? old : join_branches(m, n, a, b);
+            t = keep ? old : shape_join(m, n, a, b);
         }
         if (t == NULL) return false;
         n->out[i]->type = t;
@@ -96,29 +83,44 @@ static Dim known_trip(Module *m, const Node *n, const Graph *body) {
     return ends_early ? 0 : dim_max(m->cx, d[0], dim_const(m->cx, 0));
 }
 
-/* Makes the dims of a carried parameter that change over iterations run-time symbols; true if any was new. */
-static bool widen(Module *m, Value *param, const Type *out, int64_t trips) {
+/* A size that is `in` when an iteration starts and `out` when it ends: the same, or a run-time symbol with a bound. */
+static Dim widen_dim(Module *m, Dim in, Dim out, int64_t trips) {
     Context *cx = m->cx;
-    const Type *in = param->type;
-    Dim dim[RANK_MAX];
-    bool changed = false;
-    for (uint32_t d = 0; d < in->rank; d++) {
-        dim[d] = in->dim[d];
-        bool symbol = dim_node(cx, dim[d])->kind == DIM_SYMBOL && dim_node(cx, dim[d])->runtime && strncmp(str_text(cx, dim_node(cx, dim[d])->name), "loop_", 5) == 0;
-        if (in->dim[d] == out->dim[d]) continue;
-        int64_t lo = dim_lo(cx, in->dim[d]), hi = dim_hi(cx, in->dim[d]);
-        if (!symbol) {
-            dim[d] = dim_runtime(cx, "loop", lo < dim_lo(cx, out->dim[d]) ? lo : dim_lo(cx, out->dim[d]), hi > dim_hi(cx, out->dim[d]) ? hi : dim_hi(cx, out->dim[d]));
-            changed = true;
-            continue;
-        }
-        Dim growth = dim_sub(cx, out->dim[d], in->dim[d]); /* per iteration */
-        int64_t step = growth != 0 ? dim_hi(cx, growth) : INT64_MAX, total;
-        if (step == INT64_MAX || __builtin_mul_overflow(step > 0 ? step : 0, trips, &total) || total > INT32_MAX) total = LOOP_BOUND;
-        dim_set_bounds(cx, dim[d], lo < 0 ? 0 : lo, hi + total);
+    if (in == out) return in;
+    int64_t lo = dim_lo(cx, in), hi = dim_hi(cx, in), lo2 = dim_lo(cx, out), hi2 = dim_hi(cx, out);
+    const DimNode *d = dim_node(cx, in);
+    bool ours = d->kind == DIM_SYMBOL && d->runtime && strncmp(str_text(cx, d->name), "loop_", 5) == 0;
+    if (!ours) return dim_runtime(cx, "loop", lo < lo2 ? lo : lo2, hi > hi2 ? hi : hi2);
+    Dim growth = dim_sub(cx, out, in); /* per iteration */
+    int64_t step = growth != 0 ? dim_hi(cx, growth) : INT64_MAX, total;
+    if (step == INT64_MAX || __builtin_mul_overflow(step > 0 ? step : 0, trips, &total) || total > INT32_MAX) total = LOOP_BOUND;
+    dim_set_bounds(cx, in, lo < 0 ? 0 : lo, hi + total);
+    return in;
+}
+
+/* The type of a carried parameter that starts as `in` and is `out` after an iteration; NULL after a diagnostic. */
+static const Type *widen(Module *m, Node *n, const Type *in, const Type *out, int64_t trips) {
+    Context *cx = m->cx;
+    if (in == out) return in;
+    if (in->kind == TYPE_OPTIONAL) {
+        const Type *elem = widen(m, n, in->elem, out->kind == TYPE_OPTIONAL ? out->elem : out, trips);
+        return elem != NULL ? type_optional(cx, elem) : NULL;
     }
-    if (changed) param->type = type_tensor(cx, in->dtype, in->rank, dim);
-    return changed;
+    if (in->kind == TYPE_SEQUENCE && out->kind == TYPE_SEQUENCE) {
+        const Type *elem = in->elem->rank == RANK_UNKNOWN ? out->elem : out->elem->rank == RANK_UNKNOWN ? in->elem : widen(m, n, in->elem, out->elem, trips);
+        return elem != NULL ? type_sequence(cx, elem, widen_dim(m, in->length, out->length, trips)) : NULL;
+    }
+    if (in->kind != TYPE_TENSOR || out->kind != TYPE_TENSOR || out->rank != in->rank || out->dtype != in->dtype) {
+        Writer w = {.arena = &cx->scratch};
+        type_print(cx, &w, in);
+        cw_printf(&w, " becomes ");
+        type_print(cx, &w, out);
+        diag(cx, SEV_ERROR, n->loc, "a loop-carried value that is %s; one element type and rank is needed", cw_cstr(&w));
+        return NULL;
+    }
+    Dim dim[RANK_MAX];
+    for (uint32_t d = 0; d < in->rank; d++) dim[d] = widen_dim(m, in->dim[d], out->dim[d], trips);
+    return type_tensor(cx, in->dtype, in->rank, dim);
 }
 
 bool shape_loop(Module *m, Node *n) {
@@ -133,7 +135,7 @@ bool shape_loop(Module *m, Node *n) {
     body->in[1]->type = type_tensor(cx, DT_BOOL, 0, NULL);
     bool again = n->n_out != 0 && n->out[0] != NULL && n->out[0]->type != NULL; /* inferred before: parameters are settled */
     for (uint32_t i = 0; i < carried; i++) {
-        if (!tensor_of_rank(m, n, n->in[i + 2], "a loop-carried value")) return false;
+        if (!carries(m, n, n->in[i + 2], "a loop-carried value")) return false;
         if (!again) body->in[i + 2]->type = n->in[i + 2]->type;
     }
     int64_t trips = trip_bound(m, n);
@@ -142,12 +144,11 @@ bool shape_loop(Module *m, Node *n) {
         bool changed = false;
         for (uint32_t i = 0; i < carried; i++) {
             Value *in = body->in[i + 2], *out = body->out[i + 1];
-            if (!tensor_of_rank(m, n, out, "a loop-carried value")) return false;
-            if (out->type->rank != in->type->rank || out->type->dtype != in->type->dtype) {
-                diag(cx, SEV_ERROR, n->loc, "loop-carried value %u changes from rank %u %s to rank %u %s", i, in->type->rank, dtype_text(in->type->dtype), out->type->rank, dtype_text(out->type->dtype));
-                return false;
-            }
-            changed |= widen(m, in, out->type, trips);
+            if (!carries(m, n, out, "a loop-carried value")) return false;
+            const Type *wider = widen(m, n, in->type, out->type, trips);
+            if (wider == NULL) return false;
+            changed |= wider != in->type;
+            in->type = wider;
         }
         if (!changed) break;
     }

@@ -27,6 +27,9 @@ bool shape_length(Module *m, Node *n, uint32_t i, uint32_t *length);
 static inline bool shape_has_in(const Node *n, uint32_t i) { return i < n->n_in && n->in[i] != NULL; }
 /* Operand i as constants (axes, steps, …); NULL when it is not constant. *count = number of elements. */
 const int64_t *shape_constants(Module *m, Node *n, uint32_t i, uint32_t *count);
+/* The type both fit in: dims and lengths that differ become run-time symbols within both bounds. NULL operands give the
+ * other one; NULL after a diagnostic when element types or ranks differ. */
+const Type *shape_join(Module *m, Node *n, const Type *a, const Type *b);
 
 /* What the rules of ops.def are: declared here for all. */
 #define OP(name, domain, in_min, in_max, out_min, out_max, flags, shape, expand, grad, define, lower) ShapeFn shape_##shape;

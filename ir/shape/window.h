@@ -17,5 +17,7 @@ typedef struct Window {
 bool window_resolve(Module *m, Node *node, uint32_t n, const Dim *in, const Dim *kernel, Window *w);
 /* The same for a pool: axes 2.. of input 0, attribute kernel_shape. */
 bool window_of_pool(Module *m, Node *node, Window *w);
+/* MaxUnpool: the dims that input 1 counts positions in. */
+bool unpool_inferred(Module *m, Node *n, Dim *dim);
 
 #endif

@@ -1,0 +1,114 @@
+/* Shapes of DFT, STFT and Det. */
+#include "ir/shape/fourier.h"
+
+#include "ir/shape/shape.h"
+
+static bool known_scalar(Module *m, Node *n, uint32_t i, Dim *d) { /* *d unchanged when the operand is left out */
+    if (i >= n->n_in || n->in[i] == NULL) return true;
+    uint32_t count;
+    const Dim *v = value_dims(m, n->in[i], &count);
+    if (v == NULL || count != 1) {
+        diag(m->cx, SEV_ERROR, n->loc, "input %u must be a scalar known at compile time", i);
+        return false;
+    }
+    *d = v[0];
+    return true;
+}
+
+/* Last dimension: 1 real, 2 real and imaginary part. */
+static bool parts_of(Module *m, Node *n, const Type *x, bool *complex_in) {
+    if (x->rank < 2 || !dim_is_const(m->cx, x->dim[x->rank - 1])) {
+        diag(m->cx, SEV_ERROR, n->loc, "the last dimension of input 0 must be 1 (real) or 2 (complex)");
+        return false;
+    }
+    int64_t parts = dim_value(m->cx, x->dim[x->rank - 1]);
+    *complex_in = parts == 2;
+    if (parts == 1 || parts == 2) return true;
+    diag(m->cx, SEV_ERROR, n->loc, "the last dimension of input 0 is %lld; 1 (real) or 2 (complex) is needed", (long long)parts);
+    return false;
+}
+
+static Dim half_plus_one(Module *m, Dim n) {
+    return dim_add(m->cx, dim_floordiv(m->cx, n, dim_const(m->cx, 2)), dim_const(m->cx, 1));
+}
+
+bool dft_resolve(Module *m, Node *n, DftPlan *p) {
+    Context *cx = m->cx;
+    const Type *x = shape_in(m, n, 0);
+    if (x == NULL || !parts_of(m, n, x, &p->complex_in)) return false;
+    Dim axis = dim_const(cx, -2);
+    if (!known_scalar(m, n, 2, &axis)) return false;
+    if (!dim_is_const(cx, axis) || !shape_axis(m, n, dim_value(cx, axis), x->rank, &p->axis)) return false;
+    if (p->axis == x->rank - 1) {
+        diag(cx, SEV_ERROR, n->loc, "axis %u holds real and imaginary parts", p->axis);
+        return false;
+    }
+    p->inverse = attr_i(n, AT_DFT_inverse) != 0;
+    p->onesided = attr_i(n, AT_DFT_onesided) != 0;
+    p->in = x->dim[p->axis];
+    p->real_out = p->inverse && p->onesided;
+    p->length = p->real_out ? dim_mul(cx, dim_const(cx, 2), dim_sub(cx, p->in, dim_const(cx, 1))) : p->in;
+    if (!known_scalar(m, n, 1, &p->length)) return false;
+    p->out = p->onesided && !p->inverse ? half_plus_one(m, p->length) : p->length;
+    return true;
+}
+
+bool shape_dft(Module *m, Node *n) {
+    DftPlan p;
+    if (!dft_resolve(m, n, &p)) return false;
+    const Type *x = n->in[0]->type;
+    Dim dim[RANK_MAX];
+    for (uint32_t a = 0; a < x->rank; a++) dim[a] = x->dim[a];
+    dim[p.axis] = p.out;
+    dim[x->rank - 1] = dim_const(m->cx, p.real_out ? 1 : 2);
+    shape_out(m, n, 0, x->dtype, x->rank, dim);
+    return true;
+}
+
+/* signal [B, T, 1|2], frame_step, window?, frame_length? -> [B, frames, bins, 2] */
+bool stft_resolve(Module *m, Node *n, StftPlan *p) {
+    Context *cx = m->cx;
+    const Type *x = shape_in(m, n, 0);
+    if (x == NULL || !parts_of(m, n, x, &p->complex_in)) return false;
+    if (x->rank != 3) {
+        diag(cx, SEV_ERROR, n->loc, "input 0 has rank %u, [batch, signal, 1 or 2] is needed", x->rank);
+        return false;
+    }
+    p->step = 0;
+    p->length = x->dim[1];
+    if (n->n_in > 2 && n->in[2] != NULL) {
+        const Type *window = shape_in(m, n, 2);
+        if (window == NULL || window->rank != 1) {
+            if (window != NULL) diag(cx, SEV_ERROR, n->loc, "window (input 2) has rank %u, 1 is needed", window->rank);
+            return false;
+        }
+        p->length = window->dim[0];
+    }
+    if (!known_scalar(m, n, 1, &p->step) || !known_scalar(m, n, 3, &p->length)) return false;
+    if (p->step == 0 || dim_lo(cx, p->step) < 1) {
+        diag(cx, SEV_ERROR, n->loc, "frame_step (input 1) must be positive");
+        return false;
+    }
+    p->frames = dim_add(cx, dim_floordiv(cx, dim_sub(cx, x->dim[1], p->length), p->step), dim_const(cx, 1));
+    p->out = attr_i(n, AT_STFT_onesided) != 0 ? half_plus_one(m, p->length) : p->length;
+    return true;
+}
+
+bool shape_stft(Module *m, Node *n) {
+    StftPlan p;
+    if (!stft_resolve(m, n, &p)) return false;
+    const Type *x = n->in[0]->type;
+    shape_out(m, n, 0, x->dtype, 4, (Dim[]){x->dim[0], p.frames, p.out, dim_const(m->cx, 2)});
+    return true;
+}
+
+bool shape_det(Module *m, Node *n) {
+    const Type *x = shape_in(m, n, 0);
+    if (x == NULL) return false;
+    if (x->rank < 2 || shape_unify(m, n, x->dim[x->rank - 2], x->dim[x->rank - 1], "rows and columns") == 0) {
+        if (x->rank < 2) diag(m->cx, SEV_ERROR, n->loc, "input 0 has rank %u, a matrix is needed", x->rank);
+        return false;
+    }
+    shape_out(m, n, 0, x->dtype, x->rank - 2, x->dim);
+    return true;
+}

@@ -1,0 +1,76 @@
+/* Shapes of RNN, GRU, LSTM and of RecurrentSteps, what they become (passes/expand/recurrent.c).
+ *
+ *     layout 0:  X [T,B,I]   Y [T,D,B,H]   Y_h, Y_c [D,B,H]          layout 1:  X [B,T,I]   Y [B,T,D,H]   Y_h, Y_c [B,D,H]
+ *
+ * with W [D, gates*H, I], R [D, gates*H, H], B [D, 2*gates*H], and D = 2 for bidirectional, else 1. */
+#include <stdio.h>
+
+#include "ir/shape/reduce.h"
+#include "ir/shape/shape.h"
+
+static uint32_t gates_of(const Node *n) {
+    switch ((Op)n->op) {
+    case OP_LSTM: return 4;
+    case OP_GRU: return 3;
+    default: return 1;
+    }
+}
+
+/* Operand i has exactly these dims (0: any). */
+static bool expect(Module *m, Node *n, uint32_t i, uint32_t rank, const Dim *dim) {
+    if (i >= n->n_in || n->in[i] == NULL) return true;
+    const Type *t = shape_in(m, n, i);
+    if (t == NULL) return false;
+    if (t->rank != rank) {
+        diag(m->cx, SEV_ERROR, n->loc, "input %u has rank %u, %u is needed", i, t->rank, rank);
+        return false;
+    }
+    for (uint32_t a = 0; a < rank; a++) {
+        if (dim[a] == 0) continue;
+        char what[32];
+        snprintf(what, sizeof what, "dimension %u of input %u", a, i);
+        if (shape_unify(m, n, t->dim[a], dim[a], what) == 0) return false;
+    }
+    return true;
+}
+
+static void set_outputs(Module *m, Node *n, DType t, Dim time, Dim batch, Dim directions, Dim hidden) {
+    bool batch_first = attr_i(n, attr_named(n, "layout")) != 0;
+    if (batch_first) {
+        shape_out(m, n, 0, t, 4, (Dim[]){batch, time, directions, hidden});
+        for (uint32_t i = 1; i < n->n_out; i++) shape_out(m, n, i, t, 3, (Dim[]){batch, directions, hidden});
+    } else {
+        shape_out(m, n, 0, t, 4, (Dim[]){time, directions, batch, hidden});
+        for (uint32_t i = 1; i < n->n_out; i++) shape_out(m, n, i, t, 3, (Dim[]){directions, batch, hidden});
+    }
+}
+
+bool shape_recurrent(Module *m, Node *n) {
+    Context *cx = m->cx;
+    const Type *x = shape_in(m, n, 0), *w = shape_in(m, n, 1), *r = shape_in(m, n, 2);
+    if (x == NULL || w == NULL || r == NULL) return false;
+    if (x->rank != 3 || w->rank != 3 || r->rank != 3) {
+        diag(cx, SEV_ERROR, n->loc, "X, W and R have ranks %u, %u, %u; 3 is needed", x->rank, w->rank, r->rank);
+        return false;
+    }
+    bool batch_first = attr_i(n, attr_named(n, "layout")) != 0;
+    bool both = attr_s_is(cx, n, attr_named(n, "direction"), "bidirectional");
+    Dim hidden = r->dim[2], directions = dim_const(cx, both ? 2 : 1), rows = dim_mul(cx, hidden, dim_const(cx, gates_of(n)));
+    Dim time = x->dim[batch_first ? 1 : 0], batch = x->dim[batch_first ? 0 : 1];
+    Dim state[3] = {batch_first ? batch : directions, batch_first ? directions : batch, hidden};
+    bool ok = expect(m, n, 1, 3, (Dim[]){directions, rows, x->dim[2]}) && expect(m, n, 2, 3, (Dim[]){directions, rows, hidden}) &&
+              expect(m, n, 3, 2, (Dim[]){directions, dim_mul(cx, rows, dim_const(cx, 2))}) && expect(m, n, 4, 1, &batch) &&
+              expect(m, n, 5, 3, state) && expect(m, n, 6, 3, state) &&
+              expect(m, n, 7, 2, (Dim[]){directions, dim_mul(cx, hidden, dim_const(cx, 3))});
+    if (ok) set_outputs(m, n, x->dtype, time, batch, directions, hidden);
+    return ok;
+}
+
+/* Inputs: projected X [D, T*B, gates*H], X itself (for its dims), R, B, sequence_lens, initial_h, initial_c, P. */
+bool shape_recurrent_steps(Module *m, Node *n) {
+    const Type *x = shape_in(m, n, 1), *r = shape_in(m, n, 2);
+    if (x == NULL || r == NULL) return false;
+    bool batch_first = attr_i(n, AT_RecurrentSteps_layout) != 0;
+    set_outputs(m, n, x->dtype, x->dim[batch_first ? 1 : 0], x->dim[batch_first ? 0 : 1], r->dim[0], r->dim[2]);
+    return true;
+}

@@ -1,0 +1,130 @@
+/* Pooling inside regions of interest: RoiAlign (bilinear samples) and MaxRoiPool (whole pixels).
+ *
+ *     RoiAlign:  for roi, oh, ow, c:  average (or maximum) over a grid of samples inside bin (oh, ow) of the region */
+#include "passes/lower/rows.h"
+#include "passes/rules.h"
+
+typedef struct Roi {
+    Lower *lo;
+    const Node *n;
+    const Type *x;
+    DType t;
+    Expr *r, *batch;
+} Roi;
+
+static Expr *num(Roi *s, double v) { return lx_const(s->lo, s->t, v); }
+
+/* Column of the region's row, scaled and shifted to pixels of x. */
+static Expr *corner(Roi *s, int64_t column, double scale, double shift) {
+    Expr *v = lx_cast(s->lo, s->t, lower_load(s->lo, s->n->in[1], (Expr *[]){s->r, lx_i(s->lo, column)}));
+    return lx_sub(s->lo, lx_mul(s->lo, v, num(s, scale)), num(s, shift));
+}
+
+typedef struct Bin { Expr *start, *size, *grid; } Bin; /* of one axis: f32, f32, i64 */
+
+static Bin bin_of(Roi *s, int64_t first, int64_t output) {
+    Lower *lo = s->lo;
+    bool half = attr_s_is(lo->cx, s->n, AT_RoiAlign_coordinate_transformation_mode, "half_pixel");
+    double scale = attr_f(s->n, AT_RoiAlign_spatial_scale), shift = half ? 0.5 : 0;
+    int64_t ratio = attr_i(s->n, AT_RoiAlign_sampling_ratio);
+    Bin b = {.start = lower_local(lo, s->t, corner(s, first, scale, shift))};
+    Expr *length = lx_sub(lo, corner(s, first + 2, scale, shift), b.start);
+    if (!half) length = lx_2(lo, FN_MAX, length, num(s, 1));
+    b.size = lower_local(lo, s->t, lx_div(lo, length, num(s, (double)output)));
+    b.grid = ratio > 0 ? lx_i(lo, ratio) : lower_local(lo, DT_I64, lx_2(lo, FN_MAX, lx_cast(lo, DT_I64, lx_1(lo, FN_CEIL, b.size)), lx_i(lo, 0)));
+    return b;
+}
+
+typedef struct Sample { Expr *low, *high, *fraction, *outside; } Sample;
+
+/* The two pixels around sample i of bin o along one axis of the given length. */
+static Sample sample_at(Roi *s, const Bin *b, Expr *o, Expr *i, Dim length) {
+    Lower *lo = s->lo;
+    Expr *step = lx_div(lo, lx_mul(lo, lx_add(lo, lx_cast(lo, s->t, i), num(s, 0.5)), b->size), lx_cast(lo, s->t, b->grid));
+    Expr *x = lx_add(lo, lx_add(lo, b->start, lx_mul(lo, lx_cast(lo, s->t, o), b->size)), step);
+    x = lower_local(lo, s->t, x);
+    Expr *size = lx_cast(lo, s->t, lx_dim(lo, length)), *last = lx_add(lo, lx_dim(lo, length), lx_i(lo, -1));
+    Sample p = {.outside = lx_2(lo, FN_OR, lx_2(lo, FN_LT, x, num(s, -1)), lx_2(lo, FN_GT, x, size))};
+    Expr *clamped = lx_2(lo, FN_MIN, lx_2(lo, FN_MAX, x, num(s, 0)), lx_cast(lo, s->t, last));
+    p.low = lx_2(lo, FN_MAX, lx_2(lo, FN_MIN, lx_cast(lo, DT_I64, clamped), last), lx_i(lo, 0));
+    p.high = lx_2(lo, FN_MIN, lx_add(lo, p.low, lx_i(lo, 1)), last);
+    p.fraction = lx_sub(lo, clamped, lx_cast(lo, s->t, p.low));
+    return p;
+}
+
+static Expr *pixel(Roi *s, Expr *c, Expr *y, Expr *x) {
+    return lx_cast(s->lo, s->t, lower_load(s->lo, s->n->in[0], (Expr *[]){s->batch, c, y, x}));
+}
+
+static Expr *batch_index(Roi *s, Expr *b) {
+    return lower_local(s->lo, DT_I64, lx_2(s->lo, FN_INDEX, lx_cast(s->lo, DT_I64, b), lx_dim(s->lo, s->x->dim[0])));
+}
+
+bool lower_roi_align(Lower *lo, const Node *n) {
+    const Type *y = n->out[0]->type;
+    Roi s = {.lo = lo, .n = n, .x = n->in[0]->type, .t = lower_float_type(n->in[0]->type->dtype)};
+    bool maximum = attr_s_is(lo->cx, n, AT_RoiAlign_mode, "max");
+    Expr *zero = num(&s, 0), *one = num(&s, 1);
+    s.r = lower_for_dim(lo, y->dim[0]);
+    s.batch = batch_index(&s, lower_load(lo, n->in[2], &s.r));
+    Bin h = bin_of(&s, 1, attr_i(n, AT_RoiAlign_output_height)), w = bin_of(&s, 0, attr_i(n, AT_RoiAlign_output_width));
+    Expr *c = lower_for_dim(lo, y->dim[1]), *oh = lower_for_dim(lo, y->dim[2]), *ow = lower_for_dim(lo, y->dim[3]);
+    Expr *value = lower_local(lo, s.t, maximum ? lower_lowest(lo, s.t) : zero);
+    Expr *iy = lower_for(lo, h.grid);
+    Sample v = sample_at(&s, &h, oh, iy, s.x->dim[2]);
+    Expr *ix = lower_for(lo, w.grid);
+    Sample u = sample_at(&s, &w, ow, ix, s.x->dim[3]);
+    Expr *outside = lx_2(lo, FN_OR, v.outside, u.outside), *hy = lx_sub(lo, one, v.fraction), *hx = lx_sub(lo, one, u.fraction);
+    Expr *part[4] = {lx_mul(lo, lx_mul(lo, hy, hx), pixel(&s, c, v.low, u.low)), lx_mul(lo, lx_mul(lo, hy, u.fraction), pixel(&s, c, v.low, u.high)),
+                     lx_mul(lo, lx_mul(lo, v.fraction, hx), pixel(&s, c, v.high, u.low)),
+                     lx_mul(lo, lx_mul(lo, v.fraction, u.fraction), pixel(&s, c, v.high, u.high))};
+    Fn join = maximum ? FN_MAX : FN_ADD; /* the maximum is over the weighted corners, as ONNX defines it */
+    Expr *e = lx_2(lo, join, lx_2(lo, join, part[0], part[1]), lx_2(lo, join, part[2], part[3]));
+    lower_accumulate(lo, value, join, lx_select(lo, outside, zero, e));
+    lower_end_n(lo, 2);
+    Expr *count = lx_mul(lo, h.grid, w.grid), *idx[4] = {s.r, c, oh, ow};
+    if (maximum) e = lx_select(lo, lx_2(lo, FN_GT, count, lx_i(lo, 0)), value, zero);
+    else e = lx_div(lo, value, lx_cast(lo, s.t, lx_2(lo, FN_MAX, count, lx_i(lo, 1))));
+    lower_store(lo, n->out[0], idx, e);
+    lower_end_n(lo, 4);
+    return true;
+}
+
+/* First and one past the last pixel of bin o: [floor(o * size), ceil((o + 1) * size)) + start, cut to the image. */
+static void pixel_bin(Roi *s, int64_t first, Expr *o, int64_t output, Dim length, Expr **from, Expr **count) {
+    Lower *lo = s->lo;
+    double scale = attr_f(s->n, AT_MaxRoiPool_spatial_scale);
+    Expr *half = num(s, 0.5), *edge = lx_dim(lo, length), *zero = lx_i(lo, 0), *one = lx_i(lo, 1), *bound[2];
+    for (int64_t i = 0; i < 2; i++) /* half away from zero, as in the original implementation; coordinates are not negative */
+        bound[i] = lx_cast(lo, DT_I64, lx_1(lo, FN_FLOOR, lx_add(lo, corner(s, first + 2 * i, scale, 0), half)));
+    Expr *span = lx_2(lo, FN_MAX, lx_add(lo, lx_sub(lo, bound[1], bound[0]), one), one);
+    Expr *size = lx_div(lo, lx_cast(lo, s->t, span), num(s, (double)output));
+    Expr *low = lx_cast(lo, DT_I64, lx_1(lo, FN_FLOOR, lx_mul(lo, lx_cast(lo, s->t, o), size)));
+    Expr *high = lx_cast(lo, DT_I64, lx_1(lo, FN_CEIL, lx_mul(lo, lx_cast(lo, s->t, lx_add(lo, o, one)), size)));
+    low = lx_2(lo, FN_MAX, lx_2(lo, FN_MIN, lx_add(lo, low, bound[0]), edge), zero);
+    high = lx_2(lo, FN_MAX, lx_2(lo, FN_MIN, lx_add(lo, high, bound[0]), edge), zero);
+    *from = lower_local(lo, DT_I64, low);
+    *count = lower_local(lo, DT_I64, lx_2(lo, FN_MAX, lx_sub(lo, high, low), zero));
+}
+
+bool lower_max_roi_pool(Lower *lo, const Node *n) {
+    const Type *y = n->out[0]->type;
+    Roi s = {.lo = lo, .n = n, .x = n->in[0]->type, .t = lower_float_type(n->in[0]->type->dtype)};
+    const Attr *size = attr_at(n, AT_MaxRoiPool_pooled_shape);
+    Expr *y0, *ny, *x0, *nx;
+    s.r = lower_for_dim(lo, y->dim[0]);
+    s.batch = batch_index(&s, lower_load(lo, n->in[1], (Expr *[]){s.r, lx_i(lo, 0)}));
+    Expr *oh = lower_for_dim(lo, y->dim[2]);
+    pixel_bin(&s, 2, oh, size->ints.v[0], s.x->dim[2], &y0, &ny);
+    Expr *ow = lower_for_dim(lo, y->dim[3]);
+    pixel_bin(&s, 1, ow, size->ints.v[1], s.x->dim[3], &x0, &nx);
+    Expr *c = lower_for_dim(lo, y->dim[1]);
+    Expr *best = lower_local(lo, s.t, lower_lowest(lo, s.t));
+    Expr *i = lower_for(lo, ny), *j = lower_for(lo, nx);
+    lower_accumulate(lo, best, FN_MAX, pixel(&s, c, lx_add(lo, y0, i), lx_add(lo, x0, j)));
+    lower_end_n(lo, 2);
+    Expr *empty = lx_2(lo, FN_EQ, lx_mul(lo, ny, nx), lx_i(lo, 0)), *idx[4] = {s.r, c, oh, ow};
+    lower_store(lo, n->out[0], idx, lx_select(lo, empty, num(&s, 0), best));
+    lower_end_n(lo, 4);
+    return true;
+}
