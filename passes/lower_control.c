@@ -152,6 +152,13 @@ bool plan_lower_scan(PlanBuilder *b, StepTail *tail, Node *n) {
     return true;
 }
 
+bool lower_fail(Lower *lo, const Node *n) {
+    (void)n;
+    Value *cell = lower_scratch(lo, type_tensor(lo->cx, DT_I64, 0, NULL));
+    lower_store_buf(lo, lower_buf(lo, cell), NULL, FN_NONE, ex_require(lo->cx, ex_i(lo->cx, DT_BOOL, 0), lx_i(lo, 0), LATHE_RT_SHAPE));
+    return true;
+}
+
 /* ---- the two moves ----------------------------------------------------------------------------------------------- */
 static Expr *slice_index(Lower *lo, const Value *iteration, Dim extent, bool reverse) {
     Expr *i = lower_load_scalar(lo, iteration);
