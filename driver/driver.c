@@ -57,9 +57,9 @@ void driver_model_notes(Driver *d, const LatheModel *m) {
 }
 
 Exit driver_model_failed(Driver *d, const LatheModel *m, LatheStatus status) {
-    driver_model_notes(d, m);
     uint32_t n = lathe_error_count(m);
-    if (n > 1) fprintf(stderr, "%u errors\n", n);
+    if (!d->quiet) driver_model_notes(d, m);
+    if (!d->quiet && n > 1) fprintf(stderr, "%u errors\n", n);
     if (n == 0) driver_error(d, "the compiler failed without a reason");
     switch (status) {
     case LATHE_OK: return DONE;

@@ -23,6 +23,7 @@ typedef struct Driver {
     Arena arena;            /* everything the command allocates; a failed allocation ends the process with BROKEN */
     Context files;          /* owns what tensor files were read into (driver/files.c) */
     bool stderr_is_terminal;
+    bool quiet;             /* driver_model_failed prints nothing: the caller has another try */
     const char *bar;        /* text of the progress bar on screen, NULL when there is none */
 } Driver;
 

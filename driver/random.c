@@ -37,7 +37,11 @@ Exit random_case(Driver *d, const Request *r, RandomCase *c) {
         c->dims = data_dims(d, m, &sets);
         bool open = has_open_dim(m);
         lathe_model_free(m);
+        bool last = !open || i + 1 == sizeof sizes / sizeof *sizes;
+        d->quiet = !last;
         e = program_make(d, r, NULL, c->dims, &c->program);
+        d->quiet = false;
+        if (e == DIFFERS && !last) continue; /* not even compiled at this size: an image smaller than a kernel */
         if (e != DONE) return e;
         int code = 0;
         e = try_values(d, r, c, sizes[i], &code);
@@ -45,7 +49,6 @@ Exit random_case(Driver *d, const Request *r, RandomCase *c) {
             if (open) c->description = driver_format(d, " with open dims at %lld where their bounds allow (choose with --dim)", (long long)sizes[i]);
             return DONE;
         }
-        bool last = !open || i + 1 == sizeof sizes / sizeof *sizes;
         if (e == DONE && last) driver_error(d, "the model accepts no random inputs: %s (code %d); give data with --inputs", c->program.error(code), code);
         program_free(&c->program);
         if (e != DONE || last) return e != DONE ? e : DIFFERS;

@@ -36,6 +36,9 @@ save("fixed", [helper.make_node("Add", ["a", "b"], ["s"], name="add"), helper.ma
 save("unsupported", [helper.make_node("Relu", ["x"], ["r"], name="fine"), helper.make_node("Frobnicate", ["r"], ["f"], name="layer1/frob"),
                      helper.make_node("Warp", ["f"], ["g"], name="layer2/warp", domain="com.example"), helper.make_node("Frobnicate", ["g"], ["y"], name="layer3/frob")],
      [tensor("x", [2, 3])], [tensor("y", [2, 3])], domains=["com.example"])
+# an image of any size, but not smaller than the kernel
+save("window", [helper.make_node("Conv", ["x", "k"], ["y"], name="window")], [tensor("x", [1, 1, "H", "W"])], [tensor("y", [1, 1, "P", "Q"])],
+     [("k", np.linspace(-1, 1, 144, dtype=np.float32).reshape(1, 1, 12, 12))])
 # names that would break out of a comment, a string, or the directory of the outputs
 save("hostile", [helper.make_node("Neg", ["in*/ \"\\\n"], ["../../out"], name="*/ int main(void) { return 1; } /*")],
      [tensor("in*/ \"\\\n", [2, 3])], [tensor("../../out", [2, 3])])
