@@ -99,14 +99,21 @@ static const char *tile_choice(Emit *e, const Contract *c) {
     return str_text(e->cx, name);
 }
 
+static Str depthwise_name(Emit *e, const Contract *c, const char *upto, uint32_t rows) {
+    Str edges = c->left != 0 || c->right != 0 ? str_format(e->cx, "_left%u_right%u", c->left, c->right) : str_intern(e->cx, "");
+    return str_format(e->cx, "lathe_depthwise_%s%ux%u_taps%u_step%u%s", upto, rows, c->cols, c->taps_x, c->step, str_text(e->cx, edges));
+}
+
+static const char *depthwise_parameters = "const float *a, int64_t a_x, int64_t a_y, int64_t taps_y, const float *b, float *out";
+
 /* Depthwise: every pixel vector is loaded once per row of taps and meets all the results it belongs to. */
 static const char *depthwise_function(Emit *e, const Contract *c, uint32_t rows) {
-    Str name = str_format(e->cx, "lathe_depthwise_%ux%u_%ux%u_step%u", rows, c->cols, c->taps_y, c->taps_x, c->step);
+    Str name = depthwise_name(e, c, "", rows);
     if (!emit_once(e, name)) return str_text(e->cx, name);
-    uint32_t v = c->vector, nv = c->cols / v;
+    uint32_t v = c->vector, nv = c->cols / v, pixels = (rows - 1) * c->step + c->taps_x;
     print_vector_type(e, v);
     Writer *w = &e->helpers;
-    cw_line(w, "LATHE_MICRO static void %s(const float *a, int64_t a_x, int64_t a_y, const float *b, float *out)", str_text(e->cx, name));
+    cw_line(w, "LATHE_MICRO static void %s(%s)", str_text(e->cx, name), depthwise_parameters);
     cw_open(w, "{");
     for (uint32_t j = 0; j < nv; j++) {
         cw_begin(w);
@@ -115,20 +122,20 @@ static const char *depthwise_function(Emit *e, const Contract *c, uint32_t rows)
         cw_printf(w, ";\n");
     }
     cw_line(w, "LATHE_ROLLED");
-    cw_open(w, "for (int64_t y = 0; y < %u; y++) {", c->taps_y);
+    cw_open(w, "for (int64_t y = 0; y < taps_y; y++) {");
     for (uint32_t j = 0; j < nv; j++) {
         cw_open(w, "{");
         cw_begin(w);
         cw_printf(w, "const lathe_v%u ", v);
         for (uint32_t x = 0; x < c->taps_x; x++) cw_printf(w, "%sb%u = *(const lathe_u%u *)(b + %u)", x != 0 ? ", " : "", x, v, x * c->cols + j * v);
         cw_printf(w, ";\n");
-        for (uint32_t pixel = 0; pixel < (rows - 1) * c->step + c->taps_x; pixel++) {
+        for (uint32_t pixel = c->left; pixel + c->right < pixels; pixel++) {
             bool loaded = false;
             for (uint32_t r = 0; r < rows; r++) {
                 if (pixel < r * c->step || pixel - r * c->step >= c->taps_x) continue;
                 if (!loaded) {
                     cw_begin(w);
-                    cw_printf(w, "const lathe_v%u x%u = *(const lathe_u%u *)(a + %u * a_x + %u);", v, pixel, v, pixel, j * v);
+                    cw_printf(w, "const lathe_v%u x%u = *(const lathe_u%u *)(a + %u * a_x + %u);", v, pixel, v, pixel - c->left, j * v);
                     loaded = true;
                 }
                 cw_printf(w, " c%u_%u += x%u * b%u;", r, j, pixel, pixel - r * c->step);
@@ -140,6 +147,7 @@ static const char *depthwise_function(Emit *e, const Contract *c, uint32_t rows)
     cw_line(w, "a += a_y;");
     cw_line(w, "b += %u;", c->taps_x * c->cols);
     cw_close(w, "}");
+    if (pixels - c->left - c->right <= 1) cw_line(w, "(void)a_x;");
     for (uint32_t r = 0; r < rows; r++)
         for (uint32_t j = 0; j < nv; j++) cw_line(w, "*(lathe_u%u *)(out + %u) = c%u_%u;", v, r * c->cols + j * v, r, j);
     cw_close(w, "}");
@@ -148,16 +156,16 @@ static const char *depthwise_function(Emit *e, const Contract *c, uint32_t rows)
 }
 
 static const char *depthwise_choice(Emit *e, const Contract *c) {
-    Str name = str_format(e->cx, "lathe_depthwise_upto%ux%u_%ux%u_step%u", c->rows, c->cols, c->taps_y, c->taps_x, c->step);
+    Str name = depthwise_name(e, c, "upto", c->rows);
     if (!emit_once(e, name)) return str_text(e->cx, name);
     for (uint32_t r = 1; r <= c->rows; r++) depthwise_function(e, c, r);
     Writer *w = &e->helpers;
-    cw_line(w, "static void %s(int64_t rows, const float *a, int64_t a_x, int64_t a_y, const float *b, float *out)", str_text(e->cx, name));
+    cw_line(w, "static void %s(int64_t rows, %s)", str_text(e->cx, name), depthwise_parameters);
     cw_open(w, "{");
     cw_open(w, "switch (rows) {");
     for (uint32_t r = 1; r <= c->rows; r++) {
         Str label = r < c->rows ? str_format(e->cx, "case %u", r) : str_intern(e->cx, "default");
-        cw_line(w, "%s: %s(a, a_x, a_y, b, out); break;", str_text(e->cx, label), depthwise_function(e, c, r));
+        cw_line(w, "%s: %s(a, a_x, a_y, taps_y, b, out); break;", str_text(e->cx, label), depthwise_function(e, c, r));
     }
     cw_close(w, "}");
     cw_close(w, "}");
@@ -182,8 +190,8 @@ void contract_emit(Emit *e, const Kernel *k, const Stmt *s) {
                 text[TILE_B_AT], text[TILE_B_K], text[TILE_OUT]);
         break;
     case CONTRACT_DEPTHWISE:
-        cw_line(e->w, "%s(%s%s + (%s), %s, %s, %s + (%s), %s);", literal ? depthwise_function(e, c, n) : depthwise_choice(e, c), str_text(e->cx, first), text[DW_A], text[DW_A_AT],
-                text[DW_A_X], text[DW_A_Y], text[DW_B], text[DW_B_AT], text[DW_OUT]);
+        cw_line(e->w, "%s(%s%s + (%s), %s, %s, %s, %s + (%s), %s);", literal ? depthwise_function(e, c, n) : depthwise_choice(e, c), str_text(e->cx, first), text[DW_A],
+                text[DW_A_AT], text[DW_A_X], text[DW_A_Y], text[DW_TAPS_Y], text[DW_B], text[DW_B_AT], text[DW_OUT]);
         break;
     }
 }

@@ -11,7 +11,7 @@ void contract_print(struct KernelText *t, const Stmt *s) {
     cw_begin(w);
     switch (c->kind) {
     case CONTRACT_TILE: cw_printf(w, "tile_%ux%u%s_v%u(", c->rows, c->cols, c->add ? "_add" : "", c->vector); break;
-    case CONTRACT_DEPTHWISE: cw_printf(w, "depthwise_%ux%u_%ux%u_s%u_v%u(", c->rows, c->cols, c->taps_y, c->taps_x, c->step, c->vector); break;
+    case CONTRACT_DEPTHWISE: cw_printf(w, "depthwise_%ux%u_taps%u_step%u_left%u_right%u_v%u(", c->rows, c->cols, c->taps_x, c->step, c->left, c->right, c->vector); break;
     }
     for (uint32_t i = 0; i < s->n_arg; i++) {
         if (i != 0) cw_printf(w, ", ");
@@ -30,7 +30,7 @@ double contract_work(const Stmt *s) {
     const Contract *c = s->contract;
     switch (c->kind) {
     case CONTRACT_TILE: return (double)c->rows * c->cols * bound(s, TILE_N1) * bound(s, TILE_N2) * bound(s, TILE_K);
-    case CONTRACT_DEPTHWISE: return (double)c->rows * c->cols * c->taps_y * c->taps_x;
+    case CONTRACT_DEPTHWISE: return (double)c->rows * c->cols * c->taps_x * c->taps_x;
     }
     return 0;
 }

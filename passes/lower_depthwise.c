@@ -1,80 +1,202 @@
 /* Depthwise convolutions, channels last: every channel has a window of its own, so a vector holds channels.
  *
- *     y[n, oy, ox, c] = sum over ky, kx of x[n, oy*s + ky, ox*s + kx, c] * w[c, ky, kx]
+ *     y[n, oy, ox, c] = sum over ky, kx of x[n, oy*s + ky - p, ox*s + kx - p, c] * w[c, ky, kx]
  *
- * A micro-kernel computes a few pixels of one line for one vector of channels, with the window's weights in registers.
- * The loops around it walk lines and channel vectors; those are what the threads share. */
+ * A micro-kernel computes a few pixels of one line for one or two vectors of channels, with a line of the window's weights
+ * in registers. The loops around it walk lines and channel vectors; those are what the threads share.
+ *
+ * Borders cost nothing: lines of the window outside the image are left out of the micro-kernel's loop, and the tiles at
+ * both ends of a line have micro-kernels of their own that leave out the pixels outside. When the width is known at run
+ * time only, the input is copied with its border first, as other convolutions do. */
 #include "passes/lower_conv.h"
 #include "passes/tile.h"
 
 enum { MOST_PIXELS = 8, MOST_TAPS = 11 };
 
-static uint32_t pack(Lower *lo, const float *from, int64_t channels, int64_t padded, int64_t taps, int64_t vector) {
+typedef struct Depthwise {
+    const Node *n;
+    const ConvGeometry *g;
+    uint32_t x, w, bias, weights;
+    int64_t kx, ky, step, channels, padded, vector, cols, pixels, tiles; /* tiles: per line; 0: not known */
+    bool lines;           /* two spatial dimensions */
+    bool in_place;        /* x is read as it is */
+    Image image;
+    Expr *n_at, *oy, *block, *tile;
+} Depthwise;
+
+static uint32_t pack(Lower *lo, const Depthwise *d) {
     Context *cx = lo->cx;
-    float *packed = ARENA_ARRAY(&cx->arena, float, padded * taps + 16);
+    const float *from = d->n->in[d->w]->data->data;
+    int64_t taps = d->kx * d->ky, cols = d->cols;
+    float *packed = ARENA_ARRAY(&cx->arena, float, d->padded * taps + 16);
     packed = (float *)(((uintptr_t)packed + 63) & ~(uintptr_t)63);
-    for (int64_t c = 0; c < channels; c++)
-        for (int64_t t = 0; t < taps; t++) packed[(c / vector * taps + t) * vector + c % vector] = from[c * taps + t];
-    Dim dim[3] = {dim_const(cx, padded / vector), dim_const(cx, taps), dim_const(cx, vector)};
+    for (int64_t c = 0; c < d->channels; c++)
+        for (int64_t t = 0; t < taps; t++) packed[(c / cols * taps + t) * cols + c % cols] = from[c * taps + t];
+    Dim dim[3] = {dim_const(cx, d->padded / cols), dim_const(cx, taps), dim_const(cx, cols)};
     return lower_weight(lo, type_tensor(cx, DT_F32, 3, dim), packed);
 }
 
-/* Pixels per micro-kernel: the fewest kernels per line, evenly filled. */
-static int64_t pixels_per_tile(const Context *cx, Dim width) {
-    if (!dim_is_const(cx, width)) return MOST_PIXELS;
-    int64_t w = dim_value(cx, width), parts = (w + MOST_PIXELS - 1) / MOST_PIXELS;
-    return parts > 0 ? (w + parts - 1) / parts : 1;
+/* Pixels of the window line of tile t that lie left of the image, and right of it. */
+static int64_t outside_left(const Lower *lo, const Depthwise *d, int64_t t) {
+    int64_t n = dim_value(lo->cx, d->g->begin[d->g->spatial - 1]) - t * d->pixels * d->step;
+    return n > 0 ? n : 0;
+}
+
+static int64_t rows_of(const Lower *lo, const Depthwise *d, int64_t t) {
+    int64_t rest = dim_value(lo->cx, d->g->out[d->g->spatial - 1]) - t * d->pixels;
+    return rest < d->pixels ? rest : d->pixels;
+}
+
+static int64_t outside_right(const Lower *lo, const Depthwise *d, int64_t t) {
+    uint32_t last = d->g->spatial - 1;
+    int64_t end = (t * d->pixels + rows_of(lo, d, t) - 1) * d->step + d->kx - 1 - dim_value(lo->cx, d->g->begin[last]);
+    int64_t n = end - (dim_value(lo->cx, d->g->in[last]) - 1);
+    return n > 0 ? n : 0;
+}
+
+/* Only the first and the last tile of a line reach outside, by less than a window. */
+static bool borders_are_simple(const Lower *lo, const Depthwise *d) {
+    const Context *cx = lo->cx;
+    uint32_t last = d->g->spatial - 1;
+    if (!dim_is_const(cx, d->g->out[last]) || !dim_is_const(cx, d->g->in[last]) || !dim_is_const(cx, d->g->begin[last]) || d->padded != d->channels) return false;
+    for (int64_t t = 0; t < d->tiles; t++) {
+        int64_t left = outside_left(lo, d, t), right = outside_right(lo, d, t);
+        if (left >= d->kx || right >= d->kx || (t > 0 && left != 0) || (t + 1 < d->tiles && right != 0)) return false;
+    }
+    return true;
+}
+
+static bool describe(Lower *lo, const Node *n, const ConvGeometry *g, Depthwise *d) {
+    Context *cx = lo->cx;
+    uint32_t r = g->spatial;
+    *d = (Depthwise){.n = n, .g = g, .lines = r == 2};
+    conv_operands(n, &d->x, &d->w, &d->bias);
+    d->kx = dim_value(cx, g->kernel[r - 1]);
+    d->ky = d->lines ? dim_value(cx, g->kernel[0]) : 1;
+    d->step = g->stride[r - 1];
+    if (r > 2 || d->kx > MOST_TAPS || d->step > MOST_TAPS || g->dilation[r - 1] != 1) return false;
+    d->channels = dim_value(cx, g->in_channels);
+    d->vector = module_target(lo->m)->vector_bits / 32;
+    while (d->vector > 4 && d->channels % d->vector != 0) d->vector /= 2;
+    d->padded = (d->channels + d->vector - 1) / d->vector * d->vector;
+    d->cols = d->padded % (2 * d->vector) == 0 ? 2 * d->vector : d->vector;
+    d->pixels = MOST_PIXELS;
+    if (dim_is_const(cx, g->out[r - 1])) { /* the fewest tiles per line, evenly filled */
+        int64_t width = dim_value(cx, g->out[r - 1]);
+        if (width < 1) return false;
+        d->tiles = (width + MOST_PIXELS - 1) / MOST_PIXELS;
+        d->pixels = (width + d->tiles - 1) / d->tiles;
+        d->tiles = (width + d->pixels - 1) / d->pixels;
+    }
+    d->in_place = borders_are_simple(lo, d);
+    return true;
+}
+
+/* First line of the window inside the image and one past the last. */
+static void window_lines(Lower *lo, const Depthwise *d, Expr **from, Expr **to) {
+    const ConvGeometry *g = d->g;
+    *from = lx_i(lo, 0);
+    *to = lx_i(lo, d->ky);
+    if (!d->lines || !d->in_place) return;
+    Expr *up = lx_i(lo, g->dilation[0] - 1), *by = lx_i(lo, g->dilation[0]);
+    Expr *start = lx_sub(lo, lx_mul(lo, d->oy, lx_i(lo, g->stride[0])), lx_dim(lo, g->begin[0]));
+    Expr *before = lx_2(lo, FN_FLOORDIV, lx_add(lo, lx_sub(lo, lx_i(lo, 0), start), up), by);
+    Expr *end = lx_2(lo, FN_FLOORDIV, lx_add(lo, lx_sub(lo, lx_dim(lo, g->in[0]), start), up), by);
+    *from = lx_2(lo, FN_MIN, lx_2(lo, FN_MAX, before, lx_i(lo, 0)), lx_i(lo, d->ky));
+    *to = lx_2(lo, FN_MAX, lx_2(lo, FN_MIN, end, lx_i(lo, d->ky)), *from);
+}
+
+static void call(Lower *lo, const Depthwise *d, uint32_t out, Expr *rows, int64_t left, int64_t right) {
+    Context *cx = lo->cx;
+    const ConvGeometry *g = d->g;
+    uint32_t r = g->spatial;
+    const Image *im = &d->image;
+    Dim a_x = im->channels, a_y = d->lines ? image_step(cx, g, im, 0) : im->channels, plane = dim_mul(cx, d->lines ? a_y : a_x, im->size[0]);
+    Expr *from, *to, *first = lx_mul(lo, d->tile, lx_i(lo, d->pixels));
+    window_lines(lo, d, &from, &to);
+    Expr *pixel = lx_mul(lo, first, lx_i(lo, d->step));
+    if (d->in_place) pixel = lx_add(lo, pixel, lx_i(lo, left - dim_value(cx, g->begin[r - 1])));
+    Expr *at = lx_add(lo, lx_mul(lo, d->n_at, lx_dim(lo, plane)), lx_mul(lo, pixel, lx_dim(lo, a_x)));
+    if (d->lines) {
+        Expr *line = lx_add(lo, lx_mul(lo, d->oy, lx_i(lo, g->stride[0])), lx_mul(lo, from, lx_i(lo, g->dilation[0])));
+        if (d->in_place) line = lx_sub(lo, line, lx_dim(lo, g->begin[0]));
+        if (d->in_place) line = lx_2(lo, FN_MAX, line, lx_i(lo, 0)); /* a window entirely outside reads nothing */
+        at = lx_add(lo, at, lx_mul(lo, line, lx_dim(lo, a_y)));
+    }
+    at = lx_add(lo, at, lx_mul(lo, d->block, lx_i(lo, d->cols)));
+    Contract *c = ARENA_NEW(&cx->arena, Contract);
+    *c = (Contract){.kind = CONTRACT_DEPTHWISE, .rows = (uint8_t)d->pixels, .cols = (uint8_t)d->cols, .vector = (uint8_t)d->vector, .taps_x = (uint8_t)d->kx,
+                    .step = (uint8_t)d->step, .left = (uint8_t)left, .right = (uint8_t)right};
+    CallArg *arg = ARENA_ARRAY(&cx->arena, CallArg, DW_ARGS);
+    arg[DW_OUT] = arg_buf(out);
+    arg[DW_ROWS] = arg_expr(rows);
+    arg[DW_A] = arg_buf(im->buf);
+    arg[DW_A_AT] = arg_expr(at);
+    arg[DW_A_X] = arg_expr(lx_dim(lo, a_x));
+    arg[DW_A_Y] = arg_expr(lx_dim(lo, d->lines ? dim_mul(cx, a_y, dim_const(cx, g->dilation[0])) : a_y));
+    arg[DW_TAPS_Y] = arg_expr(lx_sub(lo, to, from));
+    arg[DW_B] = arg_buf(d->weights);
+    arg[DW_B_AT] = arg_expr(lx_add(lo, lx_mul(lo, d->block, lx_i(lo, d->kx * d->ky * d->cols)), lx_mul(lo, from, lx_i(lo, d->kx * d->cols))));
+    lower_emit(lo, (Stmt){.kind = S_CONTRACT, .contract = c, .arg = arg, .n_arg = DW_ARGS});
+}
+
+/* The tile's micro-kernel: by its place in the line when the image has its border left out. */
+static void call_by_place(Lower *lo, const Depthwise *d, uint32_t out, Expr *rows) {
+    int64_t last = d->tiles - 1;
+    if (!d->in_place) {
+        call(lo, d, out, rows, 0, 0);
+    } else if (d->tiles == 1) {
+        call(lo, d, out, lx_i(lo, d->pixels), outside_left(lo, d, 0), outside_right(lo, d, 0));
+    } else {
+        lower_if(lo, lx_2(lo, FN_EQ, d->tile, lx_i(lo, 0)));
+        call(lo, d, out, lx_i(lo, d->pixels), outside_left(lo, d, 0), 0);
+        lower_else(lo);
+        if (last > 1) lower_if(lo, lx_2(lo, FN_LT, d->tile, lx_i(lo, last)));
+        if (last > 1) call(lo, d, out, lx_i(lo, d->pixels), 0, 0);
+        if (last > 1) lower_else(lo);
+        call(lo, d, out, lx_i(lo, rows_of(lo, d, last)), 0, outside_right(lo, d, last));
+        if (last > 1) lower_end(lo);
+        lower_end(lo);
+    }
+}
+
+static void store(Lower *lo, const Depthwise *d, uint32_t tile, Expr *rows) {
+    uint32_t r = d->g->spatial;
+    Expr *idx[RANK_MAX], *pixel = lower_for(lo, rows), *columns = lx_i(lo, d->cols), *first_channel = lx_mul(lo, d->block, lx_i(lo, d->cols));
+    if (d->padded != d->channels) columns = lx_2(lo, FN_MIN, columns, lx_sub(lo, lx_i(lo, d->channels), first_channel));
+    Expr *j = lower_for(lo, columns);
+    idx[0] = d->n_at;
+    if (d->lines) idx[1] = d->oy;
+    idx[r] = lx_add(lo, lx_mul(lo, d->tile, lx_i(lo, d->pixels)), pixel);
+    Expr *channel = idx[r + 1] = lx_add(lo, first_channel, j);
+    Expr *sum = lower_load_buf(lo, tile, (Expr *[]){pixel, j});
+    if (d->bias < d->n->n_in) sum = lx_add(lo, sum, lower_load(lo, d->n->in[d->bias], &channel));
+    lower_store(lo, d->n->out[0], idx, sum);
+    lower_end_n(lo, 2);
 }
 
 bool lower_depthwise(Lower *lo, const Node *n, const ConvGeometry *g) {
+    Depthwise d;
     Context *cx = lo->cx;
-    uint32_t r = g->spatial, xi, wi, bias;
-    conv_operands(n, &xi, &wi, &bias);
-    bool lines = r == 2;
-    int64_t kx = dim_value(cx, g->kernel[r - 1]), ky = lines ? dim_value(cx, g->kernel[0]) : 1, step = g->stride[r - 1];
-    if (r > 2 || kx > MOST_TAPS || ky > 255 || step > MOST_TAPS || g->dilation[r - 1] != 1) return false;
-    int64_t channels = dim_value(cx, g->in_channels), vector = module_target(lo->m)->vector_bits / 32;
-    while (vector > 4 && channels % vector != 0) vector /= 2;
-    int64_t padded = (channels + vector - 1) / vector * vector, pixels = pixels_per_tile(cx, g->out[r - 1]);
-    uint32_t weights = pack(lo, n->in[wi]->data->data, channels, padded, kx * ky, vector);
-    Image im = conv_image(lo, n->in[xi], g, dim_const(cx, padded));
-
+    if (!describe(lo, n, g, &d)) return false;
+    d.weights = pack(lo, &d);
+    if (d.in_place) {
+        d.image = (Image){.buf = lower_buf(lo, n->in[d.x]), .channels = g->in_channels};
+        for (uint32_t i = 0; i < g->spatial; i++) d.image.size[i] = g->in[i];
+    } else {
+        d.image = conv_image(lo, n->in[d.x], g, dim_const(cx, d.padded));
+    }
     uint32_t depth = lo->open.n;
-    Dim tile_dim[2] = {dim_const(cx, pixels), dim_const(cx, vector)}, width = g->out[r - 1];
-    Expr *idx[RANK_MAX];
-    idx[0] = lower_for_dim(lo, g->batch);
-    if (lines) idx[1] = lower_for_dim(lo, g->out[0]);
-    Expr *block = lower_for(lo, lx_i(lo, padded / vector));
+    Dim tile_dim[2] = {dim_const(cx, d.pixels), dim_const(cx, d.cols)}, width = g->out[g->spatial - 1];
+    d.n_at = lower_for_dim(lo, g->batch);
+    if (d.lines) d.oy = lower_for_dim(lo, g->out[0]);
+    d.block = lower_for(lo, lx_i(lo, d.padded / d.cols));
     lo->open.v[depth]->parallel = (uint16_t)(lo->open.n - depth);
-    Expr *first = lx_mul(lo, lower_for_dim(lo, dim_ceildiv(cx, width, tile_dim[0])), lx_i(lo, pixels));
-    Expr *rows = tile_rows(lo, width, pixels, first);
+    d.tile = lower_for_dim(lo, dim_ceildiv(cx, width, tile_dim[0]));
+    Expr *rows = tile_rows(lo, width, d.pixels, lx_mul(lo, d.tile, lx_i(lo, d.pixels)));
     uint32_t tile = lower_array(lo, DT_F32, 2, tile_dim);
-    Dim a_x = im.channels, a_y = lines ? image_step(cx, g, &im, 0) : im.channels, plane = dim_mul(cx, a_y, lines ? im.size[0] : im.size[0]);
-    Expr *at = lx_add(lo, lx_mul(lo, idx[0], lx_dim(lo, plane)), lx_mul(lo, first, lx_dim(lo, dim_mul(cx, a_x, dim_const(cx, step)))));
-    if (lines) at = lx_add(lo, at, lx_mul(lo, idx[1], lx_dim(lo, dim_mul(cx, a_y, dim_const(cx, g->stride[0])))));
-    at = lx_add(lo, at, lx_mul(lo, block, lx_i(lo, vector)));
-    Contract *c = ARENA_NEW(&cx->arena, Contract);
-    *c = (Contract){.kind = CONTRACT_DEPTHWISE, .rows = (uint8_t)pixels, .cols = (uint8_t)vector, .vector = (uint8_t)vector, .taps_y = (uint8_t)ky, .taps_x = (uint8_t)kx, .step = (uint8_t)step};
-    CallArg *arg = ARENA_ARRAY(&cx->arena, CallArg, DW_ARGS);
-    arg[DW_OUT] = arg_buf(tile);
-    arg[DW_ROWS] = arg_expr(rows);
-    arg[DW_A] = arg_buf(im.buf);
-    arg[DW_A_AT] = arg_expr(at);
-    arg[DW_A_X] = arg_expr(lx_dim(lo, a_x));
-    arg[DW_A_Y] = arg_expr(lx_dim(lo, lines ? dim_mul(cx, a_y, dim_const(cx, g->dilation[0])) : a_y));
-    arg[DW_B] = arg_buf(weights);
-    arg[DW_B_AT] = arg_expr(lx_mul(lo, block, lx_i(lo, kx * ky * vector)));
-    lower_emit(lo, (Stmt){.kind = S_CONTRACT, .contract = c, .arg = arg, .n_arg = DW_ARGS});
-
-    Expr *pixel = lower_for(lo, rows);
-    Expr *columns = lx_i(lo, vector);
-    if (padded != channels) columns = lx_2(lo, FN_MIN, columns, lx_sub(lo, lx_i(lo, channels), lx_mul(lo, block, lx_i(lo, vector))));
-    Expr *j = lower_for(lo, columns);
-    idx[r] = lx_add(lo, first, pixel);
-    Expr *channel = idx[r + 1] = lx_add(lo, lx_mul(lo, block, lx_i(lo, vector)), j);
-    Expr *sum = lower_load_buf(lo, tile, (Expr *[]){pixel, j});
-    if (bias < n->n_in) sum = lx_add(lo, sum, lower_load(lo, n->in[bias], &channel));
-    lower_store(lo, n->out[0], idx, sum);
+    call_by_place(lo, &d, tile, rows);
+    store(lo, &d, tile, rows);
     lower_end_n(lo, lo->open.n - depth);
     return true;
 }
