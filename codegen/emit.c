@@ -62,6 +62,7 @@ static void print_head(Emit *e, const char *header_file, const char *bin_file) {
     cw_printf(w,
               "#ifdef __cplusplus\n#define restrict __restrict\n#endif\n"
               "#define LATHE_ALIGN64 __attribute__((aligned(64)))\n"
+              "#define LATHE_NOINLINE __attribute__((noinline)) /* keeps compile time linear */\n"
               "#define LATHE_PRAGMA(x) _Pragma(#x)\n"
               "/* In front of loops whose iterations are independent, or meet in the given reductions only. Not unrolled: clang would\n"
               " * unroll short ones first and then vectorise the loop around them, with scatters. */\n"

@@ -1,7 +1,7 @@
 /* Prints a kernel as a C function.
  *
  *     / * relu f32[N,64] "block1/relu" * /
- *     static void k3_relu(const float *restrict b0, float *restrict b1, const int64_t *dims, int tid, int nt) {
+ *     static LATHE_NOINLINE void k3_relu(const float *restrict b0, float *restrict b1, const int64_t *dims, int tid, int nt) {
  *         const int64_t N = dims[0];
  *         const int64_t begin = lathe_share(N, 1, tid, nt), end = lathe_share(N, 1, tid + 1, nt);
  *         for (int64_t i0 = begin; i0 < end; i0++) {
@@ -304,11 +304,14 @@ static void print_segments(Emit *e, const Nest *nest) {
 static void print_parallel(Emit *e, const Stmt *s) {
     emit_temps(e, emit_info(e, s));
     Nest nest = {.n = 0};
-    for (const Stmt *l = s; nest.n < s->parallel && nest.n < RANK_MAX * 4; l = l->body) {
+    const Stmt *l = s;
+    for (uint32_t depth = 1; depth <= s->parallel && nest.n < RANK_MAX * 4; depth++, l = l->body) {
+        bool once = ex_is_const(l->extent, 1) && !e->var_read[l->var];
+        if (once && (nest.n != 0 || depth < s->parallel)) continue;
         nest.loop[nest.n] = l;
         nest.extent[nest.n++] = emit_text(e, emit_info(e, l)->root[0], 15);
     }
-    const Stmt *inner = nest.loop[nest.n - 1];
+    const Stmt *inner = nest.loop[nest.n - 1]; /* loops of one iteration below it are skipped over by print_statement */
     bool flat = !has_loop(inner->body);
     if (!flat) print_rows(e, &nest, nest.n, inner->body);
     else if (nest.n > 1 && least_product(e, &nest, nest.n - 1) >= ROWS_ENOUGH) print_rows(e, &nest, nest.n - 1, inner);
@@ -399,7 +402,7 @@ void emit_kernel(Emit *e, uint32_t index) {
         cw_comment(w, str_text(cx, k->comment));
         cw_printf(w, "\n");
     }
-    cw_printf(w, "static void %s(", sig->name);
+    cw_printf(w, "static LATHE_NOINLINE void %s(", sig->name);
     for (uint32_t i = 0; i < k->n_arg; i++) cw_printf(w, "%s%s", i != 0 ? ", " : "", parameter(e, &k->buf[i], e->buf_name[i]));
     const char *comma = k->n_arg != 0 ? ", " : "";
     if (sig->dims) cw_printf(w, "%sconst int64_t *dims", comma), comma = ", ";

@@ -166,9 +166,9 @@ static Item *item_of(Emit *e, const Expr *x, uint32_t region) {
         it->costly = is_costly(x);
         for (uint32_t i = 0; i < n_arg; i++) it->costly |= arg[i]->costly;
         for (uint32_t i = 0; i < n_arg; i++) arg[i]->uses++;
-        it->height = is_trivial(x) ? 0 : height + 1;
+        it->height = is_trivial(x) || x->dtype == DT_I64 ? 0 : height + 1; /* index arithmetic stays in its brackets */
         /* Very deep expressions are cut so that lines stay readable. */
-        if (it->height > 6 && x->dtype != DT_I64) it->force = true, it->height = 1;
+        if (it->height > 6) it->force = true, it->height = 1;
     }
     memo_set(e, x->id, it);
     return it;

@@ -128,7 +128,8 @@ void kernel_parallelize(Context *cx, Kernel *k) {
         one.next = NULL;
         if (with_locals > 1 && touches_local(k, &one)) continue;
         uint16_t depth = 0;
-        for (Stmt *loop = s; loop != NULL && loop->kind == S_FOR && loop->next == (loop == s ? s->next : NULL) && independent(cx, k, loop); loop = loop->body) {
+        for (Stmt *loop = s; loop != NULL && loop->kind == S_FOR && loop->next == (loop == s ? s->next : NULL); loop = loop->body) {
+            if (!ex_is_const(loop->extent, 1) && !independent(cx, k, loop)) break;
             /* A nested extent may use outer variables (triangles): it cannot join the common range then. */
             bool rectangular = loop == s || loop->extent->kind == E_CONST || loop->extent->kind == E_DIM;
             if (!rectangular) break;
