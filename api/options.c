@@ -32,6 +32,12 @@ static void check_pass_name(LatheModel *m, const char *name) {
     diag(&m->cx, SEV_ERROR, (Loc){0}, "there is no pass \"%s\"; passes: %s", name, cw_cstr(&w));
 }
 
+static void check_disabled(LatheModel *m, const char *name) {
+    check_pass_name(m, name);
+    const PassInfo *pass = pass_find(name);
+    if (pass != NULL && pass->when == WHEN_ALWAYS) diag(&m->cx, SEV_ERROR, (Loc){0}, "pass \"%s\" cannot be switched off: later passes need it", name);
+}
+
 static void check_target(LatheModel *m, const char *target) {
     Writer w = {.arena = &m->cx.arena};
     for (size_t i = 0; i < sizeof targets / sizeof *targets; i++) {
@@ -68,7 +74,7 @@ LatheStatus options_apply(LatheModel *m, const LatheOptions *options) {
     if (o->name != NULL && !is_identifier(o->name))
         diag(&m->cx, SEV_ERROR, (Loc){0}, "name \"%s\" is not a C identifier: letters, digits and _ are accepted, not starting with a digit", o->name);
     dims_apply(m, o->dims);
-    for (const char *const *p = o->disable; p != NULL && *p != NULL; p++) check_pass_name(m, *p);
+    for (const char *const *p = o->disable; p != NULL && *p != NULL; p++) check_disabled(m, *p);
     if (o->dump != NULL && strcmp(o->dump, "all") != 0) check_pass_name(m, o->dump);
     if (m->cx.n_error != before) return LATHE_ERROR_USAGE;
     if (o->name != NULL) m->m->name = str_intern(&m->cx, o->name);

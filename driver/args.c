@@ -77,7 +77,7 @@ static bool has_kind(const Command *c, OptionKind kind) {
     return false;
 }
 
-static bool is_pass(const char *name) {
+bool args_is_pass(const char *name) {
     for (uint32_t i = 0; lathe_pass_name(i) != NULL; i++)
         if (strcmp(lathe_pass_name(i), name) == 0) return true;
     return false;
@@ -154,7 +154,7 @@ static bool level(Parser *p, const char *arg) {
 }
 
 static bool no_pass(Parser *p, const char *arg) {
-    if (strncmp(arg, "--no-", 5) != 0 || !has_kind(p->c, OPT_NO_PASS) || !is_pass(arg + 5)) return false;
+    if (strncmp(arg, "--no-", 5) != 0 || !has_kind(p->c, OPT_NO_PASS) || !args_is_pass(arg + 5)) return false;
     vec_push(&p->d->arena, &p->r->disable, arg + 5);
     return true;
 }

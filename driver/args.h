@@ -70,6 +70,7 @@ typedef struct Command {
 /* Parses argv[1..] of a command. False after all problems were reported. */
 bool args_parse(Driver *d, const Command *c, int argc, char **argv, Request *r);
 void args_help(const Command *c, FILE *to);
+bool args_is_pass(const char *name); /* is there a pass of the compiler with this name */
 /* The word of list (NULL-terminated) that is nearest to text, NULL when none is near. */
 const char *args_nearest(const char *text, const char *const *list);
 

@@ -67,14 +67,7 @@ static const char *directory(Driver *d) {
     if (base != NULL && base[0] == '/') dir = driver_format(d, "%s/lathe", base);
     else if (home != NULL && home[0] == '/') dir = driver_format(d, "%s/.cache/lathe", home);
     else return NULL;
-    char *copy = driver_format(d, "%s", dir);
-    for (char *p = copy + 1; *p != 0; p++) {
-        if (*p != '/') continue;
-        *p = 0;
-        mkdir(copy, 0777);
-        *p = '/';
-    }
-    mkdir(copy, 0777);
+    driver_make_dirs(d, dir, false);
     return access(dir, W_OK | X_OK) == 0 ? dir : NULL;
 }
 

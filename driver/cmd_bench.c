@@ -47,12 +47,6 @@ static const char *const *disabled_with(Driver *d, const Request *r, const char 
     return list.v;
 }
 
-static bool is_pass(const char *name) {
-    for (uint32_t i = 0; lathe_pass_name(i) != NULL; i++)
-        if (strcmp(lathe_pass_name(i), name) == 0) return true;
-    return false;
-}
-
 static bool config_named(Bench *b, const char *name, Variant *v) {
     *v = (Variant){.name = name, .level = -1, .disable = disabled_with(b->d, b->r, NULL)};
     if (strcmp(name, "fused") == 0) return true;
@@ -61,7 +55,7 @@ static bool config_named(Bench *b, const char *name, Variant *v) {
         return true;
     }
     const char *pass = strcmp(name, "unfused") == 0 ? "fuse" : strncmp(name, "no-", 3) == 0 ? name + 3 : NULL;
-    if (pass != NULL && is_pass(pass)) {
+    if (pass != NULL && args_is_pass(pass)) {
         v->disable = disabled_with(b->d, b->r, pass);
         return true;
     }
@@ -213,13 +207,8 @@ static const BarGroup *bar_groups(const Bench *b) {
     return group;
 }
 
-static const char *base_name(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash != NULL ? slash + 1 : path;
-}
-
 static Exit write_charts(const Bench *b) {
-    const char *model = base_name(b->r->files.v[0]), *cpu = cpu_name(b->d);
+    const char *model = file_base_name(b->r->files.v[0]), *cpu = cpu_name(b->d);
     Chart chart = {
         .title = driver_format(b->d, "%s: latency", model),
         .note = driver_format(b->d, "median of interleaved runs, tick: minimum; %s", cpu),

@@ -25,7 +25,7 @@ static const char *output_path(Driver *d, const char *dir, const Tensor *t, uint
 }
 
 static Exit write_outputs(Driver *d, const Request *r, const Program *p, const Tensor *t) {
-    if (!driver_make_dirs(d, r->output)) return BROKEN;
+    if (!driver_make_dirs(d, r->output, true)) return BROKEN;
     for (uint32_t i = 0; i < p->n_out; i++) {
         const char *path = output_path(d, r->output, t, i);
         if (!tensor_write_npy(d, path, &t[i])) return BROKEN;

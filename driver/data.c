@@ -187,7 +187,7 @@ static void read_numbered(Matcher *x, const char *dir, DataSets *sets) {
 
 /* model: its file name. A folder with data of many models has a pair that is named like the model: then only that counts. */
 static void read_directory(Matcher *x, const char *dir, const char *model, DataSets *sets) {
-    const char *slash = strrchr(model, '/'), *base = slash != NULL ? slash + 1 : model, *dot = strrchr(base, '.');
+    const char *base = file_base_name(model), *dot = strrchr(base, '.');
     const char *own = driver_format(x->d, "%.*s.in.npz", (int)(dot != NULL ? (size_t)(dot - base) : strlen(base)), base);
     Texts sub = directory_entries(x->d, dir, "test_data_set_", ""), pairs = directory_entries(x->d, dir, "", ".in.npz");
     for (uint32_t i = 0; i < sub.n; i++) read_numbered(x, driver_format(x->d, "%s/%s", dir, sub.v[i]), sets);

@@ -145,7 +145,7 @@ void driver_remove_dir(const char *path) {
     rmdir(path);
 }
 
-bool driver_make_dirs(Driver *d, const char *path) {
+bool driver_make_dirs(Driver *d, const char *path, bool report) {
     char *copy = driver_format(d, "%s", path);
     for (char *p = copy + 1;; p++) {
         if (*p != '/' && *p != 0) continue;
@@ -153,7 +153,7 @@ bool driver_make_dirs(Driver *d, const char *path) {
         *p = 0;
         struct stat st;
         if (mkdir(copy, 0777) != 0 && !(stat(copy, &st) == 0 && S_ISDIR(st.st_mode))) {
-            driver_error(d, "cannot make the directory %s: %s", copy, strerror(errno == EEXIST ? ENOTDIR : errno));
+            if (report) driver_error(d, "cannot make the directory %s: %s", copy, strerror(errno == EEXIST ? ENOTDIR : errno));
             return false;
         }
         if (end == 0) return true;

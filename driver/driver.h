@@ -47,6 +47,7 @@ bool driver_write_file(Driver *d, const char *path, const void *data, size_t n);
 /* A fresh directory under $TMPDIR; NULL after driver_error. Remove it with driver_remove_dir. */
 const char *driver_temp_dir(Driver *d);
 void driver_remove_dir(const char *dir); /* the directory and the plain files in it */
-bool driver_make_dirs(Driver *d, const char *path); /* mkdir -p; false after driver_error */
+/* mkdir -p. False when that fails, after driver_error if report. */
+bool driver_make_dirs(Driver *d, const char *path, bool report);
 
 #endif

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "driver/progress.h"
+#include "driver/text.h"
 #include "frontend/tensor_file.h"
 
 bool file_exists(const char *path) {
@@ -75,16 +76,11 @@ static bool guarded(Driver *d, FileBody *body, const char *path, void *user) {
     return report(d, good);
 }
 
-static bool ends_with(const char *text, const char *end) {
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
-
 static bool read_body(Driver *d, const char *path, void *user) {
     Context *cx = &d->files;
     HostTensor one, *all = &one;
     uint32_t n = 1;
-    if (!(ends_with(path, ".npz") ? npz_load(cx, path, &n, &all) : tensor_file_load(cx, path, NULL, &one))) return false;
+    if (!(text_ends_with(path, ".npz") ? npz_load(cx, path, &n, &all) : tensor_file_load(cx, path, NULL, &one))) return false;
     for (uint32_t i = 0; i < n; i++) {
         if (all[i].kind != HOST_TENSOR || all[i].rank > LATHE_RANK_MAX || all[i].dtype == DT_STRING) {
             diag(cx, SEV_ERROR, (Loc){.file = str_intern(cx, path)}, "expected a tensor of numbers, found %s",

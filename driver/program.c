@@ -10,23 +10,18 @@
 #include <unistd.h>
 
 #include "driver/progress.h"
+#include "driver/text.h"
 
 /* ---- reading and compiling -------------------------------------------------------------------------------------- */
-static bool has_suffix(const char *text, const char *suffix) {
-    size_t n = strlen(text), m = strlen(suffix);
-    return n >= m && strcmp(text + n - m, suffix) == 0;
-}
-
 LatheModel *model_open(Driver *d, const char *path, Exit *code) {
-    const char *base = strrchr(path, '/');
-    base = base != NULL ? base + 1 : path;
+    const char *base = file_base_name(path);
     LatheModel *m = lathe_model_new(arena_strdup(&d->arena, base, strcspn(base, ".")));
     if (m == NULL) {
         driver_error(d, "out of memory");
         *code = BROKEN;
         return NULL;
     }
-    LatheStatus status = has_suffix(path, ".lir") ? lathe_import_ir(m, path) : lathe_import_onnx(m, path);
+    LatheStatus status = text_ends_with(path, ".lir") ? lathe_import_ir(m, path) : lathe_import_onnx(m, path);
     if (status == LATHE_OK) return m;
     *code = driver_model_failed(d, m, status);
     lathe_model_free(m);

@@ -38,6 +38,16 @@ char *shape_text(Driver *d, uint32_t rank, const int64_t *dim) {
     return w.text;
 }
 
+bool text_ends_with(const char *text, const char *end) {
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+const char *file_base_name(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash != NULL ? slash + 1 : path;
+}
+
 const char *printable(Driver *d, const char *text) {
     char *copy = arena_strdup(&d->arena, text, strlen(text));
     for (char *c = copy; *c != 0; c++)

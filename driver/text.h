@@ -8,6 +8,8 @@ char *count_text(char *to, size_t n, double count);  /* "25.6 M" */
 char *dims_text(Driver *d, const LatheTensorInfo *info); /* "float32[N,3,224,224]", sequences as "sequence of …" */
 char *shape_text(Driver *d, uint32_t rank, const int64_t *dim); /* "2,3,4" */
 
+bool text_ends_with(const char *text, const char *end);
+const char *file_base_name(const char *path); /* behind the last slash */
 /* Model text for a terminal: control characters become '?'. */
 const char *printable(Driver *d, const char *text);
 
