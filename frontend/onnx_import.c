@@ -273,8 +273,11 @@ static void import_node(Importer *im, Scope *scope, const Onnx__NodeProto *n, ui
 }
 
 void import_nodes(Importer *im, Scope *scope, size_t n, Onnx__NodeProto *const *nodes) {
-    Onnx__NodeProto *const *order = execution_order(im->cx, n, nodes);
-    for (size_t i = 0; i < n; i++) import_node(im, scope, order[i], (uint32_t)i);
+    const uint32_t *order = execution_order(im->cx, n, nodes);
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t at = order != NULL ? order[i] : i;
+        import_node(im, scope, nodes[at], at);
+    }
 }
 
 /* ---- graphs ----------------------------------------------------------------------------------------------------- */

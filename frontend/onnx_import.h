@@ -66,8 +66,8 @@ Str unique_name(Importer *im, Str name);
 int64_t opset_version(const Frame *frame, OpDomain domain);
 
 /* ---- onnx_order.c */
-/* The nodes in an order that computes before it reads: the array itself when that is one. */
-Onnx__NodeProto *const *execution_order(Context *cx, size_t n, Onnx__NodeProto *const *nodes);
+/* The indices of the nodes in an order that computes before it reads; NULL when the file's order is one. */
+const uint32_t *execution_order(Context *cx, size_t n, Onnx__NodeProto *const *nodes);
 
 /* ---- onnx_function.c */
 void index_functions(Importer *im);

@@ -50,26 +50,23 @@ static void link_readers(Order *o, size_t n, Onnx__NodeProto *const *nodes) {
     }
 }
 
-Onnx__NodeProto *const *execution_order(Context *cx, size_t n, Onnx__NodeProto *const *nodes) {
+const uint32_t *execution_order(Context *cx, size_t n, Onnx__NodeProto *const *nodes) {
     Order o = {.cx = cx};
     for (uint32_t i = 0; i < n; i++)
         for (size_t k = 0; k < nodes[i]->n_output; k++)
             if (nodes[i]->output[k][0] != 0) id_map_put(&cx->scratch, &o.producer, str_intern(cx, nodes[i]->output[k]), (void *)(uintptr_t)(i + 1));
-    if (is_sorted(&o, n, nodes)) return nodes;
+    if (is_sorted(&o, n, nodes)) return NULL;
     o.waits = ARENA_ARRAY(&cx->scratch, uint32_t, n);
     o.readers = arena_array(&cx->scratch, n, sizeof *o.readers);
     link_readers(&o, n, nodes);
-    uint32_t *ready = ARENA_ARRAY(&cx->scratch, uint32_t, n), n_ready = 0;
-    Onnx__NodeProto **sorted = ARENA_ARRAY(&cx->arena, Onnx__NodeProto *, n);
+    uint32_t *order = ARENA_ARRAY(&cx->scratch, uint32_t, n), n_ready = 0;
     for (uint32_t i = 0; i < n; i++)
-        if (o.waits[i] == 0) ready[n_ready++] = i;
+        if (o.waits[i] == 0) order[n_ready++] = i;
     for (uint32_t i = 0; i < n_ready; i++) {
-        sorted[i] = nodes[ready[i]];
-        for (uint32_t k = 0; k < o.readers[ready[i]].n; k++)
-            if (--o.waits[o.readers[ready[i]].v[k]] == 0) ready[n_ready++] = o.readers[ready[i]].v[k];
+        for (uint32_t k = 0; k < o.readers[order[i]].n; k++)
+            if (--o.waits[o.readers[order[i]].v[k]] == 0) order[n_ready++] = o.readers[order[i]].v[k];
     }
-    uint32_t n_sorted = n_ready;
     for (uint32_t i = 0; i < n; i++)
-        if (o.waits[i] != 0) sorted[n_sorted++] = nodes[i];
-    return sorted;
+        if (o.waits[i] != 0) order[n_ready++] = i;
+    return order;
 }
