@@ -20,13 +20,14 @@ static double now(void) {
 static FILE *open_model(LatheModel *m, const char *path) {
     FILE *f = fopen(path, "rb");
     int reason = errno;
-    if (f != NULL && fgetc(f) == EOF && ferror(f)) { /* a directory opens, but does not read */
+    int first = f != NULL ? fgetc(f) : EOF;
+    if (f != NULL && first == EOF && ferror(f)) { /* a directory opens, but does not read */
         reason = errno;
         fclose(f);
         f = NULL;
     }
-    if (f != NULL) rewind(f);
-    else diag(&m->cx, SEV_ERROR, (Loc){.file = str_intern(&m->cx, path)}, "cannot read the model: %s", strerror(reason));
+    if (f != NULL && first != EOF) ungetc(first, f); /* not a rewind: it may be a pipe */
+    if (f == NULL) diag(&m->cx, SEV_ERROR, (Loc){.file = str_intern(&m->cx, path)}, "cannot read the model: %s", strerror(reason));
     return f;
 }
 

@@ -19,7 +19,7 @@ static const Option *const export_tables[] = {export_options, compile_options, h
 
 static Exit opened(Driver *d, const Request *r, const char *passes, LatheModel **m) {
     Exit e = DONE;
-    *m = model_open(d, r->files.v[0], &e);
+    *m = model_open(d, r->files.n != 0 ? r->files.v[0] : "-", &e);
     if (*m == NULL) return e;
     LatheOptions o = request_options(d, r, NULL);
     LatheStatus status = LATHE_OK;
@@ -73,8 +73,8 @@ static Exit export(Driver *d, const Request *r) {
 }
 
 const Command opt_command = {
-    .name = "opt", .files = "MODEL", .min_files = 1, .max_files = 1, .options = opt_tables, .run = opt,
-    .summary = "run passes on a model and print its IR",
+    .name = "opt", .files = "[MODEL]", .min_files = 0, .max_files = 1, .options = opt_tables, .run = opt,
+    .summary = "run passes on a model (without one: IR text from standard input) and print its IR",
 };
 const Command export_command = {
     .name = "export", .files = "MODEL", .min_files = 1, .max_files = 1, .options = export_tables, .run = export,

@@ -21,7 +21,9 @@ LatheModel *model_open(Driver *d, const char *path, Exit *code) {
         *code = BROKEN;
         return NULL;
     }
-    LatheStatus status = text_ends_with(path, ".lir") ? lathe_import_ir(m, path) : lathe_import_onnx(m, path);
+    if (strcmp(path, "-") == 0) path = "/dev/stdin";
+    bool is_text = text_ends_with(path, ".lir") || strcmp(path, "/dev/stdin") == 0;
+    LatheStatus status = is_text ? lathe_import_ir(m, path) : lathe_import_onnx(m, path);
     if (status == LATHE_OK) return m;
     *code = driver_model_failed(d, m, status);
     lathe_model_free(m);

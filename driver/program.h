@@ -31,7 +31,7 @@ typedef struct Program {
     const char *(*error)(int code);
 } Program;
 
-/* Reads a model by its file name: .lir is IR text, everything else ONNX. NULL after messages, *code then says how it failed. */
+/* Reads a model by its file name: .lir is IR text, everything else ONNX; "-" is IR text on standard input. NULL after messages, *code then says how it failed. */
 LatheModel *model_open(Driver *d, const char *path, Exit *code);
 /* The request's model with the request's dims. */
 LatheModel *model_open_with_dims(Driver *d, const Request *r, Exit *code);

@@ -41,7 +41,7 @@ fail() {
 run_lathe() {
     [ $exit_checked = 1 ] || fail "no exit code is checked for this command"
     command=$1
-    eval "\"\$lathe\" $1" >"$work/tmp.out" 2>"$work/tmp.err" </dev/null
+    eval "\"\$lathe\" $1" >"$work/tmp.out" 2>"$work/tmp.err"
     code=$?
     exit_checked=0
     left=$(find . -name '*.lathe-*' -o -name '.lathe-*' -o -path './tmp/*' | head -n 3)
@@ -52,7 +52,8 @@ contains() { # FILE TEXT
     grep -qF -- "$2" "$1"
 }
 
-while IFS= read -r line || [ -n "$line" ]; do
+exec </dev/null
+while IFS= read -r line <&3 || [ -n "$line" ]; do
     number=$((number + 1))
     word=${line%% *}
     rest=${line#* }
@@ -71,7 +72,7 @@ while IFS= read -r line || [ -n "$line" ]; do
     *) echo "$case_file:$number: unknown word $word"; exit 3 ;;
     esac
     checks=$((checks + 1))
-done <"$case_file"
+done 3<"$case_file"
 [ $exit_checked = 1 ] || fail "no exit code is checked for the last command"
 [ $checks -gt 0 ] || { echo "$case_file: nothing is checked"; exit 3; }
 echo "$checks checks, $failures failures"
