@@ -29,8 +29,10 @@ static bool fail(LatheModel *m, const char *output, const char *reason) {
 bool staging_open(LatheModel *m, const char *output, Staging *s) {
     struct stat st;
     *s = (Staging){0};
-    if (stat(output, &st) == 0 && S_ISDIR(st.st_mode)) return fail(m, output, "it is a directory");
-    if (access(output, F_OK) == 0 && access(output, W_OK) != 0) return fail(m, output, strerror(errno));
+    bool exists = stat(output, &st) == 0;
+    if (exists && S_ISDIR(st.st_mode)) return fail(m, output, "it is a directory");
+    if (exists && !S_ISREG(st.st_mode)) return fail(m, output, "it is not a regular file"); /* a rename would replace the device */
+    if (exists && access(output, W_OK) != 0) return fail(m, output, strerror(errno));
     const char *slash = strrchr(output, '/');
     if ((slash != NULL ? slash + 1 : output)[0] == 0) return fail(m, output, "it names no file");
     char *dir = (char *)(uintptr_t)join(m, directory_of(m, output), ".lathe-XXXXXX");
@@ -40,17 +42,36 @@ bool staging_open(LatheModel *m, const char *output, Staging *s) {
     return true;
 }
 
-bool staging_publish(LatheModel *m, Staging *s, const char *output) {
-    DIR *dir = opendir(s->dir);
-    if (dir == NULL) return fail(m, output, strerror(errno));
-    bool good = true;
-    for (struct dirent *e; good && (e = readdir(dir)) != NULL;) {
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
-        const char *target = join(m, directory_of(m, output), e->d_name);
-        good = rename(join(m, s->dir, e->d_name), target) == 0 || fail(m, target, strerror(errno));
-    }
+typedef VEC(const char *) Names;
+
+static bool list_files(LatheModel *m, const char *path, Names *names) {
+    DIR *dir = opendir(path);
+    if (dir == NULL) return false;
+    for (struct dirent *e; (e = readdir(dir)) != NULL;)
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+            vec_push(&m->cx.arena, names, arena_strdup(&m->cx.arena, e->d_name, strlen(e->d_name)));
     closedir(dir);
-    return good;
+    return true;
+}
+
+/* What would make a rename fail half-way is looked for first; if one fails all the same, those before it are undone. */
+bool staging_publish(LatheModel *m, Staging *s, const char *output) {
+    Names names = {0};
+    const char *folder = directory_of(m, output);
+    struct stat st;
+    if (!list_files(m, s->dir, &names)) return fail(m, output, strerror(errno));
+    for (uint32_t i = 0; i < names.n; i++) {
+        const char *target = join(m, folder, names.v[i]);
+        if (stat(target, &st) == 0 && !S_ISREG(st.st_mode)) return fail(m, target, "it is not a regular file");
+    }
+    for (uint32_t i = 0; i < names.n; i++) {
+        const char *target = join(m, folder, names.v[i]);
+        if (rename(join(m, s->dir, names.v[i]), target) == 0) continue;
+        int reason = errno;
+        while (i-- > 0) unlink(join(m, folder, names.v[i]));
+        return fail(m, target, strerror(reason));
+    }
+    return true;
 }
 
 void staging_discard(Staging *s) {

@@ -109,21 +109,29 @@ char *driver_read_file(Driver *d, const char *path, size_t *n) {
     return w.text;
 }
 
-bool driver_write_file(Driver *d, const char *path, const void *data, size_t n) {
-    const char *temporary = driver_format(d, "%s.lathe-%ld", path, (long)getpid());
-    FILE *f = fopen(temporary, "wb");
+static bool write_to(const char *path, const void *data, size_t n, int *reason) {
+    FILE *f = fopen(path, "wb");
     bool good = f != NULL && fwrite(data, 1, n, f) == n;
-    int reason = errno;
+    *reason = errno;
     if (f != NULL && fclose(f) != 0 && good) {
         good = false;
-        reason = errno;
+        *reason = errno;
     }
-    if (good && rename(temporary, path) != 0) {
+    return good;
+}
+
+bool driver_write_file(Driver *d, const char *path, const void *data, size_t n) {
+    struct stat st;
+    int reason = 0;
+    bool in_place = stat(path, &st) == 0 && !S_ISREG(st.st_mode); /* /dev/stdout, a pipe: nothing to rename over */
+    const char *to = in_place ? path : driver_format(d, "%s.lathe-%ld", path, (long)getpid());
+    bool good = write_to(to, data, n, &reason);
+    if (good && !in_place && rename(to, path) != 0) {
         good = false;
         reason = errno;
     }
     if (good) return true;
-    if (f != NULL) unlink(temporary);
+    if (!in_place) unlink(to);
     driver_error(d, "cannot write %s: %s", path, strerror(reason));
     return false;
 }
