@@ -83,6 +83,7 @@ typedef struct Emit {
     Names local;
     const char **var_name, **buf_name, **local_symbol;
     bool *buf_used, *var_read;      /* var_read: some expression reads it */
+    bool *reduced_as_key;           /* by variable: in the loop being printed, as an integer (runtime/reduce.h) */
     bool serial, uses_fault, uses_barrier;
     VEC(Item *) items;
     struct ItemTable *item_table;

@@ -17,8 +17,10 @@ static const double SERIAL_BELOW = 12000; /* scalar operations: about what a bar
 enum { ROWS_ENOUGH = 16 };
 
 static bool has_loop(const Stmt *s) {
-    for (; s != NULL; s = s->next)
-        if (s->kind == S_FOR || s->kind == S_WHILE || s->kind == S_CALL || s->kind == S_CONTRACT || has_loop(s->body) || has_loop(s->orelse)) return true;
+    for (; s != NULL; s = s->next) {
+        bool loops = s->kind == S_FOR && !ex_is_const(s->extent, 1);
+        if (loops || s->kind == S_WHILE || s->kind == S_CALL || s->kind == S_CONTRACT || has_loop(s->body) || has_loop(s->orelse)) return true;
+    }
     return false;
 }
 
@@ -28,6 +30,7 @@ typedef struct SimdCheck {
     uint32_t var;
     bool ok, floats;         /* floats: some reduction adds or multiplies floats */
     VEC(const Stmt *) stores, sets;
+    VEC(const Stmt *) extremes; /* float min and max: reduced as integers (runtime/reduce.h) */
     VEC(uint32_t) declared;
     Writer clauses;
 } SimdCheck;
@@ -108,9 +111,46 @@ static void check_statements(SimdCheck *c, const Stmt *s) {
     }
 }
 
-/* A line to print before the loop, or NULL. */
-static const char *simd_hint(Emit *e, const Stmt *loop) {
-    if (has_loop(loop->body)) return NULL;
+/* What stands before and after an innermost loop. */
+typedef struct LoopFrame { const char *hint; const Stmt *const *extreme; uint32_t n_extreme; } LoopFrame;
+
+static const char *key_type(DType t) { return t == DT_F32 ? "int32_t" : "int64_t"; }
+
+static const char *key_helper(Emit *e, Fn reduce, DType t) {
+    Str name = str_format(e->cx, "lathe_%s_key_%s", reduce == FN_MIN ? "min" : reduce == FN_MAX ? "max" : "from", dtype_text(t));
+    if (reduce == FN_NONE) name = str_format(e->cx, "lathe_from_key_%s", dtype_text(t));
+    emit_need(e, str_text(e->cx, name));
+    return str_text(e->cx, name);
+}
+
+static void open_frame(Emit *e, const LoopFrame *f) {
+    for (uint32_t i = 0; i < f->n_extreme; i++) {
+        const Stmt *s = f->extreme[i];
+        DType t = e->k->var[s->var].dtype;
+        const char *v = emit_var(e, s->var);
+        cw_line(e->w, "%s %s_key = %s(%s);", key_type(t), v, key_helper(e, (Fn)s->reduce, t), v);
+        e->reduced_as_key[s->var] = true;
+    }
+    if (f->hint != NULL) cw_line(e->w, "%s", f->hint);
+}
+
+static void close_frame(Emit *e, const LoopFrame *f) {
+    for (uint32_t i = 0; i < f->n_extreme; i++) {
+        const char *v = emit_var(e, f->extreme[i]->var);
+        cw_line(e->w, "%s = %s(%s_key);", v, key_helper(e, FN_NONE, e->k->var[f->extreme[i]->var].dtype), v);
+        e->reduced_as_key[f->extreme[i]->var] = false;
+    }
+}
+
+static void print_key_set(Emit *e, const Stmt *s, const StmtInfo *info) {
+    DType t = e->k->var[s->var].dtype;
+    const char *v = emit_var(e, s->var), *choose = emit_scalar_helper(e, s->reduce == FN_MIN ? "min" : "max", t == DT_F32 ? DT_I32 : DT_I64);
+    cw_line(e->w, "%s_key = %s(%s_key, %s(%s));", v, choose, v, key_helper(e, (Fn)s->reduce, t), emit_text(e, info->root[0], 0));
+}
+
+static LoopFrame loop_frame(Emit *e, const Stmt *loop) {
+    const LoopFrame none = {0};
+    if (has_loop(loop->body)) return none;
     SimdCheck c = {.e = e, .var = loop->var, .ok = true};
     c.clauses.arena = &e->cx->scratch;
     collect(&c, loop->body);
@@ -125,16 +165,19 @@ static const char *simd_hint(Emit *e, const Stmt *loop) {
         for (size_t k = 0; k < sizeof ops / sizeof *ops; k++)
             if (ops[k].fn == s->reduce) op = ops[k].op;
         DType t = e->k->var[s->var].dtype;
+        bool extreme = dtype_is_float(t) && (s->reduce == FN_MIN || s->reduce == FN_MAX);
+        if (extreme) op = s->reduce == FN_MIN ? "min" : "max";
         for (uint32_t j = 0; j < i; j++) c.ok &= c.sets.v[j]->var != s->var || c.sets.v[j]->reduce == s->reduce;
-        if (op == NULL || t == DT_BOOL || (!dtype_is_float(t) && dtype_bits(t) < 32)) return NULL;
+        if (op == NULL || t == DT_BOOL || (!dtype_is_float(t) && dtype_bits(t) < 32)) return none;
         bool repeated = false;
         for (uint32_t j = 0; j < i; j++) repeated |= c.sets.v[j]->var == s->var;
-        if (!repeated) cw_printf(&c.clauses, " reduction(%s : %s)", op, emit_var(e, s->var));
+        if (!repeated) cw_printf(&c.clauses, extreme ? " reduction(%s : %s_key)" : " reduction(%s : %s)", op, emit_var(e, s->var));
+        if (extreme && !repeated) vec_push(&e->cx->scratch, &c.extremes, s);
     }
     check_statements(&c, loop->body);
-    if (!c.ok || (c.stores.n == 0 && c.sets.n == 0)) return NULL;
-    if (c.clauses.n == 0) return "LATHE_SIMD";
-    return str_text(e->cx, str_format(e->cx, "LATHE_SIMD_REDUCE(%s)", cw_cstr(&c.clauses) + 1));
+    if (!c.ok || (c.stores.n == 0 && c.sets.n == 0)) return none;
+    const char *hint = c.clauses.n == 0 ? "LATHE_SIMD" : str_text(e->cx, str_format(e->cx, "LATHE_SIMD_REDUCE(%s)", cw_cstr(&c.clauses) + 1));
+    return (LoopFrame){hint, c.extremes.v, c.extremes.n};
 }
 
 /* ---- statements -------------------------------------------------------------------------------------------------------------- */
@@ -185,11 +228,13 @@ static void print_statement(Emit *e, const Stmt *s) {
             emit_block(e, s->body);
             break;
         }
-        const char *hint = simd_hint(e, s), *v = emit_var(e, s->var);
-        if (hint != NULL) cw_line(e->w, "%s", hint);
+        const LoopFrame frame = loop_frame(e, s);
+        const char *v = emit_var(e, s->var);
+        open_frame(e, &frame);
         cw_open(e->w, "for (int64_t %s = 0; %s < %s; %s++) {", v, v, emit_text(e, info->root[0], 11), v);
         emit_block(e, s->body);
         cw_close(e->w, "}");
+        close_frame(e, &frame);
         break;
     }
     case S_LOCAL: {
@@ -200,6 +245,10 @@ static void print_statement(Emit *e, const Stmt *s) {
     }
     case S_SET:
         if (!e->var_read[s->var]) break;
+        if (e->reduced_as_key[s->var]) {
+            print_key_set(e, s, info);
+            break;
+        }
         cw_line(e->w, "%s;", emit_reduce(e, (Fn)s->reduce, e->k->var[s->var].dtype, emit_var(e, s->var), emit_text(e, info->root[0], 0)));
         break;
     case S_STORE: print_store(e, s, info); break;
@@ -283,14 +332,15 @@ static void print_rows(Emit *e, const Nest *nest, uint32_t n, const Stmt *body) 
 /* The innermost loop is split too: each thread runs whole and partial rows of it. */
 static void print_segments(Emit *e, const Nest *nest) {
     const Stmt *inner = nest->loop[nest->n - 1];
-    const char *hint = simd_hint(e, inner), *v = emit_var(e, inner->var), *row = nest->extent[nest->n - 1];
+    const LoopFrame frame = loop_frame(e, inner);
+    const char *v = emit_var(e, inner->var), *row = nest->extent[nest->n - 1];
     print_share(e, product(e, nest, 0, nest->n), 64);
     if (nest->n > 1) {
         cw_open(e->w, "for (int64_t at = begin; at < end;) {");
         cw_line(e->w, "const int64_t row = at / %s, first = at %% %s, last = end - at < %s - first ? first + end - at : %s;", row, row, row, row);
         print_split(e, nest, nest->n - 1, "row");
     }
-    if (hint != NULL) cw_line(e->w, "%s", hint);
+    open_frame(e, &frame);
     if (nest->n > 1) cw_open(e->w, "for (int64_t %s = first; %s < last; %s++) {", v, v, v);
     else cw_open(e->w, "for (int64_t %s = begin; %s < end; %s++) {", v, v, v);
     emit_block(e, inner->body);
@@ -348,8 +398,17 @@ static bool has_parallel(const Kernel *k) {
     return false;
 }
 
-static const char *parameter(Emit *e, const Buf *b, const char *name) {
-    const char *access = b->kind == BUF_IN ? "const " : "", *restricted = e->k->inplace ? "" : "restrict ";
+/* In an in-place kernel: does another argument share this one's memory? */
+static bool is_shared(const Kernel *k, uint32_t arg) {
+    if (!k->inplace || k->shares == NULL) return k->inplace;
+    for (uint32_t i = 0; i < k->n_arg; i++)
+        if (i != arg && k->shares[i] == k->shares[arg]) return true;
+    return false;
+}
+
+static const char *parameter(Emit *e, uint32_t arg) {
+    const Buf *b = &e->k->buf[arg];
+    const char *name = e->buf_name[arg], *access = b->kind == BUF_IN ? "const " : "", *restricted = is_shared(e->k, arg) ? "" : "restrict ";
     return str_text(e->cx, str_format(e->cx, "%s%s *%s%s", access, dtype_ctype(b->dtype), restricted, name));
 }
 
@@ -374,8 +433,9 @@ void emit_kernel(Emit *e, uint32_t index) {
     e->buf_name = ARENA_ARRAY(&cx->scratch, const char *, k->n_buf);
     e->buf_used = ARENA_ARRAY(&cx->scratch, bool, k->n_buf);
     e->local_symbol = ARENA_ARRAY(&cx->scratch, const char *, n_symbol);
+    e->reduced_as_key = ARENA_ARRAY(&cx->scratch, bool, k->n_var);
     e->uses_fault = false;
-    static const char *const own[] = {"at", "row", "first", "last", "begin", "end", "sum", "dims", "tid", "nt", "err", "fault"};
+    static const char *const own[] = {"at", "row", "first", "last", "begin", "end", "sum", "key", "dims", "tid", "nt", "err", "fault"};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) names_reserve(&e->local, own[i]);
     for (uint32_t i = 0; i < k->n_buf; i++) {
         e->buf_name[i] = str_text(cx, str_format(cx, "b%u", i));
@@ -403,7 +463,7 @@ void emit_kernel(Emit *e, uint32_t index) {
         cw_printf(w, "\n");
     }
     cw_printf(w, "static LATHE_NOINLINE void %s(", sig->name);
-    for (uint32_t i = 0; i < k->n_arg; i++) cw_printf(w, "%s%s", i != 0 ? ", " : "", parameter(e, &k->buf[i], e->buf_name[i]));
+    for (uint32_t i = 0; i < k->n_arg; i++) cw_printf(w, "%s%s", i != 0 ? ", " : "", parameter(e, i));
     const char *comma = k->n_arg != 0 ? ", " : "";
     if (sig->dims) cw_printf(w, "%sconst int64_t *dims", comma), comma = ", ";
     if (sig->parallel) cw_printf(w, "%sint tid, int nt", comma), comma = ", ";

@@ -268,7 +268,8 @@ static Block *block_new(Emit *e, Block *parent, const Stmt *owner, Point at, uin
 static void touch_buf(Emit *e, uint32_t buf) {
     ItemTable *t = e->item_table;
     t->buf_stamp[buf] = t->clock;
-    for (uint32_t i = 0; e->k->inplace && i < e->k->n_arg; i++) t->buf_stamp[i] = t->clock;
+    for (uint32_t i = 0; e->k->inplace && buf < e->k->n_arg && i < e->k->n_arg; i++)
+        if (e->k->shares == NULL || e->k->shares[i] == e->k->shares[buf]) t->buf_stamp[i] = t->clock;
 }
 
 static void touch(Emit *e, const Stmt *s) {

@@ -99,6 +99,7 @@ typedef struct Kernel {
     uint32_t n_var, cap_var;
     Stmt *body;
     bool inplace;         /* some arguments share memory element for element: no restrict */
+    const uint32_t *shares; /* inplace: by argument, the argument whose memory it shares, or itself */
 } Kernel;
 
 /* ---- expressions: the constructors fold constants and simplify index arithmetic (x*1, x+0, (i*c+j)/c, …) --------- */

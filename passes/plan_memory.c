@@ -250,14 +250,20 @@ static bool works_in_place(const Kernel *k, uint32_t in, uint32_t out) {
     return c.ok && c.stored;
 }
 
-static Kernel *inplace_kernel(Planner *p, Kernel *k) {
+/* The variant of k in which arguments share memory in one more pair. */
+static Kernel *inplace_kernel(Planner *p, Kernel *k, uint32_t in, uint32_t out) {
     Plan *plan = p->plan;
-    if (k->inplace) return k;
-    for (uint32_t i = 0; i < plan->n_kernel; i++)
-        if (plan->kernel[i]->inplace && plan->kernel[i]->body == k->body) return plan->kernel[i];
+    uint32_t *shares = ARENA_ARRAY(&p->cx->arena, uint32_t, k->n_arg);
+    for (uint32_t i = 0; i < k->n_arg; i++) shares[i] = k->shares != NULL ? k->shares[i] : i;
+    shares[out] = shares[in];
+    for (uint32_t i = 0; i < plan->n_kernel; i++) {
+        Kernel *o = plan->kernel[i];
+        if (o->inplace && o->body == k->body && memcmp(o->shares, shares, k->n_arg * sizeof *shares) == 0) return o;
+    }
     Kernel *c = ARENA_NEW(&p->cx->arena, Kernel);
     *c = *k;
     c->inplace = true;
+    c->shares = shares;
     c->id = plan->n_kernel;
     Kernel **list = ARENA_ARRAY(&p->cx->arena, Kernel *, plan->n_kernel + 1);
     memcpy(list, plan->kernel, plan->n_kernel * sizeof *list);
@@ -289,7 +295,7 @@ static void merge_in_place(Planner *p, Step *s, const bool *in_arena) {
                 if (!works_in_place(s->kernel, i, o)) continue;
                 p->merged[out->id] = in;
                 p->life[in->id].last = p->life[out->id].last;
-                s->kernel = inplace_kernel(p, s->kernel);
+                s->kernel = inplace_kernel(p, s->kernel, i, o);
                 break;
             }
         }
