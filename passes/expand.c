@@ -3,7 +3,8 @@
  *     %y = Compress(%x, %c)      ->      %i = NonZeroIndex(%c)   %y = Gather(%x, %i)
  *
  * Two kinds of operators are expanded: those that have no other way to become kernels, and those whose sizes may come
- * from run-time operands (OPF_BIND), whose rule adds the nodes that bind the sizes. A rule's new nodes stand before the
+ * from run-time operands (OPF_BIND), whose rule adds the nodes that bind the sizes (and BatchNormalization, for its training
+ * form). A rule's new nodes stand before the
  * node and are looked at next, so expansions of expansions happen in the same walk. */
 #include "passes/lower.h"
 #include "passes/pass.h"

@@ -25,43 +25,59 @@ static bool spatial_mask(Module *m, Node *n, uint32_t rank, uint32_t *mask) {
     return true;
 }
 
-bool reduce_mask(Module *m, Node *n, uint32_t *mask) {
+bool reduce_mask(Module *m, Node *n, uint32_t *mask, bool *runtime) {
     const Type *t = shape_in(m, n, 0);
     if (t == NULL) return false;
-    uint32_t all = (1u << t->rank) - 1, axis;
+    uint32_t axis, count = 0;
     *mask = 0;
+    *runtime = false;
     if (n->op == OP_GlobalAveragePool || n->op == OP_GlobalMaxPool || n->op == OP_GlobalLpPool) return spatial_mask(m, n, t->rank, mask);
     if (n->op == OP_ArgMax || n->op == OP_ArgMin) {
         if (!shape_axis(m, n, attr_i(n, attr_named(n, "axis")), t->rank, &axis)) return false;
         *mask = 1u << axis;
         return true;
     }
-    uint32_t count = 0;
-    const Dim *axes = NULL;
-    if (n->n_in > 1 && n->in[1] != NULL) {
-        const Type *ta = shape_in(m, n, 1);
-        if (ta == NULL) return false;
-        axes = value_dims(m, n->in[1], &count);
-        if (axes == NULL && !(ta->rank == 1 && dim_is_const(m->cx, ta->dim[0]) && dim_value(m->cx, ta->dim[0]) == 0)) {
-            diag(m->cx, SEV_ERROR, n->loc, "axes (input 1) must be known at compile time");
-            return false;
-        }
+    if (shape_has_in(n, 1) && !shape_length(m, n, 1, &count)) return false;
+    if (count == 0) {
+        if (attr_i(n, attr_named(n, "noop_with_empty_axes")) == 0) *mask = (1u << t->rank) - 1;
+        return true;
     }
-    for (uint32_t i = 0; i < count; i++) {
-        if (!dim_is_const(m->cx, axes[i])) {
-            diag(m->cx, SEV_ERROR, n->loc, "axes (input 1) must be known at compile time");
-            return false;
-        }
-        if (!shape_axis(m, n, dim_value(m->cx, axes[i]), t->rank, &axis)) return false;
+    const int64_t *axes = shape_constants(m, n, 1, &count);
+    *runtime = axes == NULL;
+    for (uint32_t i = 0; axes != NULL && i < count; i++) {
+        if (!shape_axis(m, n, axes[i], t->rank, &axis)) return false;
         *mask |= 1u << axis;
     }
-    if (count == 0 && attr_i(n, attr_named(n, "noop_with_empty_axes")) == 0) *mask = all;
+    return true;
+}
+
+/* With axes that only the run knows: every size is the input's or 1; without keepdims some of the input's stay. */
+static bool runtime_type(Module *m, Node *n, DType dtype) {
+    const Type *t = n->in[0]->type;
+    bool keep = reduce_keepdims(n);
+    uint32_t count, rank = t->rank;
+    if (!shape_length(m, n, 1, &count)) return false;
+    if (!keep && count > rank) {
+        diag(m->cx, SEV_ERROR, n->loc, "axes (input 1) has %u entries, the input has %u dimensions", count, rank);
+        return false;
+    }
+    if (!keep) rank -= count;
+    Dim dim[RANK_MAX];
+    int64_t most = 0;
+    for (uint32_t a = 0; a < t->rank; a++) most = dim_hi(m->cx, t->dim[a]) > most ? dim_hi(m->cx, t->dim[a]) : most;
+    for (uint32_t a = 0; a < rank; a++) {
+        int64_t hi = keep ? dim_hi(m->cx, t->dim[a]) : most;
+        dim[a] = shape_runtime_dim(m, n, 0, a, 0, hi > 1 ? hi : 1);
+    }
+    shape_out(m, n, 0, dtype, rank, dim);
     return true;
 }
 
 static bool reduced_type(Module *m, Node *n, DType dtype) {
     uint32_t mask;
-    if (!reduce_mask(m, n, &mask)) return false;
+    bool runtime;
+    if (!reduce_mask(m, n, &mask, &runtime)) return false;
+    if (runtime) return runtime_type(m, n, dtype);
     const Type *t = n->in[0]->type;
     bool keep = reduce_keepdims(n);
     Dim dim[RANK_MAX];

@@ -4,8 +4,8 @@
 #include "ir/graph.h"
 
 /* Bit a of *mask: axis a of input 0 is reduced. Serves the Reduce* family, ArgMax/ArgMin and the global pools. False after a
- * diagnostic; an `axes` operand must be known at compile time. */
-bool reduce_mask(Module *m, Node *n, uint32_t *mask);
+ * diagnostic. Where only the run knows the axes: *runtime, and no axis is in the mask. */
+bool reduce_mask(Module *m, Node *n, uint32_t *mask, bool *runtime);
 /* Do reduced axes stay in the output as 1? */
 bool reduce_keepdims(const Node *n);
 /* The slot of the attribute called `name` of n's operator; AT_COUNT if it has none. For rules that serve several operators. */

@@ -37,16 +37,29 @@ static bool read_axes(Module *m, Node *n, ResizePlan *p) {
     return true;
 }
 
+/* All sizes from the run; a single pixel that stays one needs no filter. */
+static void runtime_sizes(Module *m, Node *n, ResizePlan *p) {
+    Dim one = dim_const(m->cx, 1);
+    for (uint32_t i = 0; i < p->n_axis; i++) {
+        uint32_t a = p->axis[i];
+        p->out[a] = shape_runtime_dim(m, n, 0, a, 0, INT64_MAX);
+        p->resized[a] = !(p->out[a] == one && n->in[0]->type->dim[a] == one);
+    }
+}
+
 static bool by_scales(Module *m, Node *n, ResizePlan *p) {
     const Type *x = n->in[0]->type;
     const Value *scales = n->in[2];
-    if (!value_is_const(scales)) {
-        diag(m->cx, SEV_ERROR, n->loc, "scales (input 2) must be known at compile time");
+    uint32_t count;
+    if (!shape_length(m, n, 2, &count)) return false;
+    if (count != p->n_axis) {
+        diag(m->cx, SEV_ERROR, n->loc, "scales (input 2) has %u elements, %u are needed", count, p->n_axis);
         return false;
     }
-    if (dim_value(m->cx, type_numel(m->cx, scales->type)) != p->n_axis) {
-        diag(m->cx, SEV_ERROR, n->loc, "scales (input 2) must have %u elements", p->n_axis);
-        return false;
+    if (!value_is_const(scales)) {
+        p->runtime_scales = true;
+        runtime_sizes(m, n, p);
+        return true;
     }
     for (uint32_t i = 0; i < p->n_axis; i++) {
         uint32_t a = p->axis[i];
@@ -88,14 +101,21 @@ static bool keep_ratio(Module *m, Node *n, ResizePlan *p, bool larger) {
 
 static bool by_sizes(Module *m, Node *n, ResizePlan *p) {
     uint32_t count;
-    const Dim *sizes = value_dims(m, n->in[3], &count);
-    if (sizes == NULL || count != p->n_axis) {
-        diag(m->cx, SEV_ERROR, n->loc, "sizes (input 3) must be %u elements known at compile time", p->n_axis);
+    if (!shape_length(m, n, 3, &count)) return false;
+    if (count != p->n_axis) {
+        diag(m->cx, SEV_ERROR, n->loc, "sizes (input 3) has %u elements, %u are needed", count, p->n_axis);
         return false;
     }
-    for (uint32_t i = 0; i < count; i++) p->out[p->axis[i]] = sizes[i];
     bool smaller = attr_s_is(m->cx, n, AT_Resize_keep_aspect_ratio_policy, "not_larger");
     bool larger = attr_s_is(m->cx, n, AT_Resize_keep_aspect_ratio_policy, "not_smaller");
+    const Dim *sizes = value_dims(m, n->in[3], &count);
+    if (sizes == NULL) {
+        p->runtime_ratio = smaller || larger;
+        p->larger = larger;
+        runtime_sizes(m, n, p);
+        return true;
+    }
+    for (uint32_t i = 0; i < count; i++) p->out[p->axis[i]] = sizes[i];
     if ((smaller || larger) && !keep_ratio(m, n, p, larger)) return false;
     for (uint32_t i = 0; i < count; i++) p->resized[p->axis[i]] = p->out[p->axis[i]] != n->in[0]->type->dim[p->axis[i]];
     return true;

@@ -9,14 +9,10 @@ static bool rank_is(Module *m, Node *n, uint32_t i, const Type *t, uint32_t rank
     return false;
 }
 
-/* Elements of a shape operand; NULL after a diagnostic. */
-static const Dim *known_dims(Module *m, Node *n, uint32_t i, uint32_t count) {
-    uint32_t have;
-    const Dim *d = value_dims(m, n->in[i], &have);
-    if (d != NULL && have == count) return d;
-    if (d == NULL) diag(m->cx, SEV_ERROR, n->loc, "input %u must be known at compile time", i);
-    else diag(m->cx, SEV_ERROR, n->loc, "input %u has %u elements, %u are needed", i, have, count);
-    return NULL;
+static bool length_is(Module *m, Node *n, uint32_t i, uint32_t count, uint32_t needed) {
+    if (count == needed) return true;
+    diag(m->cx, SEV_ERROR, n->loc, "input %u has %u elements, %u are needed", i, count, needed);
+    return false;
 }
 
 /* x [N, C, in...], grid [N, out..., axes] -> [N, C, out...] */
@@ -41,16 +37,17 @@ bool shape_affine_grid(Module *m, Node *n) {
     const Type *theta = shape_in(m, n, 0);
     if (!rank_is(m, n, 0, theta, 3)) return false;
     uint32_t count;
-    const Dim *size = value_dims(m, n->in[1], &count);
-    if (size == NULL || (count != 4 && count != 5)) {
-        diag(m->cx, SEV_ERROR, n->loc, "size (input 1) must be 4 or 5 elements known at compile time");
+    if (!shape_length(m, n, 1, &count)) return false;
+    if (count != 4 && count != 5) {
+        diag(m->cx, SEV_ERROR, n->loc, "size (input 1) has %u elements, 4 or 5 are needed", count);
         return false;
     }
+    const Dim *size = value_dims(m, n->in[1], &count);
     uint32_t k = count - 2;
     if (shape_unify(m, n, theta->dim[1], dim_const(m->cx, k), "rows of theta") == 0) return false;
     if (shape_unify(m, n, theta->dim[2], dim_const(m->cx, k + 1), "columns of theta") == 0) return false;
-    Dim dim[5] = {size[0]};
-    for (uint32_t a = 0; a < k; a++) dim[1 + a] = size[2 + a];
+    Dim dim[5] = {theta->dim[0]};
+    for (uint32_t a = 0; a < k; a++) dim[1 + a] = size != NULL ? size[2 + a] : shape_runtime_dim(m, n, 0, 1 + a, 0, INT64_MAX);
     dim[1 + k] = dim_const(m->cx, k);
     shape_out(m, n, 0, theta->dtype, k + 2, dim);
     return true;
@@ -112,12 +109,13 @@ bool shape_max_unpool(Module *m, Node *n) {
     Dim dim[RANK_MAX];
     if (!unpool_inferred(m, n, dim)) return false;
     const Type *x = n->in[0]->type;
-    const Dim *size = dim;
-    if (n->n_in > 2 && n->in[2] != NULL) {
-        size = known_dims(m, n, 2, x->rank);
-        if (size == NULL) return false;
+    uint32_t count;
+    if (shape_has_in(n, 2)) {
+        if (!shape_length(m, n, 2, &count) || !length_is(m, n, 2, count, x->rank)) return false;
+        const Dim *size = value_dims(m, n->in[2], &count);
+        for (uint32_t a = 0; a < x->rank; a++) dim[a] = size != NULL ? size[a] : shape_runtime_dim(m, n, 0, a, 0, INT64_MAX);
     }
-    shape_out(m, n, 0, x->dtype, x->rank, size);
+    shape_out(m, n, 0, x->dtype, x->rank, dim);
     return true;
 }
 
@@ -125,21 +123,20 @@ bool shape_max_unpool(Module *m, Node *n) {
 bool shape_col2im(Module *m, Node *n) {
     const Type *x = shape_in(m, n, 0);
     if (!rank_is(m, n, 0, x, 3)) return false;
-    uint32_t k;
-    const Dim *image = value_dims(m, n->in[1], &k);
-    if (image == NULL || k == 0 || k > RANK_MAX - 2) {
-        diag(m->cx, SEV_ERROR, n->loc, "image_shape (input 1) must be known at compile time");
+    uint32_t k, blocks;
+    if (!shape_length(m, n, 1, &k) || !shape_length(m, n, 2, &blocks) || !length_is(m, n, 2, blocks, k)) return false;
+    if (k == 0 || k > RANK_MAX - 2) {
+        diag(m->cx, SEV_ERROR, n->loc, "image_shape (input 1) has %u elements, 1 to %d are possible", k, RANK_MAX - 2);
         return false;
     }
-    const Dim *block = known_dims(m, n, 2, k);
-    if (block == NULL) return false;
+    const Dim *image = value_dims(m, n->in[1], &k), *block = value_dims(m, n->in[2], &blocks);
     Dim dim[RANK_MAX] = {x->dim[0]}, size = dim_const(m->cx, 1);
     for (uint32_t a = 0; a < k; a++) {
-        dim[2 + a] = image[a];
-        size = dim_mul(m->cx, size, block[a]);
+        dim[2 + a] = image != NULL ? image[a] : shape_runtime_dim(m, n, 0, 2 + a, 0, INT64_MAX);
+        size = block != NULL ? dim_mul(m->cx, size, block[a]) : 0;
     }
-    dim[1] = dim_floordiv(m->cx, x->dim[1], size);
-    if (size == 0 || dim[1] == 0 || dim_mul(m->cx, dim[1], size) != x->dim[1]) {
+    dim[1] = block != NULL ? dim_floordiv(m->cx, x->dim[1], size) : shape_runtime_dim(m, n, 0, 1, 0, dim_hi(m->cx, x->dim[1]));
+    if (dim[1] == 0 || (block != NULL && dim_mul(m->cx, dim[1], size) != x->dim[1])) {
         diag(m->cx, SEV_ERROR, n->loc, "dimension 1 of input 0 is not a multiple of the block size");
         return false;
     }

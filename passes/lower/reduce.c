@@ -65,7 +65,8 @@ static Expr *finish(Lower *lo, const Node *n, Expr *sum, Expr *count) {
 static uint32_t output_index(const Rows *r, bool keep, Expr **idx) {
     uint32_t rank = 0;
     for (uint32_t a = 0; a < r->rank; a++) {
-        if ((r->mask >> a & 1) == 0) idx[rank++] = r->idx[a];
+        if (r->sizes != NULL) idx[rank++] = r->outer[a];
+        else if ((r->mask >> a & 1) == 0) idx[rank++] = r->idx[a];
         else if (keep) idx[rank++] = lx_i(r->lo, 0);
     }
     return rank;
@@ -85,15 +86,39 @@ static RowAcc finite_maximum(Rows *r, const Node *n, DType t) {
     return top;
 }
 
-bool lower_reduce(Lower *lo, const Node *n) {
+/* How far each axis runs inside a row, from an operand of the run: its size where axes lists it, else 1. */
+static const Value *row_sizes(Lower *lo, const Node *n) {
     const Type *x = n->in[0]->type;
+    Dim rank = dim_const(lo->cx, x->rank), count = n->in[1]->type->dim[0];
+    Value *v = lower_scratch(lo, type_tensor(lo->cx, DT_I64, 1, &rank));
+    for (uint32_t a = 0; a < x->rank; a++) {
+        Expr *hit = ex_i(lo->cx, DT_BOOL, 0), *at = lx_i(lo, a);
+        for (int64_t i = 0; i < dim_value(lo->cx, count); i++) {
+            Expr *axis = lower_load_element(lo, n->in[1], i);
+            hit = lx_2(lo, FN_OR, hit, lx_2(lo, FN_EQ, axis, at));
+            hit = lx_2(lo, FN_OR, hit, lx_2(lo, FN_EQ, axis, lx_i(lo, (int64_t)a - x->rank)));
+        }
+        lower_store(lo, v, &at, lx_select(lo, hit, lx_dim(lo, x->dim[a]), lx_i(lo, 1)));
+    }
+    return v;
+}
+
+static bool open_reduction(Lower *lo, const Node *n, Rows *r) {
+    const Type *x = n->in[0]->type;
+    uint32_t mask;
+    bool runtime;
+    if (!reduce_mask(lo->m, (Node *)(uintptr_t)n, &mask, &runtime)) return false;
+    if (runtime) rows_open_runtime(r, lo, x->rank, x->dim, n->out[0]->type->dim, row_sizes(lo, n)); /* keepdims: see expand_reduce */
+    else rows_open(r, lo, x->rank, x->dim, mask);
+    return true;
+}
+
+bool lower_reduce(Lower *lo, const Node *n) {
     DType t = sum_type(n);
     Fn fn = combine(n, t);
     bool log_sum_exp = n->op == OP_ReduceLogSumExp;
-    uint32_t mask;
-    if (!reduce_mask(lo->m, (Node *)(uintptr_t)n, &mask)) return false;
     Rows r;
-    rows_open(&r, lo, x->rank, x->dim, mask);
+    if (!open_reduction(lo, n, &r)) return false;
     RowAcc top = {0};
     if (log_sum_exp) top = finite_maximum(&r, n, t);
     RowAcc sum = rows_acc(&r, t, neutral(lo, fn, t));
@@ -140,7 +165,8 @@ static RowAcc extreme_position(Rows *r, const Value *x, uint32_t axis, bool larg
 bool lower_arg_reduce(Lower *lo, const Node *n) {
     const Type *x = n->in[0]->type;
     uint32_t mask, axis = 0;
-    if (!reduce_mask(lo->m, (Node *)(uintptr_t)n, &mask)) return false;
+    bool runtime;
+    if (!reduce_mask(lo->m, (Node *)(uintptr_t)n, &mask, &runtime)) return false;
     while ((mask >> axis & 1) == 0) axis++;
     Rows r;
     rows_open(&r, lo, x->rank, x->dim, mask);

@@ -38,18 +38,35 @@ static bool nearest_is(const Resize *r, const char *text) { return attr_s_is(r->
 static Expr *f32(Resize *r, double v) { return lx_const(r->lo, DT_F32, v); }
 static Expr *f32_dim(Resize *r, Dim d) { return lx_cast(r->lo, DT_F32, lx_dim(r->lo, d)); }
 
+static Expr *operand_of(Resize *r, uint32_t input, uint32_t i) {
+    Expr *at = lx_i(r->lo, i);
+    return lx_cast(r->lo, DT_F32, lower_load(r->lo, r->n->in[input], &at));
+}
+
+static uint32_t position_in_axes(const Resize *r, uint32_t a) {
+    uint32_t i = 0;
+    while (r->plan.axis[i] != a) i++;
+    return i;
+}
+
 static Expr *scale_of(Resize *r, uint32_t a) {
     if (r->plan.scale[a] > 0) return f32(r, (double)r->plan.scale[a]);
+    if (r->plan.runtime_scales) return operand_of(r, 2, position_in_axes(r, a));
+    if (r->plan.runtime_ratio) {
+        Expr *best = NULL;
+        for (uint32_t i = 0; i < r->plan.n_axis; i++) {
+            Expr *s = lx_div(r->lo, operand_of(r, 3, i), f32_dim(r, r->x->dim[r->plan.axis[i]]));
+            best = best == NULL ? s : lx_2(r->lo, r->plan.larger ? FN_MAX : FN_MIN, best, s);
+        }
+        return best;
+    }
     return lx_div(r->lo, f32_dim(r, r->plan.out[a]), f32_dim(r, r->x->dim[a]));
 }
 
 /* Element of roi: which == 0 start, 1 end of axis a. */
 static Expr *roi(Resize *r, uint32_t a, uint32_t which) {
-    uint32_t i = 0;
-    while (r->plan.axis[i] != a) i++;
     if (r->n->n_in < 2 || r->n->in[1] == NULL) return f32(r, which);
-    Expr *at = lx_i(r->lo, i + which * r->plan.n_axis);
-    return lx_cast(r->lo, DT_F32, lower_load(r->lo, r->n->in[1], &at));
+    return operand_of(r, 1, position_in_axes(r, a) + which * r->plan.n_axis);
 }
 
 /* Where output position o lies in the input, f32. */
@@ -60,7 +77,7 @@ static Expr *coordinate(Resize *r, uint32_t a, Expr *o) {
     Expr *centers = lx_sub(lo, lx_div(lo, lx_add(lo, x, half), scale), half);
     if (mode_is(r, "asymmetric")) return lx_div(lo, x, scale);
     if (mode_is(r, "align_corners")) { /* the size before rounding down, as in the reference implementation */
-        Expr *exact = r->plan.scale[a] > 0 ? lx_mul(lo, in, scale) : out;
+        Expr *exact = r->plan.scale[a] > 0 || r->plan.runtime_scales ? lx_mul(lo, in, scale) : out;
         return lx_select(lo, single, zero, lx_div(lo, lx_mul(lo, x, lx_sub(lo, in, one)), lx_sub(lo, exact, one)));
     }
     if (mode_is(r, "pytorch_half_pixel")) return lx_select(lo, single, zero, centers);

@@ -42,6 +42,15 @@ void rows_open(Rows *r, Lower *lo, uint32_t rank, const Dim *dim, uint32_t mask)
     r->width = lx_2(lo, FN_MIN, lx_sub(lo, extent, r->base), lx_i(lo, TILE));
 }
 
+void rows_open_runtime(Rows *r, Lower *lo, uint32_t rank, const Dim *dim, const Dim *out, const Value *sizes) {
+    *r = (Rows){.lo = lo, .rank = rank, .dim = dim, .sizes = sizes};
+    for (uint32_t a = 0; a < rank; a++) r->outer[a] = r->idx[a] = lower_for_dim(lo, out[a]);
+    r->n_loop = rank;
+    if (rank != 0) return;
+    lower_for(lo, lx_i(lo, 1)); /* accumulators need a block */
+    r->n_loop = 1;
+}
+
 void rows_close(Rows *r) { lower_end_n(r->lo, r->n_loop); }
 
 void rows_lane(Rows *r) {
@@ -57,8 +66,15 @@ void rows_lane_end(Rows *r) {
 void rows_each(Rows *r) {
     r->n_each = 0;
     for (uint32_t a = 0; a < r->rank; a++) {
-        if ((r->mask >> a & 1) == 0) continue;
-        r->idx[a] = lower_for_dim(r->lo, r->dim[a]);
+        Expr *at = lx_i(r->lo, a);
+        if (r->sizes != NULL) { /* a kept axis runs once, at its outer index; a reduced one from its only outer index, 0 */
+            Expr *i = lower_for(r->lo, lower_load(r->lo, r->sizes, &at));
+            r->idx[a] = lx_2(r->lo, FN_INDEX, lx_add(r->lo, r->outer[a], i), lx_dim(r->lo, r->dim[a]));
+        } else if ((r->mask >> a & 1) != 0) {
+            r->idx[a] = lower_for_dim(r->lo, r->dim[a]);
+        } else {
+            continue;
+        }
         r->n_each++;
     }
     rows_lane(r);
@@ -94,6 +110,14 @@ Expr *rows_get(Rows *r, RowAcc acc) {
 
 Expr *rows_count(Rows *r) {
     Context *cx = r->lo->cx;
+    if (r->sizes != NULL) {
+        Expr *count = lx_i(r->lo, 1);
+        for (uint32_t a = 0; a < r->rank; a++) {
+            Expr *at = lx_i(r->lo, a);
+            count = lx_mul(r->lo, count, lower_load(r->lo, r->sizes, &at));
+        }
+        return count;
+    }
     Dim n = dim_const(cx, 1);
     for (uint32_t a = 0; a < r->rank; a++)
         if ((r->mask >> a & 1) != 0) n = dim_mul(cx, n, r->dim[a]);

@@ -34,6 +34,8 @@ typedef struct Rows {
     int64_t tile;               /* width of accumulator arrays */
     Expr *base, *width, *lane;  /* index = base + lane, lane < width <= tile */
     uint32_t n_loop, n_each;
+    const Value *sizes;         /* rows_open_runtime: how far each axis runs inside a row */
+    Expr *outer[RANK_MAX];
 } Rows;
 
 typedef struct RowAcc { Expr *local; uint32_t buf; DType dtype; } RowAcc;
@@ -41,6 +43,9 @@ typedef struct RowAcc { Expr *local; uint32_t buf; DType dtype; } RowAcc;
 typedef struct RowStage { bool on; uint32_t buf; } RowStage;
 
 void rows_open(Rows *r, Lower *lo, uint32_t rank, const Dim *dim, uint32_t mask);
+/* Which axes are reduced is only known at run time: element a of sizes (i64) is the size of axis a if it is, else 1.
+ * out: the dims left, reduced ones as 1. */
+void rows_open_runtime(Rows *r, Lower *lo, uint32_t rank, const Dim *dim, const Dim *out, const Value *sizes);
 void rows_close(Rows *r);
 void rows_each(Rows *r);
 void rows_each_end(Rows *r);

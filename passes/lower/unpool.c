@@ -37,8 +37,7 @@ static int64_t item(const Node *n, AttrSlot slot, uint32_t i, int64_t otherwise)
  * x[n, c*block + k, q]. */
 bool lower_col2im(Lower *lo, const Node *n) {
     const Type *y = n->out[0]->type;
-    uint32_t k = y->rank - 2, count;
-    const Dim *image = value_dims(lo->m, n->in[1], &count), *block = value_dims(lo->m, n->in[2], &count);
+    uint32_t k = y->rank - 2;
     DType t = dtype_compute(y->dtype);
     Expr *idx[RANK_MAX];
     lower_for_type(lo, y, idx);
@@ -50,17 +49,19 @@ bool lower_col2im(Lower *lo, const Node *n) {
             diag(lo->cx, SEV_ERROR, n->loc, "strides and dilations must be positive");
             return false;
         }
-        Dim reach = dim_mul(lo->cx, dim_sub(lo->cx, block[a], dim_const(lo->cx, 1)), dim_const(lo->cx, dilation));
-        Dim room = dim_add(lo->cx, image[a], dim_const(lo->cx, before + after - 1));
-        Dim blocks = dim_add(lo->cx, dim_floordiv(lo->cx, dim_sub(lo->cx, room, reach), dim_const(lo->cx, stride)), dim_const(lo->cx, 1));
-        Expr *o = lower_for_dim(lo, block[a]);
+        Expr *block = lx_2(lo, FN_MAX, lower_load_element(lo, n->in[2], a), lx_i(lo, 0));
+        Expr *reach = lx_mul(lo, lx_add(lo, block, lx_i(lo, -1)), lx_i(lo, dilation));
+        Expr *room = lx_sub(lo, lx_add(lo, lx_dim(lo, y->dim[2 + a]), lx_i(lo, before + after - 1)), reach);
+        Expr *blocks = lx_add(lo, lx_2(lo, FN_FLOORDIV, room, lx_i(lo, stride)), lx_i(lo, 1));
+        Expr *o = lower_for(lo, block);
         Expr *p = lx_sub(lo, lx_add(lo, idx[2 + a], lx_i(lo, before)), lx_mul(lo, o, lx_i(lo, dilation)));
         Expr *q = lx_2(lo, FN_FLOORDIV, p, lx_i(lo, stride)), *whole = lx_2(lo, FN_EQ, lx_2(lo, FN_MOD, p, lx_i(lo, stride)), lx_i(lo, 0));
-        Expr *in = lx_2(lo, FN_AND, lx_2(lo, FN_GE, q, lx_i(lo, 0)), lx_2(lo, FN_LT, q, lx_dim(lo, blocks)));
+        Expr *in = lx_2(lo, FN_AND, lx_2(lo, FN_GE, q, lx_i(lo, 0)), lx_2(lo, FN_LT, q, blocks));
         valid = lx_2(lo, FN_AND, valid, lx_2(lo, FN_AND, whole, in));
-        row = lx_add(lo, lx_mul(lo, row, lx_dim(lo, block[a])), o);
-        column = lx_add(lo, lx_mul(lo, column, lx_dim(lo, blocks)), q);
+        row = lx_add(lo, lx_mul(lo, row, block), o);
+        column = lx_add(lo, lx_mul(lo, column, blocks), q);
     }
+    row = lx_2(lo, FN_INDEX, row, lx_dim(lo, n->in[0]->type->dim[1]));
     lower_if(lo, valid);
     column = lx_2(lo, FN_INDEX, column, lx_dim(lo, n->in[0]->type->dim[2]));
     lower_accumulate(lo, sum, FN_ADD, lower_load(lo, n->in[0], (Expr *[]){idx[0], row, column}));
