@@ -27,7 +27,7 @@ static unsigned anchor_use(Op op) {
     case OP_GlobalAveragePool: case OP_GlobalMaxPool: return EPILOGUE | PROLOGUE;
     case OP_ReduceSum: case OP_ReduceMean: case OP_ReduceMax: case OP_ReduceMin: case OP_ReduceProd: case OP_ReduceL1: case OP_ReduceL2:
     case OP_ReduceSumSquare: case OP_ReduceLogSum: case OP_ReduceLogSumExp: return EPILOGUE | PROLOGUE;
-    case OP_Softmax: case OP_LogSoftmax: case OP_LayerNormalization: case OP_RMSNormalization: return EPILOGUE | PROLOGUE;
+    case OP_Softmax: case OP_MaskedSoftmax: case OP_LogSoftmax: case OP_LayerNormalization: case OP_RMSNormalization: return EPILOGUE | PROLOGUE;
     default: return 0; /* every other operator stands alone */
     }
 }

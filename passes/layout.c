@@ -183,7 +183,8 @@ static bool move_global_pool(Layout *l, Node *n) {
 static bool move_reduce(Layout *l, Node *n) {
     if (!has_last(l, n->in[0])) return false;
     uint32_t r = n->in[0]->type->rank, mask, k = 0;
-    if (!reduce_mask(l->m, n, &mask)) return false;
+    bool runtime;
+    if (!reduce_mask(l->m, n, &mask, &runtime)) return false; /* axes of the run: an empty mask */
     bool keep = reduce_keepdims(n), spatial = mask == (((1u << r) - 1) & ~3u);
     if (mask == 0 || (!keep && !spatial)) return false;
     int64_t axes[RANK_MAX];

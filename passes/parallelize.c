@@ -25,23 +25,24 @@ static bool mentions(const Expr *e, uint32_t var) {
     return false;
 }
 
+/* Splits a sum into the addend var*c and the range of the rest; false unless var stands in one addend of this form. */
+static bool split_sum(const Access *a, const Expr *e, int64_t *size, int64_t *lo, int64_t *hi) {
+    if (e->kind == E_FN && e->fn == FN_ADD) return split_sum(a, e->arg[0], size, lo, hi) && split_sum(a, e->arg[1], size, lo, hi);
+    if (!mentions(e, a->var)) {
+        int64_t from, to;
+        ex_range(a->k, a->cx, e, &from, &to);
+        return from >= 0 && to < INT64_MAX / 64 && (*lo += from, *hi += to, true);
+    }
+    bool plain = e->kind == E_VAR, scaled = e->kind == E_FN && e->fn == FN_MUL && e->arg[0]->kind == E_VAR && e->arg[1]->kind == E_CONST;
+    if ((!plain && !scaled) || *size != 0) return false;
+    *size = plain ? 1 : e->arg[1]->c.i;
+    return *size > 0;
+}
+
 /* e is var, or var*c + rest with 0 <= rest < c: different iterations give different values. */
 static bool separates(const Access *a, const Expr *e) {
-    if (e->kind == E_VAR) return e->ref == a->var;
-    if (e->kind != E_FN) return false;
-    const Expr *tile = e, *rest = NULL;
-    if (e->fn == FN_ADD) {
-        tile = mentions(e->arg[0], a->var) ? e->arg[0] : e->arg[1];
-        rest = tile == e->arg[0] ? e->arg[1] : e->arg[0];
-    }
-    if (tile->kind != E_FN || tile->fn != FN_MUL || tile->arg[0]->kind != E_VAR || tile->arg[0]->ref != a->var) return false;
-    int64_t size, lo = 0, hi = 0, size_hi;
-    ex_range(a->k, a->cx, tile->arg[1], &size, &size_hi);
-    if (size < 1 || mentions(tile->arg[1], a->var)) return false;
-    if (rest == NULL) return true;
-    if (mentions(rest, a->var)) return false;
-    ex_range(a->k, a->cx, rest, &lo, &hi);
-    return lo >= 0 && hi < size && size == size_hi;
+    int64_t size = 0, lo = 0, hi = 0;
+    return split_sum(a, e, &size, &lo, &hi) && size > 0 && hi < size;
 }
 
 static void access_index(Access *a, uint32_t buf, Expr *const *idx) {
@@ -78,7 +79,6 @@ static void access_stmts(Access *a, const Stmt *s) {
 }
 
 static bool independent(Context *cx, const Kernel *k, const Stmt *loop) {
-    if (ex_is_const(loop->extent, 1)) return true; /* lower_for gives 0 for its variable, so no index would show it */
     Access a = {.cx = cx, .k = k, .var = loop->var, .ok = true};
     a.seen_dims = ARENA_ARRAY(&cx->scratch, uint32_t, k->n_buf);
     a.stored = ARENA_ARRAY(&cx->scratch, bool, k->n_buf);

@@ -2,6 +2,7 @@
  *
  *     m = max x;   s = sum exp(x - m);   softmax = exp(x - m) / s;   log_softmax = x - m - log s
  *
+ * MaskedSoftmax gives 0 for a row of -inf, where softmax would be 0/0.
  * A row that fits the stack is kept there between the passes, so exp runs once per element. */
 #include "passes/lower/rows.h"
 #include "passes/rules.h"
@@ -25,6 +26,13 @@ bool lower_softmax(Lower *lo, const Node *n) {
     if (again) rows_put(&r, stage, e);
     rows_add(&r, top, FN_MAX, e);
     rows_each_end(&r);
+    bool masked = n->op == OP_MaskedSoftmax;
+    if (masked) { /* all -inf: subtract 0, so that exp gives 0 and not NaN */
+        rows_lane(&r);
+        Expr *m = rows_get(&r, top), *lowest = lower_lowest(lo, t);
+        rows_add(&r, top, FN_NONE, lx_select(lo, lx_2(lo, FN_EQ, m, lowest), lx_const(lo, t, 0), m));
+        rows_lane_end(&r);
+    }
 
     RowAcc sum = rows_acc(&r, t, lx_const(lo, t, 0));
     rows_each(&r);
@@ -39,6 +47,7 @@ bool lower_softmax(Lower *lo, const Node *n) {
 
     rows_lane(&r);
     Expr *s = rows_get(&r, sum);
+    if (masked) s = lx_select(lo, lx_2(lo, FN_EQ, s, lx_const(lo, t, 0)), lx_const(lo, t, 1), s);
     rows_add(&r, sum, FN_NONE, log_form ? lx_1(lo, FN_LOG, s) : lx_div(lo, lx_const(lo, t, 1), s));
     rows_lane_end(&r);
 
