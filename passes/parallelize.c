@@ -86,7 +86,7 @@ static bool independent(Context *cx, const Kernel *k, const Stmt *loop) {
     for (uint32_t b = 0; b < k->n_buf; b++) a.seen_dims[b] = ~0u;
     access_stmts(&a, loop->body);
     for (uint32_t b = 0; b < k->n_buf && a.ok; b++)
-        if (a.stored[b] && k->buf[b].kind != BUF_LOCAL && a.seen_dims[b] == 0) a.ok = false;
+        if (a.stored[b] && k->buf[b].kind != BUF_LOCAL && (a.seen_dims[b] == 0 || dtype_bits(k->buf[b].dtype) < 8)) a.ok = false; /* packed: neighbours share bytes */
     return a.ok;
 }
 

@@ -78,3 +78,38 @@ Expr *define_window(Lower *lo, const Node *n, uint32_t out, Expr *const *idx) {
     if (c != 0) y = lx_add(lo, y, lx_mul(lo, lx_1(lo, FN_COS, lx_mul(lo, x, lx_const(lo, DT_F64, 2))), lx_const(lo, DT_F64, c)));
     return lx_cast(lo, dtype_compute(n->out[out]->type->dtype), y);
 }
+
+/* ---- mel filters ------------------------------------------------------------------------------------------------- */
+typedef struct Mel { Lower *lo; Expr *low, *step, *scale; } Mel; /* in f64 */
+
+/* The spectrogram bin at the k-th of equally spaced points of the mel scale. */
+static Expr *mel_bin(const Mel *mel, Expr *k) {
+    Lower *lo = mel->lo;
+    Expr *point = lx_add(lo, lx_mul(lo, lx_cast(lo, DT_F64, k), mel->step), mel->low);
+    Expr *power = lx_2(lo, FN_POW, lx_const(lo, DT_F64, 10), lx_div(lo, point, lx_const(lo, DT_F64, 2595)));
+    Expr *hertz = lx_mul(lo, lx_sub(lo, power, lx_const(lo, DT_F64, 1)), lx_const(lo, DT_F64, 700));
+    return lx_1(lo, FN_FLOOR, lx_mul(lo, hertz, mel->scale));
+}
+
+static Expr *to_mel(Lower *lo, Expr *hertz) { /* 2595 log10(1 + f / 700) */
+    Expr *x = lx_add(lo, lx_div(lo, hertz, lx_const(lo, DT_F64, 700)), lx_const(lo, DT_F64, 1));
+    return lx_mul(lo, lx_1(lo, FN_LOG, x), lx_const(lo, DT_F64, 2595 / M_LN10));
+}
+
+/* Column i rises from bin(i) to bin(i + 1) and falls to bin(i + 2). */
+Expr *define_mel_weight_matrix(Lower *lo, const Node *n, uint32_t out, Expr *const *idx) {
+    Expr *in[5], *one = lx_const(lo, DT_F64, 1), *zero = lx_const(lo, DT_F64, 0);
+    for (uint32_t i = 0; i < 5; i++) in[i] = lx_cast(lo, DT_F64, lower_load_scalar(lo, n->in[i]));
+    Mel mel = {.lo = lo, .low = to_mel(lo, in[3])};
+    mel.step = lx_div(lo, lx_sub(lo, to_mel(lo, in[4]), mel.low), lx_add(lo, in[0], lx_const(lo, DT_F64, 2)));
+    mel.scale = lx_div(lo, lx_add(lo, in[1], one), in[2]);
+    Expr *j = lx_cast(lo, DT_F64, idx[0]), *bin[3];
+    for (int64_t k = 0; k < 3; k++) bin[k] = mel_bin(&mel, lx_add(lo, idx[1], lx_i(lo, k)));
+    Expr *rise = lx_sub(lo, bin[1], bin[0]), *fall = lx_sub(lo, bin[2], bin[1]);
+    Expr *rising = lx_2(lo, FN_AND, lx_2(lo, FN_GE, j, bin[0]), lx_2(lo, FN_LE, j, bin[1]));
+    Expr *slope = lx_select(lo, lx_2(lo, FN_EQ, rise, zero), one, lx_div(lo, lx_sub(lo, j, bin[0]), rise));
+    Expr *e = lx_select(lo, rising, slope, zero);
+    Expr *falling = lx_2(lo, FN_AND, lx_2(lo, FN_GE, j, bin[1]), lx_2(lo, FN_LT, j, bin[2]));
+    e = lx_select(lo, falling, lx_div(lo, lx_sub(lo, bin[2], j), fall), e);
+    return lx_cast(lo, dtype_compute(n->out[out]->type->dtype), e);
+}
