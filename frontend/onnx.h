@@ -12,7 +12,7 @@ enum { ONNX_OPSET_NEWEST = 28 }; /* of the default domain, what ops.def describe
 bool onnx_import(Module *m, const char *path);
 
 /* Writes m as an ONNX model that onnx.checker and ONNX Runtime accept; weights over 1.9 GB go to PATH.data beside it.
- * Types must have been inferred. On failure (false after diag()) no file is left. */
+ * The outputs need types: inferred ones, or those the file declared. On failure (false after diag()) no file is left. */
 bool onnx_export(Module *m, const char *path);
 
 #endif

@@ -126,7 +126,8 @@ static Onnx__TypeProto *type_message(Exporter *e, const Type *t) {
 static Onnx__ValueInfoProto *value_info(Exporter *e, const Value *v, Str name) {
     Onnx__ValueInfoProto *p = NEW(e, Onnx__ValueInfoProto, onnx__value_info_proto);
     p->name = text_of(e, name);
-    if (v->type != NULL) p->type = type_message(e, v->type);
+    const Type *type = v->type != NULL ? v->type : v->declared;
+    if (type != NULL) p->type = type_message(e, type);
     return p;
 }
 
@@ -449,14 +450,14 @@ static uint64_t weight_bytes(const Exporter *e) {
 static bool outputs_typed(Exporter *e) {
     const Graph *g = e->m->main;
     for (uint32_t i = 0; i < g->n_out; i++) {
-        if (g->out[i]->type != NULL) continue;
+        if (g->out[i]->type != NULL || g->out[i]->declared != NULL) continue;
         diag(e->cx, SEV_ERROR, (Loc){0}, "output \"%s\" has no type: shapes were not inferred", str_text(e->cx, g->out[i]->name));
         return false;
     }
     return true;
 }
 
-bool onnx_export(Module *m, const char *path) {
+bool export_model(Module *m, const char *path, uint64_t inline_bytes_max) {
     Exporter e = {.m = m, .cx = m->cx, .name = ARENA_ARRAY(&m->cx->scratch, Str, m->n_value + 1)};
     e.output = ARENA_ARRAY(&m->cx->scratch, Str, m->main->n_out);
     if (!outputs_typed(&e)) return false;
@@ -464,9 +465,13 @@ bool onnx_export(Module *m, const char *path) {
     const Onnx__ModelProto *p = model_message(&e);
     if (e.failed) return false;
     const char *data_path = str_text(m->cx, str_format(m->cx, "%s.data", path));
-    bool external = weight_bytes(&e) > INLINE_BYTES_MAX;
+    bool external = weight_bytes(&e) > inline_bytes_max;
     if (external && !write_weights(&e, data_path)) return false;
     if (write_model(&e, path, p)) return true;
     if (external) unlink(data_path);
     return false;
+}
+
+bool onnx_export(Module *m, const char *path) {
+    return export_model(m, path, INLINE_BYTES_MAX);
 }

@@ -11,4 +11,7 @@ Opsets opsets_needed(Module *m);
 /* Not given, or equal to the default of ops.def. */
 bool attr_is_default(const Node *n, AttrSlot slot);
 
+/* onnx_export with another limit, above which the weights go to a file of their own. */
+bool export_model(Module *m, const char *path, uint64_t inline_bytes_max);
+
 #endif

@@ -1,8 +1,10 @@
 /* frontend/onnx_export.c: what is written reads back as the same graph. */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "frontend/onnx_export.h"
 #include "onnx_bytes.h"
 
 static Context cx, other; /* other: what is read back, so that symbols and names start afresh */
@@ -134,6 +136,31 @@ START_TEST(fused_bodies_are_flattened) {
 }
 END_TEST
 
+/* Large weights stand beside the model, at pages; what is small stays inside. */
+START_TEST(weights_in_a_file_of_their_own) {
+    Bytes g = graph("x:f300", "y"), w = tensor("w", 1, "300"), u = tensor("u", 1, "300"), b = tensor("b", 1, "1");
+    float data[300];
+    for (int i = 0; i < 300; i++) data[i] = (float)i;
+    put_data(&w, 9, data, sizeof data);
+    put_data(&u, 9, data, sizeof data);
+    put_data(&b, 9, data, 4);
+    add_initializer(&g, w);
+    add_initializer(&g, u);
+    add_initializer(&g, b);
+    add_node(&g, node("Sum", "x w u b", "y"));
+    ck_assert(export_model(imported(model(18, g)), temp_path("out.onnx"), 1000));
+    struct stat info;
+    ck_assert_int_eq(stat(temp_path("out.onnx.data"), &info), 0);
+    ck_assert_int_eq(info.st_size, 4096 + 1200);
+    Module *again = module_new(&other, "m");
+    ck_assert(onnx_import(again, temp_path("out.onnx")));
+    Value *const *in = again->main->first->in;
+    ck_assert(const_f64(in[1], 299) == 299 && const_f64(in[2], 299) == 299 && const_f64(in[3], 0) == 0);
+    unlink(temp_path("out.onnx"));
+    unlink(temp_path("out.onnx.data"));
+}
+END_TEST
+
 START_TEST(failures_leave_no_file) {
     Module *m = imported(({
         Bytes g = graph("x:f2", "y");
@@ -141,7 +168,7 @@ START_TEST(failures_leave_no_file) {
         model(18, g);
     }));
     ck_assert(!onnx_export(m, temp_path("no/such/folder/out.onnx")));
-    m->main->out[0]->type = NULL;
+    m->main->out[0]->type = m->main->out[0]->declared = NULL;
     ck_assert(!onnx_export(m, temp_path("out.onnx")));
     ck_assert_int_ne(access(temp_path("out.onnx"), F_OK), 0);
     ck_assert_uint_eq(cx.n_error, 2);
@@ -157,6 +184,7 @@ Suite *suite_onnx_export(void) {
     tcase_add_test(t, outputs_that_nobody_computes);
     tcase_add_test(t, names_are_unique);
     tcase_add_test(t, fused_bodies_are_flattened);
+    tcase_add_test(t, weights_in_a_file_of_their_own);
     tcase_add_test(t, failures_leave_no_file);
     suite_add_tcase(s, t);
     return s;
