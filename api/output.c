@@ -4,10 +4,13 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+enum { STAGED_MAX = 8 }; /* the C file, its header, weights */
 
 static const char *join(LatheModel *m, const char *dir, const char *name) {
     Writer w = {.arena = &m->cx.arena};
@@ -42,36 +45,35 @@ bool staging_open(LatheModel *m, const char *output, Staging *s) {
     return true;
 }
 
-typedef VEC(const char *) Names;
-
-static bool list_files(LatheModel *m, const char *path, Names *names) {
-    DIR *dir = opendir(path);
-    if (dir == NULL) return false;
-    for (struct dirent *e; (e = readdir(dir)) != NULL;)
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-            vec_push(&m->cx.arena, names, arena_strdup(&m->cx.arena, e->d_name, strlen(e->d_name)));
+/* The files of the staging directory; allocates nothing while the directory is open. */
+static uint32_t staged_names(const Staging *s, char name[STAGED_MAX][NAME_MAX + 1]) {
+    DIR *dir = opendir(s->dir);
+    uint32_t n = 0;
+    if (dir == NULL) return 0;
+    for (struct dirent *e; n < STAGED_MAX && (e = readdir(dir)) != NULL;)
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0) snprintf(name[n++], NAME_MAX + 1, "%s", e->d_name);
     closedir(dir);
-    return true;
+    return n;
 }
 
 /* What would make a rename fail half-way is looked for first; if one fails all the same, those before it are undone. */
 bool staging_publish(LatheModel *m, Staging *s, const char *output) {
-    Names names = {0};
-    const char *folder = directory_of(m, output);
-    struct stat st;
-    if (!list_files(m, s->dir, &names)) return fail(m, output, strerror(errno));
-    for (uint32_t i = 0; i < names.n; i++) {
-        const char *target = join(m, folder, names.v[i]);
-        if (stat(target, &st) == 0 && !S_ISREG(st.st_mode)) return fail(m, target, "it is not a regular file");
+    char name[STAGED_MAX][NAME_MAX + 1];
+    const char *from[STAGED_MAX], *to[STAGED_MAX];
+    uint32_t n = staged_names(s, name), moved = 0;
+    for (uint32_t i = 0; i < n; i++) { /* memory may run out here, but no longer once files appear */
+        from[i] = join(m, s->dir, name[i]);
+        to[i] = join(m, directory_of(m, output), name[i]);
     }
-    for (uint32_t i = 0; i < names.n; i++) {
-        const char *target = join(m, folder, names.v[i]);
-        if (rename(join(m, s->dir, names.v[i]), target) == 0) continue;
-        int reason = errno;
-        while (i-- > 0) unlink(join(m, folder, names.v[i]));
-        return fail(m, target, strerror(reason));
+    for (uint32_t i = 0; i < n; i++) {
+        struct stat st;
+        if (stat(to[i], &st) == 0 && !S_ISREG(st.st_mode)) return fail(m, to[i], "it is not a regular file");
     }
-    return true;
+    while (moved < n && rename(from[moved], to[moved]) == 0) moved++;
+    if (moved == n) return true;
+    int reason = errno;
+    for (uint32_t i = 0; i < moved; i++) unlink(to[i]);
+    return fail(m, to[moved], strerror(reason));
 }
 
 void staging_discard(Staging *s) {

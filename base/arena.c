@@ -1,5 +1,6 @@
 #include "base/arena.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,18 +14,17 @@ struct ArenaBlock {
 
 _Thread_local uint64_t arena_fail_after;
 
-static void *system_alloc(size_t n) {
-    if (arena_fail_after != 0 && --arena_fail_after == 0) return NULL;
-    return malloc(n);
+static bool fails_on_purpose(void) {
+    return arena_fail_after != 0 && --arena_fail_after == 0;
 }
 
 void *arena_alloc(Arena *arena, size_t n) {
-    if (n > SIZE_MAX / 2) arena->fail(arena->user);
+    if (n > SIZE_MAX / 2 || fails_on_purpose()) arena->fail(arena->user);
     n = (n + ALIGN - 1) / ALIGN * ALIGN;
     ArenaBlock *b = arena->block;
     if (b == NULL || b->capacity - b->used < n) {
         size_t capacity = n > BLOCK_BYTES ? n : BLOCK_BYTES;
-        b = system_alloc(sizeof *b + capacity);
+        b = malloc(sizeof *b + capacity);
         if (b == NULL) {
             arena->fail(arena->user);
             return NULL;

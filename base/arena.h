@@ -22,7 +22,7 @@ char *arena_strdup(Arena *arena, const char *text, size_t n);
 void arena_reset(Arena *arena); /* keep one block, forget the contents */
 void arena_free(Arena *arena);  /* give all memory back */
 
-/* The allocator behind every arena; tests make its n-th call fail (0: never). */
+/* Tests make the n-th allocation from any arena of this thread fail (0: never). */
 extern _Thread_local uint64_t arena_fail_after;
 
 #define ARENA_NEW(arena, T) ((T *)arena_alloc((arena), sizeof(T)))
