@@ -13,14 +13,20 @@ static const Option options[] = {
 };
 static const Option *const tables[] = {data_options, options, compile_options, build_options, help_options, NULL};
 
-/* A file name for an output: letters, digits and -_.+ stay, the rest becomes _; equal names get a number. */
-static const char *output_path(Driver *d, const char *dir, const Tensor *t, uint32_t i) {
-    char *name = driver_format(d, "%s", t[i].name[0] != 0 ? t[i].name : "output");
+/* A file name for an output: letters, digits and -_.+ stay, the rest becomes _. */
+static const char *file_name(Driver *d, const Tensor *t) {
+    char *name = driver_format(d, "%s", t->name[0] != 0 ? t->name : "output");
     for (char *c = name; *c != 0; c++)
         if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_+.", *c) == NULL) *c = '_';
     if (name[0] == '.') name[0] = '_';
+    return name;
+}
+
+/* Names that have become equal get a number. */
+static const char *output_path(Driver *d, const char *dir, const Tensor *t, uint32_t i) {
+    const char *name = file_name(d, &t[i]);
     bool taken = false;
-    for (uint32_t k = 0; k < i; k++) taken = taken || strlen(t[k].name) == strlen(t[i].name); /* may collide after replacement */
+    for (uint32_t k = 0; k < i; k++) taken = taken || strcmp(file_name(d, &t[k]), name) == 0;
     return taken ? driver_format(d, "%s/%s.%u.npy", dir, name, i) : driver_format(d, "%s/%s.npy", dir, name);
 }
 

@@ -65,9 +65,10 @@ bool expand_reduce(Module *m, Node *n, Value **out) {
     return node_infer(m, squeeze);
 }
 
+/* Given, but known to the run only. */
 static bool operand_unknown(Module *m, const Node *n, uint32_t i) {
     uint32_t count;
-    return value_dims(m, n->in[i], &count) == NULL;
+    return i < n->n_in && n->in[i] != NULL && value_dims(m, n->in[i], &count) == NULL;
 }
 
 static bool all_const(const Module *m, const Type *t) {
