@@ -1,0 +1,102 @@
+/* Shapes of the transformer operators of com.microsoft. */
+#include "ir/shape/reduce.h"
+#include "ir/shape/shape.h"
+
+static bool fail(Module *m, Node *n, const char *what) {
+    diag(m->cx, SEV_ERROR, n->loc, "%s", what);
+    return false;
+}
+
+/* SkipLayerNormalization and kin: Y, mean, inverse deviation, sum of the inputs. */
+bool shape_skip_norm(Module *m, Node *n) {
+    const Type *x = shape_in(m, n, 0), *skip = x != NULL ? shape_in(m, n, 1) : NULL;
+    if (skip == NULL) return false;
+    if (x->rank < 1) return fail(m, n, "input 0 must have a hidden dimension");
+    Dim dim[RANK_MAX];
+    uint32_t rank;
+    if (!shape_broadcast(m, n, x, skip, &rank, dim)) return false;
+    shape_out(m, n, 0, x->dtype, rank, dim);
+    shape_out(m, n, 3, x->dtype, rank, dim);
+    dim[rank - 1] = dim_const(m->cx, 1);
+    for (uint32_t i = 1; i < 3; i++) shape_out(m, n, i, x->dtype == DT_F64 ? DT_F64 : DT_F32, rank, dim);
+    return true;
+}
+
+bool shape_simplified_norm(Module *m, Node *n) {
+    const Type *x = shape_in(m, n, 0);
+    uint32_t axis;
+    if (x == NULL || !shape_axis(m, n, attr_i(n, attr_named(n, "axis")), x->rank, &axis)) return false;
+    Dim dim[RANK_MAX];
+    for (uint32_t a = 0; a < x->rank; a++) dim[a] = a < axis ? x->dim[a] : dim_const(m->cx, 1);
+    shape_out(m, n, 0, x->dtype, x->rank, x->dim);
+    shape_out(m, n, 1, x->dtype == DT_F64 ? DT_F64 : DT_F32, x->rank, dim);
+    return true;
+}
+
+/* ids [B,S], word embedding [V,H] -> [B,S,H], mask index [B], sum [B,S,H] */
+bool shape_embed_norm(Module *m, Node *n) {
+    const Type *ids = shape_in(m, n, 0), *word = ids != NULL ? shape_in(m, n, 2) : NULL;
+    if (word == NULL) return false;
+    if (ids->rank != 2 || word->rank != 2) return fail(m, n, "input_ids and word_embedding must be [B,S] and [V,H]");
+    Dim dim[3] = {ids->dim[0], ids->dim[1], word->dim[1]};
+    shape_out(m, n, 0, word->dtype, 3, dim);
+    shape_out(m, n, 1, DT_I32, 1, dim);
+    shape_out(m, n, 2, word->dtype, 3, dim);
+    return true;
+}
+
+/* query [B,S,H*D] or packed [B,S,H,3,D]; key [B,T,H*D], packed [B,T,H,2,D] or [B,H,T,D]; value like key. */
+bool shape_multi_head_attention(Module *m, Node *n) {
+    Context *cx = m->cx;
+    const Type *q = shape_in(m, n, 0), *k = NULL, *v = NULL;
+    if (q == NULL) return false;
+    Dim heads = dim_const(cx, attr_i(n, AT_MultiHeadAttention_num_heads)), size, value_size, length;
+    if (dim_lo(cx, heads) < 1) return fail(m, n, "num_heads must be positive");
+    if (shape_has_in(n, 1) && (k = shape_in(m, n, 1)) == NULL) return false;
+    if (shape_has_in(n, 2) && (v = shape_in(m, n, 2)) == NULL) return false;
+    if (q->rank == 5 && k == NULL) {
+        size = value_size = q->dim[4];
+        length = q->dim[1];
+    } else if (q->rank == 3 && k != NULL && k->rank == 5 && v == NULL) {
+        size = value_size = k->dim[4];
+        length = k->dim[1];
+    } else if (q->rank == 3 && k != NULL && v != NULL && k->rank == v->rank && (k->rank == 3 || k->rank == 4)) {
+        size = dim_floordiv(cx, q->dim[2], heads);
+        value_size = k->rank == 4 ? v->dim[3] : dim_floordiv(cx, v->dim[2], heads);
+        length = k->dim[k->rank == 4 ? 2 : 1];
+    } else {
+        return fail(m, n, "query, key and value must be [B,L,H*D], or packed as [B,L,H,3,D] or [B,L,H,2,D]");
+    }
+    shape_out(m, n, 0, q->dtype, 3, (Dim[]){q->dim[0], q->dim[1], dim_mul(cx, heads, value_size)});
+    if (shape_has_in(n, 6)) {
+        const Type *past = shape_in(m, n, 6);
+        if (past == NULL || past->rank != 4) return fail(m, n, "past_key must be [B,H,P,D]");
+        length = dim_add(cx, past->dim[2], length);
+    }
+    shape_out(m, n, 1, q->dtype, 4, (Dim[]){q->dim[0], heads, length, size});
+    shape_out(m, n, 2, q->dtype, 4, (Dim[]){q->dim[0], heads, length, value_size});
+    shape_out(m, n, 3, q->dtype, 4, (Dim[]){q->dim[0], heads, q->dim[1], length});
+    return true;
+}
+
+/* input [B,S,I], weights [I, Q+K+V] -> [B,S,V], present [2,B,H,T,D] */
+bool shape_ms_attention(Module *m, Node *n) {
+    Context *cx = m->cx;
+    const Type *x = shape_in(m, n, 0), *w = x != NULL ? shape_in(m, n, 1) : NULL;
+    if (w == NULL) return false;
+    if (x->rank != 3 || w->rank != 2) return fail(m, n, "input and weights must be [B,S,I] and [I,3*H]");
+    const Attr *sizes = attr_at(n, AT_Ms_Attention_qkv_hidden_sizes);
+    bool given = sizes->present && sizes->ints.n == 3;
+    Dim hidden = dim_floordiv(cx, w->dim[1], dim_const(cx, 3)), heads = dim_const(cx, attr_i(n, AT_Ms_Attention_num_heads));
+    if (dim_lo(cx, heads) < 1) return fail(m, n, "num_heads must be positive");
+    Dim value = given ? dim_const(cx, sizes->ints.v[2]) : hidden, key = given ? dim_const(cx, sizes->ints.v[1]) : hidden;
+    Dim length = x->dim[1];
+    if (shape_has_in(n, 4)) {
+        const Type *past = shape_in(m, n, 4);
+        if (past == NULL || past->rank != 5) return fail(m, n, "past must be [2,B,H,P,D]");
+        length = dim_add(cx, past->dim[3], length);
+    }
+    shape_out(m, n, 0, x->dtype, 3, (Dim[]){x->dim[0], x->dim[1], value});
+    shape_out(m, n, 1, x->dtype, 5, (Dim[]){dim_const(cx, 2), x->dim[0], heads, length, dim_floordiv(cx, key, heads)});
+    return true;
+}

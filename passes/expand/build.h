@@ -1,0 +1,21 @@
+/* Small helpers for expansion rules: nodes before `at`, with its location, inferred; results are NULL after a diagnostic. */
+#ifndef LATHE_PASSES_EXPAND_BUILD_H
+#define LATHE_PASSES_EXPAND_BUILD_H
+#include "ir/graph.h"
+
+Node *expand_node(Module *m, Node *at, Op op, uint32_t n_in, Value *const *in, uint32_t n_out); /* not inferred: set attributes first */
+Value *expand_result(Module *m, Node *n);                                                       /* infers; output 0 */
+Value *expand_cast(Module *m, Node *at, Value *v, DType t);
+Value *expand_transpose(Module *m, Node *at, Value *v, uint32_t rank, const int64_t *perm);
+Value *expand_reshape(Module *m, Node *at, Value *v, uint32_t rank, const int64_t *shape);
+Value *expand_concat(Module *m, Node *at, uint32_t n, Value *const *in, int64_t axis);
+Value *expand_gather(Module *m, Node *at, Value *v, Value *index, int64_t axis);
+Value *expand_slice(Module *m, Node *at, Value *v, int64_t from, int64_t to, int64_t axis);
+Value *expand_reduce_axis(Module *m, Node *at, Op op, Value *v, int64_t axis, bool keepdims);
+Value *expand_arg_max(Module *m, Node *at, Value *v, int64_t axis, bool keepdims);
+Value *expand_softmax(Module *m, Node *at, Value *v, int64_t axis);
+Value *expand_floats(Module *m, uint32_t rank, const int64_t *dim, const double *v, DType t); /* a constant */
+Value *expand_ints(Module *m, uint32_t rank, const int64_t *dim, const int64_t *v);
+static inline Value *expand_input(const Node *n, uint32_t i) { return i < n->n_in ? n->in[i] : NULL; }
+
+#endif

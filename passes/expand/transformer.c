@@ -1,0 +1,209 @@
+/* Transformer operators of com.microsoft out of ordinary ones.
+ *
+ *     %y, , , %s = SkipLayerNormalization(%x, %skip, %g, %b)   ->   %s = Add(%x, %skip)
+ *                                                                   %y = LayerNormalization(%s, %g, %b) */
+#include <math.h>
+
+#include "ir/shape/reduce.h"
+#include "passes/expand/attention.h"
+#include "passes/expand/build.h"
+#include "passes/rules.h"
+
+/* ---- normalisations ---------------------------------------------------------------------------------------------- */
+static bool no_output(Module *m, const Node *n, uint32_t i, const char *what) {
+    if (i >= n->n_out || n->out[i] == NULL) return true;
+    diag(m->cx, SEV_ERROR, n->loc, "output %u (%s) is not supported", i, what);
+    return false;
+}
+
+static Node *layer_norm(Module *m, Node *at, Value *x, Value *gamma, Value *beta, double epsilon, uint32_t n_out) {
+    Node *n = expand_node(m, at, OP_LayerNormalization, beta != NULL ? 3 : 2, (Value *[]){x, gamma, beta}, n_out);
+    attr_set_f(n, AT_LayerNormalization_epsilon, epsilon);
+    return n;
+}
+
+static Value *rms_norm(Module *m, Node *at, Value *x, Value *gamma, double epsilon, int64_t axis) {
+    Node *n = expand_node(m, at, OP_RMSNormalization, 2, (Value *[]){x, gamma}, 1);
+    attr_set_f(n, AT_RMSNormalization_epsilon, epsilon);
+    attr_set_i(n, AT_RMSNormalization_axis, axis);
+    return expand_result(m, n);
+}
+
+bool expand_skip_norm(Module *m, Node *n, Value **out) {
+    bool simple = n->op == OP_SkipSimplifiedLayerNormalization;
+    Value *sum = build2(m, n, OP_Add, n->in[0], n->in[1]), *bias = expand_input(n, simple ? 3 : 4);
+    if (bias != NULL) sum = build2(m, n, OP_Add, sum, bias);
+    double epsilon = attr_f(n, attr_named(n, "epsilon"));
+    if (n->n_out > 3 && n->out[3] != NULL) out[3] = sum;
+    if (simple) {
+        if (!no_output(m, n, 1, "mean") || !no_output(m, n, 2, "inverse deviation")) return false;
+        out[0] = rms_norm(m, n, sum, n->in[2], epsilon, -1);
+        return out[0] != NULL;
+    }
+    Node *norm = layer_norm(m, n, sum, n->in[2], expand_input(n, 3), epsilon, n->n_out < 3 ? n->n_out : 3);
+    for (uint32_t i = 0; i < norm->n_out; i++) out[i] = n->out[i] != NULL ? norm->out[i] : NULL;
+    return node_infer(m, norm);
+}
+
+bool expand_simplified_norm(Module *m, Node *n, Value **out) {
+    if (!no_output(m, n, 1, "inverse deviation")) return false;
+    out[0] = rms_norm(m, n, n->in[0], n->in[1], attr_f(n, attr_named(n, "epsilon")), attr_i(n, attr_named(n, "axis")));
+    return out[0] != NULL;
+}
+
+bool expand_embed_norm(Module *m, Node *n, Value **out) {
+    Value *ids = n->in[0], *segment = expand_input(n, 1), *mask = expand_input(n, 7), *position = expand_input(n, 8);
+    Value *sum = expand_gather(m, n, n->in[2], ids, 0), *places;
+    if (position != NULL) {
+        places = expand_gather(m, n, n->in[3], position, 0);
+    } else {
+        Value *start = value_const_i64(m, 1, (int64_t[]){0}), *axis = value_const_i64(m, 1, (int64_t[]){0});
+        Value *length = expand_gather(m, n, build1(m, n, OP_Shape, ids), value_const_i64(m, 1, (int64_t[]){1}), 0);
+        places = expand_result(m, expand_node(m, n, OP_Slice, 4, (Value *[]){n->in[3], start, length, axis}, 1));
+    }
+    if (sum == NULL || places == NULL) return false;
+    sum = build2(m, n, OP_Add, sum, places);
+    if (segment != NULL && n->in[4] != NULL) sum = build2(m, n, OP_Add, sum, expand_gather(m, n, n->in[4], segment, 0));
+    Node *norm = layer_norm(m, n, sum, n->in[5], n->in[6], attr_f(n, AT_EmbedLayerNormalization_epsilon), 1);
+    out[0] = expand_result(m, norm);
+    if (n->n_out > 1 && n->out[1] != NULL) {
+        Value *counted = mask != NULL ? mask : build2(m, n, OP_Mul, ids, value_const_scalar(m, ids->type->dtype, 0));
+        out[1] = expand_cast(m, n, expand_reduce_axis(m, n, OP_ReduceSum, counted, 1, false), DT_I32);
+    }
+    if (n->n_out > 2 && n->out[2] != NULL) out[2] = sum;
+    return out[0] != NULL;
+}
+
+/* ---- attention --------------------------------------------------------------------------------------------------- */
+static bool same_batch(const Value *mask, const Value *q) { return mask->type->dim[0] == q->type->dim[0]; }
+
+/* A padding mask as part of p: [B] counts valid keys; [B,T] or [B,S,T] says which keys are valid; joined with a float bias. */
+static bool padding_mask(Module *m, Node *n, Value *mask, Value *bias, AttentionParts *p) {
+    p->mask = bias;
+    if (mask == NULL) return true;
+    uint32_t rank = mask->type->rank;
+    if (rank == 1 && same_batch(mask, p->q)) {
+        p->valid = mask;
+        return true;
+    }
+    if (rank != 2 && rank != 3) {
+        diag(m->cx, SEV_ERROR, n->loc, "a mask of rank %u is not supported; [B], [B,T] and [B,S,T] are", rank);
+        return false;
+    }
+    Value *allowed = expand_cast(m, n, mask, DT_BOOL);
+    allowed = rank == 2 ? build2(m, n, OP_Unsqueeze, allowed, value_const_i64(m, 2, (int64_t[]){1, 2}))
+                        : build2(m, n, OP_Unsqueeze, allowed, value_const_i64(m, 1, (int64_t[]){1}));
+    p->mask = bias == NULL ? allowed : build3(m, n, OP_Where, allowed, bias, value_const_scalar(m, bias->type->dtype, -(double)INFINITY));
+    return p->mask != NULL;
+}
+
+static double scale_of(Module *m, const Node *n, AttrSlot slot, const Value *q) {
+    if (attr_has(n, slot) && attr_f(n, slot) != 0) return attr_f(n, slot);
+    Dim size = q->type->dim[3];
+    return dim_is_const(m->cx, size) ? 1 / sqrt((double)dim_value(m->cx, size)) : 0;
+}
+
+static bool scale_known(Module *m, const Node *n, const AttentionParts *p) {
+    if (p->scale != 0) return true;
+    diag(m->cx, SEV_ERROR, n->loc, "the head size must be known at compile time when scale is not given");
+    return false;
+}
+
+/* Part i of [B,L,H,parts,D] as [B,H,L,D]. */
+static Value *unpack(Module *m, Node *at, Value *v, int64_t i) {
+    Value *one = build2(m, at, OP_Squeeze, expand_slice(m, at, v, i, i + 1, 3), value_const_i64(m, 1, (int64_t[]){3}));
+    return expand_transpose(m, at, one, 4, (int64_t[]){0, 2, 1, 3});
+}
+
+/* Adds the part of a joint bias vector from `from` on, as wide as x, and splits the heads. */
+static Value *biased_heads(Module *m, Node *at, Value *x, Value *bias, Dim from, int64_t heads) {
+    if (x->type->rank == 4) return x;
+    if (bias != NULL) {
+        Dim to = dim_add(m->cx, from, x->type->dim[2]);
+        if (!dim_is_const(m->cx, from) || !dim_is_const(m->cx, to)) return NULL;
+        x = build2(m, at, OP_Add, x, expand_slice(m, at, bias, dim_value(m->cx, from), dim_value(m->cx, to), 0));
+    }
+    return attention_split_heads(m, at, x, heads);
+}
+
+static void give(Module *m, Node *n, Value **out, uint32_t i, Value *v) {
+    if (i >= n->n_out || n->out[i] == NULL) return;
+    bool own = v->def != NULL;
+    for (uint32_t k = 0; k < n->n_in; k++) own &= v != n->in[k];
+    out[i] = own ? v : build1(m, n, OP_Identity, v);
+}
+
+bool expand_multi_head_attention(Module *m, Node *n, Value **out) {
+    int64_t heads = attr_i(n, AT_MultiHeadAttention_num_heads);
+    Value *q = n->in[0], *k = expand_input(n, 1), *v = expand_input(n, 2), *bias = expand_input(n, 3);
+    AttentionParts p = {.left = -1, .right = -1, .causal = attr_i(n, AT_MultiHeadAttention_unidirectional) != 0};
+    if (q->type->rank == 5) {
+        p.q = unpack(m, n, q, 0);
+        p.k = unpack(m, n, q, 1);
+        p.v = unpack(m, n, q, 2);
+    } else {
+        Dim zero = dim_const(m->cx, 0), hidden = q->type->dim[2];
+        bool packed = k->type->rank == 5;
+        p.q = biased_heads(m, n, q, bias, zero, heads);
+        p.k = packed ? unpack(m, n, k, 0) : biased_heads(m, n, k, bias, hidden, heads);
+        p.v = packed ? unpack(m, n, k, 1) : biased_heads(m, n, v, bias, dim_add(m->cx, hidden, hidden), heads);
+    }
+    if (p.q == NULL || p.k == NULL || p.v == NULL) {
+        diag(m->cx, SEV_ERROR, n->loc, "this form of query, key, value and bias is not supported");
+        return false;
+    }
+    p.past = expand_input(n, 6);
+    if (p.past != NULL) {
+        p.k = attention_concat(m, n, p.past, p.k, 2);
+        p.v = attention_concat(m, n, expand_input(n, 7), p.v, 2);
+    }
+    p.scale = scale_of(m, n, AT_MultiHeadAttention_scale, p.q);
+    if (!scale_known(m, n, &p) || !padding_mask(m, n, expand_input(n, 4), expand_input(n, 5), &p)) return false;
+    Value *scores, *y = attention_build(m, n, &p, &scores);
+    if (y == NULL) return false;
+    out[0] = attention_join_heads(m, n, y);
+    give(m, n, out, 1, p.k);
+    give(m, n, out, 2, p.v);
+    give(m, n, out, 3, scores);
+    return out[0] != NULL;
+}
+
+/* Half i of past [2,B,H,P,D]. */
+static Value *past_half(Module *m, Node *at, Value *past, int64_t i) {
+    return build2(m, at, OP_Squeeze, expand_slice(m, at, past, i, i + 1, 0), value_const_i64(m, 1, (int64_t[]){0}));
+}
+
+bool expand_ms_attention(Module *m, Node *n, Value **out) {
+    Context *cx = m->cx;
+    const Attr *sizes = attr_at(n, AT_Ms_Attention_qkv_hidden_sizes);
+    int64_t heads = attr_i(n, AT_Ms_Attention_num_heads), width[3];
+    Dim all = n->in[1]->type->dim[1];
+    if (!dim_is_const(cx, all) || (attr_has(n, AT_Ms_Attention_do_rotary) && attr_i(n, AT_Ms_Attention_do_rotary) != 0)) {
+        diag(cx, SEV_ERROR, n->loc, "weights of symbolic size and do_rotary are not supported");
+        return false;
+    }
+    for (int i = 0; i < 3; i++) width[i] = sizes->present && sizes->ints.n == 3 ? sizes->ints.v[i] : dim_value(cx, all) / 3;
+    Value *qkv = build2(m, n, OP_MatMul, n->in[0], n->in[1]), *part[3];
+    if (expand_input(n, 2) != NULL) qkv = build2(m, n, OP_Add, qkv, n->in[2]);
+    int64_t from = 0;
+    for (int i = 0; i < 3; from += width[i++]) part[i] = attention_split_heads(m, n, expand_slice(m, n, qkv, from, from + width[i], 2), heads);
+    AttentionParts p = {.q = part[0], .k = part[1], .v = part[2], .left = -1, .right = -1};
+    p.causal = attr_i(n, AT_Ms_Attention_unidirectional) != 0;
+    if (p.q == NULL || p.k == NULL || p.v == NULL) return false;
+    Value *past = expand_input(n, 4);
+    if (past != NULL) {
+        p.past = past_half(m, n, past, 0);
+        p.k = attention_concat(m, n, p.past, p.k, 2);
+        p.v = attention_concat(m, n, past_half(m, n, past, 1), p.v, 2);
+    }
+    p.scale = scale_of(m, n, AT_Ms_Attention_scale, p.q);
+    if (!scale_known(m, n, &p) || !padding_mask(m, n, expand_input(n, 3), expand_input(n, 5), &p)) return false;
+    Value *y = attention_build(m, n, &p, NULL);
+    if (y == NULL) return false;
+    out[0] = attention_join_heads(m, n, y);
+    if (n->n_out > 1 && n->out[1] != NULL) {
+        Value *zero = value_const_i64(m, 1, (int64_t[]){0});
+        out[1] = expand_concat(m, n, 2, (Value *[]){build2(m, n, OP_Unsqueeze, p.k, zero), build2(m, n, OP_Unsqueeze, p.v, zero)}, 0);
+    }
+    return out[0] != NULL;
+}
