@@ -185,9 +185,9 @@ void contract_emit(Emit *e, const Kernel *k, const Stmt *s) {
     Str first = literal ? 0 : str_format(e->cx, "%s, ", text[TILE_ROWS]);
     switch (c->kind) {
     case CONTRACT_TILE:
-        cw_line(e->w, "%s(%s%s + (%s), %s, %s, %s, %s, %s, %s, %s, %s + (%s), %s, %s);", literal ? tile_function(e, c, n) : tile_choice(e, c), str_text(e->cx, first),
+        cw_line(e->w, "%s(%s%s + (%s), %s, %s, %s, %s, %s, %s, %s, %s + (%s), %s, %s + (%s));", literal ? tile_function(e, c, n) : tile_choice(e, c), str_text(e->cx, first),
                 text[TILE_A], text[TILE_A_AT], text[TILE_A_ROW], text[TILE_A_K], text[TILE_N1], text[TILE_A_1], text[TILE_N2], text[TILE_A_2], text[TILE_K], text[TILE_B],
-                text[TILE_B_AT], text[TILE_B_K], text[TILE_OUT]);
+                text[TILE_B_AT], text[TILE_B_K], text[TILE_OUT], text[TILE_OUT_AT]);
         break;
     case CONTRACT_DEPTHWISE:
         cw_line(e->w, "%s(%s%s + (%s), %s, %s, %s, %s + (%s), %s);", literal ? depthwise_function(e, c, n) : depthwise_choice(e, c), str_text(e->cx, first), text[DW_A],

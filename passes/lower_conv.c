@@ -299,6 +299,7 @@ bool lower_conv_contract(Lower *lo, const Node *n, const ConvGeometry *g) {
     if (!contract_wanted(lo, n) || !describe(lo, n, g, &c)) return false;
     if (c.groups > 1 && c.cin == 1 && c.cout == 1) return lower_depthwise(lo, n, g);
     if (c.cout < 4 && c.groups > 1) return false;
+    if (lower_winograd(lo, n, g)) return true;
     Dim m = c.flat ? product_of(cx, g->batch, g->out, g->spatial) : g->out[g->spatial - 1];
     c.tile = tile_choose(module_target(lo->m), m, c.cout, c.taps * c.cin, cx);
     c.panels = (c.cout + c.tile.cols - 1) / c.tile.cols;

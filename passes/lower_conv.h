@@ -12,6 +12,8 @@ typedef struct Image {
 Image conv_image(Lower *lo, const Value *x, const ConvGeometry *g, Dim channels);
 Dim image_step(Context *cx, const ConvGeometry *g, const Image *im, uint32_t i); /* elements between neighbours of dimension i */
 
+/* 3x3 convolutions by Winograd's minimal filtering, when it is estimated to be faster: passes/lower_winograd.c. */
+bool lower_winograd(Lower *lo, const Node *n, const ConvGeometry *g);
 bool lower_depthwise(Lower *lo, const Node *n, const ConvGeometry *g);
 
 #endif

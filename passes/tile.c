@@ -73,6 +73,7 @@ void tile_emit(Lower *lo, const Tile *t, const TileCall *c) {
     CallArg *arg = ARENA_ARRAY(&lo->cx->arena, CallArg, TILE_ARGS);
     Expr *one = lx_i(lo, 1), *zero = lx_i(lo, 0);
     arg[TILE_OUT] = arg_buf(c->out);
+    arg[TILE_OUT_AT] = arg_expr(c->out_at != NULL ? c->out_at : zero);
     arg[TILE_ROWS] = arg_expr(c->rows);
     arg[TILE_A] = arg_buf(c->a);
     arg[TILE_A_AT] = arg_expr(c->a_at);

@@ -17,10 +17,10 @@ void tile_pack(float *to, const float *from, int64_t k, int64_t n, int64_t row, 
 /* min(rows, m - m0), simplified when it is always `rows`. m0 is a multiple of rows. */
 Expr *tile_rows(Lower *lo, Dim m, int64_t rows, Expr *m0);
 
-/* Arguments of CONTRACT_TILE (ir/contract.h); n1, n2 NULL: 1. */
+/* Arguments of CONTRACT_TILE (ir/contract.h); n1, n2 NULL: 1; out_at NULL: 0. */
 typedef struct TileCall {
     uint32_t out, a, b;
-    Expr *rows, *a_at, *a_row, *a_k, *n1, *a_1, *n2, *a_2, *k, *b_at, *b_k;
+    Expr *out_at, *rows, *a_at, *a_row, *a_k, *n1, *a_1, *n2, *a_2, *k, *b_at, *b_k;
     bool add;
 } TileCall;
 void tile_emit(Lower *lo, const Tile *t, const TileCall *c);
