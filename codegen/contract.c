@@ -31,15 +31,19 @@ static void print_vector_type(Emit *e, uint32_t vector) {
 
 static const char *tile_parameters = "const float *a, int64_t a_row, int64_t a_k, int64_t n1, int64_t a_1, int64_t n2, int64_t a_2, int64_t n, const float *b, int64_t b_k, float *out";
 
+static Str tile_name(Emit *e, const Contract *c, const char *upto, uint32_t rows) {
+    return str_format(e->cx, "lathe_tile%s%s_%s%ux%u", c->add ? "_add" : "", c->ahead ? "_ahead" : "", upto, rows, c->cols);
+}
+
 /* The micro-kernel of exactly `rows` rows. */
 static const char *tile_function(Emit *e, const Contract *c, uint32_t rows) {
-    Str name = str_format(e->cx, "lathe_tile%s_%ux%u", c->add ? "_add" : "", rows, c->cols);
+    Str name = tile_name(e, c, "", rows);
     if (!emit_once(e, name)) return str_text(e->cx, name);
     uint32_t v = c->vector, nv = c->cols / v;
     print_vector_type(e, v);
     Writer *w = &e->helpers;
     w->indent = 0;
-    cw_line(w, "LATHE_MICRO static void %s(%s)", str_text(e->cx, name), tile_parameters);
+    cw_line(w, "LATHE_MICRO static void %s(%s%s)", str_text(e->cx, name), tile_parameters, c->ahead ? ", const float *ahead" : "");
     cw_open(w, "{");
     for (uint32_t r = 0; r < rows; r++) {
         cw_begin(w);
@@ -65,6 +69,8 @@ static const char *tile_function(Emit *e, const Contract *c, uint32_t rows) {
         for (uint32_t j = 0; j < nv; j++) cw_printf(w, " c%u_%u += x%u * b%u;", r, j, r, j);
         cw_printf(w, "\n");
     }
+    if (c->ahead) cw_line(w, "__builtin_prefetch(ahead, 0, 2);");
+    if (c->ahead) cw_line(w, "ahead += 16;");
     cw_line(w, "p += a_k;");
     cw_line(w, "b += b_k;");
     cw_close(w, "}");
@@ -82,16 +88,16 @@ static const char *tile_function(Emit *e, const Contract *c, uint32_t rows) {
 
 /* One function for a number of rows that is known at run time only: 1 <= rows <= c->rows. */
 static const char *tile_choice(Emit *e, const Contract *c) {
-    Str name = str_format(e->cx, "lathe_tile%s_upto%ux%u", c->add ? "_add" : "", c->rows, c->cols);
+    Str name = tile_name(e, c, "upto", c->rows);
     if (!emit_once(e, name)) return str_text(e->cx, name);
     for (uint32_t r = 1; r <= c->rows; r++) tile_function(e, c, r);
     Writer *w = &e->helpers;
-    cw_line(w, "static void %s(int64_t rows, %s)", str_text(e->cx, name), tile_parameters);
+    cw_line(w, "static void %s(int64_t rows, %s%s)", str_text(e->cx, name), tile_parameters, c->ahead ? ", const float *ahead" : "");
     cw_open(w, "{");
     cw_open(w, "switch (rows) {");
     for (uint32_t r = 1; r <= c->rows; r++) {
         Str label = r < c->rows ? str_format(e->cx, "case %u", r) : str_intern(e->cx, "default");
-        cw_line(w, "%s: %s(a, a_row, a_k, n1, a_1, n2, a_2, n, b, b_k, out); break;", str_text(e->cx, label), tile_function(e, c, r));
+        cw_line(w, "%s: %s(a, a_row, a_k, n1, a_1, n2, a_2, n, b, b_k, out%s); break;", str_text(e->cx, label), tile_function(e, c, r), c->ahead ? ", ahead" : "");
     }
     cw_close(w, "}");
     cw_close(w, "}");
@@ -183,11 +189,12 @@ void contract_emit(Emit *e, const Kernel *k, const Stmt *s) {
     bool literal = rows->kind == E_CONST;
     uint32_t n = literal ? (uint32_t)rows->c.i : c->rows;
     Str first = literal ? 0 : str_format(e->cx, "%s, ", text[TILE_ROWS]);
+    Str ahead = c->kind == CONTRACT_TILE && c->ahead ? str_format(e->cx, ", %s + (%s)", text[TILE_B], text[TILE_AHEAD]) : str_intern(e->cx, "");
     switch (c->kind) {
     case CONTRACT_TILE:
-        cw_line(e->w, "%s(%s%s + (%s), %s, %s, %s, %s, %s, %s, %s, %s + (%s), %s, %s + (%s));", literal ? tile_function(e, c, n) : tile_choice(e, c), str_text(e->cx, first),
+        cw_line(e->w, "%s(%s%s + (%s), %s, %s, %s, %s, %s, %s, %s, %s + (%s), %s, %s + (%s)%s);", literal ? tile_function(e, c, n) : tile_choice(e, c), str_text(e->cx, first),
                 text[TILE_A], text[TILE_A_AT], text[TILE_A_ROW], text[TILE_A_K], text[TILE_N1], text[TILE_A_1], text[TILE_N2], text[TILE_A_2], text[TILE_K], text[TILE_B],
-                text[TILE_B_AT], text[TILE_B_K], text[TILE_OUT], text[TILE_OUT_AT]);
+                text[TILE_B_AT], text[TILE_B_K], text[TILE_OUT], text[TILE_OUT_AT], str_text(e->cx, ahead));
         break;
     case CONTRACT_DEPTHWISE:
         cw_line(e->w, "%s(%s%s + (%s), %s, %s, %s, %s + (%s), %s);", literal ? depthwise_function(e, c, n) : depthwise_choice(e, c), str_text(e->cx, first), text[DW_A],

@@ -10,7 +10,7 @@ void contract_print(struct KernelText *t, const Stmt *s) {
     kernel_text_shared(t, s->n_arg, shared);
     cw_begin(w);
     switch (c->kind) {
-    case CONTRACT_TILE: cw_printf(w, "tile_%ux%u%s_v%u(", c->rows, c->cols, c->add ? "_add" : "", c->vector); break;
+    case CONTRACT_TILE: cw_printf(w, "tile_%ux%u%s%s_v%u(", c->rows, c->cols, c->add ? "_add" : "", c->ahead ? "_ahead" : "", c->vector); break;
     case CONTRACT_DEPTHWISE: cw_printf(w, "depthwise_%ux%u_taps%u_step%u_left%u_right%u_v%u(", c->rows, c->cols, c->taps_x, c->step, c->left, c->right, c->vector); break;
     }
     for (uint32_t i = 0; i < s->n_arg; i++) {

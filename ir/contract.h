@@ -23,13 +23,14 @@ typedef enum ContractKind {
                            pixels r*step + x below left, and the last `right` ones, lie outside and count as zero */
 } ContractKind;
 
-enum TileArg { TILE_OUT, TILE_ROWS, TILE_OUT_AT, TILE_A, TILE_A_AT, TILE_A_ROW, TILE_A_K, TILE_N1, TILE_A_1, TILE_N2, TILE_A_2, TILE_K, TILE_B, TILE_B_AT, TILE_B_K, TILE_ARGS };
+enum TileArg { TILE_OUT, TILE_ROWS, TILE_OUT_AT, TILE_A, TILE_A_AT, TILE_A_ROW, TILE_A_K, TILE_N1, TILE_A_1, TILE_N2, TILE_A_2, TILE_K, TILE_B, TILE_B_AT, TILE_B_K, TILE_AHEAD, TILE_ARGS };
 enum DepthwiseArg { DW_OUT, DW_ROWS, DW_A, DW_A_AT, DW_A_X, DW_A_Y, DW_TAPS_Y, DW_B, DW_B_AT, DW_ARGS };
 
 typedef struct Contract {
     ContractKind kind;
     uint8_t rows, cols;   /* at most rows x cols results; out's rows are cols elements apart */
     bool add;             /* TILE: out += the sum */
+    bool ahead;           /* TILE: meanwhile fetch b[AHEAD ..], one cache line per k, into the second-level cache */
     uint8_t vector;       /* floats in a vector register */
     uint8_t taps_x, step, left, right; /* DEPTHWISE */
 } Contract;

@@ -203,7 +203,8 @@ static void emit_product(Lower *lo, const Product *p, const Panels *b) {
     Expr *b_at = lx_mul(lo, panel, b->per_panel);
     if (!p->flat || g->n_batch == 0)
         b_at = lx_add(lo, b_at, b->own_batch ? lx_mul(lo, b_number(lo, p, batch), lx_dim(lo, b->per_batch)) : batch_offset(lo, p->b, &g->b, g->n_batch, batch));
-    tile_emit(lo, tile, &(TileCall){.out = out, .rows = rows, .a = a_buf, .a_at = a_at, .a_row = row_step, .a_k = k_step, .k = lx_i(lo, p->k), .b = b->buf, .b_at = b_at, .b_k = b->step});
+    tile_emit(lo, tile, &(TileCall){.out = out, .rows = rows, .a = a_buf, .a_at = a_at, .a_row = row_step, .a_k = k_step, .k = lx_i(lo, p->k), .b = b->buf, .b_at = b_at, .b_k = b->step,
+        .ahead = p->b->data != NULL && g->n_batch == 0 ? tile_ahead(lo, tile, panel, np, p->k, t) : NULL});
     bool split = p->cols % nr != 0;
     if (split && np > 1) lower_if(lo, lx_2(lo, FN_LT, panel, lx_i(lo, p->cols / nr)));
     if (!split || np > 1) store_tile(lo, p, out, batch, m0, n0, rows, nr);

@@ -171,8 +171,8 @@ static void store_columns(Lower *lo, const Conv *c, const Place *p, uint32_t til
     if (both) lower_end(lo);
 }
 
-/* Where the windows of the tile begin in the image, and how the micro-kernel walks them. */
-static void call_tile(Lower *lo, const Conv *c, const Image *im, const Place *p, uint32_t tile) {
+/* Where the windows of the tile begin in the image, and how the micro-kernel walks them. number: of the tile in its panel. */
+static void call_tile(Lower *lo, const Conv *c, const Image *im, const Place *p, uint32_t tile, Expr *number) {
     Context *cx = lo->cx;
     const ConvGeometry *g = c->g;
     uint32_t r = g->spatial;
@@ -212,6 +212,7 @@ static void call_tile(Lower *lo, const Conv *c, const Image *im, const Place *p,
     int64_t per_panel = c->taps * c->cin * c->tile.cols;
     call.b_at = lx_mul(lo, lx_add(lo, lx_mul(lo, p->group, lx_i(lo, c->panels)), p->panel), lx_i(lo, per_panel));
     call.b_k = lx_i(lo, c->tile.cols);
+    if (c->groups == 1) call.ahead = tile_ahead(lo, &c->tile, p->panel, c->panels, c->taps * c->cin, number);
     tile_emit(lo, &c->tile, &call);
 }
 
@@ -238,7 +239,7 @@ static void emit_lines(Lower *lo, const Conv *c, const Image *im) {
     uint32_t tile = lower_array(lo, DT_F32, 2, size);
     p.first = lx_mul(lo, t, lx_i(lo, c->tile.rows));
     p.rows = tile_rows(lo, width, c->tile.rows, p.first);
-    call_tile(lo, c, im, &p, tile);
+    call_tile(lo, c, im, &p, tile, t);
     store_columns(lo, c, &p, tile);
     lower_end_n(lo, lo->open.n - depth);
 }
@@ -265,7 +266,7 @@ static void emit_flat(Lower *lo, const Conv *c, const Image *im) {
     uint32_t tile = lower_array(lo, DT_F32, 2, size);
     p.first = lx_mul(lo, lx_add(lo, first, t), lx_i(lo, c->tile.rows));
     p.rows = tile_rows(lo, m, c->tile.rows, p.first);
-    call_tile(lo, c, im, &p, tile);
+    call_tile(lo, c, im, &p, tile, t);
     store_columns(lo, c, &p, tile);
     lower_end_n(lo, lo->open.n - depth);
 }

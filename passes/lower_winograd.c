@@ -46,18 +46,18 @@ typedef struct Winograd {
 } Winograd;
 
 /* ---- cost ------------------------------------------------------------------------------------------------------------ */
-/* Estimated time in units of one vector multiply-add, weights read from memory at about 8 bytes per unit. */
+/* Estimated time in units of one vector multiply-add, weights read from memory at 3 bytes per unit. */
 static double direct_cost(const Lower *lo, const ConvGeometry *g, double pixels, double cin, double cout) {
     double lanes = module_target(lo->m)->vector_bits / 32;
     (void)g;
-    return pixels * cin * cout * 9 / lanes + cin * cout * 9 * 4 / 8;
+    return pixels * cin * cout * 9 / lanes + cin * cout * 9 * 4 / 3;
 }
 
 static double filter_cost(const Lower *lo, const Filter *f, double tiles, double cin, double cout) {
     double lanes = module_target(lo->m)->vector_bits / 32, a2 = f->a * f->a;
     double products = tiles * cin * cout * a2 / lanes;
     double transforms = tiles * (cin + cout) * a2 * 8 / lanes;
-    return products + transforms + cin * cout * a2 * 4 / 8 + a2 * 200;
+    return products + transforms + cin * cout * a2 * 4 / 3 + a2 * 200;
 }
 
 static int64_t size_of(const Context *cx, Dim d) { return dim_is_const(cx, d) ? dim_value(cx, d) : dim_lo(cx, d) > 16 ? dim_lo(cx, d) : 16; }
@@ -189,7 +189,8 @@ static void product_phase(Lower *lo, const Winograd *w) {
     tile_emit(lo, &w->tile, &(TileCall){
         .out = w->m, .out_at = lx_mul(lo, lx_add(lo, lx_mul(lo, kp, tiles), t0), lx_i(lo, nr)), .rows = tile_rows(lo, w->tiles, w->tile.rows, t0),
         .a = w->v, .a_at = lx_mul(lo, lx_add(lo, lx_mul(lo, k, tiles), t0), lx_i(lo, w->cin)), .a_row = lx_i(lo, w->cin), .a_k = lx_i(lo, 1),
-        .k = lx_i(lo, w->cin), .b = w->weights, .b_at = lx_mul(lo, kp, lx_i(lo, w->cin * nr)), .b_k = lx_i(lo, nr)});
+        .k = lx_i(lo, w->cin), .b = w->weights, .b_at = lx_mul(lo, kp, lx_i(lo, w->cin * nr)), .b_k = lx_i(lo, nr),
+        .ahead = tile_ahead(lo, &w->tile, kp, w->taps * w->panels, w->cin, i)});
     lower_end_n(lo, lo->open.n - depth);
 }
 

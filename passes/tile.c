@@ -37,7 +37,7 @@ static Tile choose(const Target *t, Dim m, int64_t n, int64_t k, Context *cx, bo
     for (int64_t nv = 4; nv >= 1; nv--) {
         if (dividing && n % (nv * vector) != 0) continue;
         int64_t most = max_rows(t, nv);
-        for (int64_t rows = most; rows >= 1 && rows > most - 4; rows--) {
+        for (int64_t rows = most; rows >= 1; rows--) {
             double cost = tile_cost(rows, nv, vector, rows_of, n, k);
             if (best.cols != 0 && cost >= best_cost * 0.995) continue;
             best = (Tile){rows, nv * vector, vector};
@@ -67,9 +67,19 @@ Expr *tile_rows(Lower *lo, Dim m, int64_t rows, Expr *m0) {
     return lx_2(lo, FN_MIN, lx_i(lo, rows), lx_sub(lo, lx_dim(lo, m), m0));
 }
 
+enum { KEPT_BYTES = 1 << 20, CACHE_LINE_FLOATS = 16 };
+
+Expr *tile_ahead(Lower *lo, const Tile *tile, Expr *panel, int64_t n_panel, int64_t k, Expr *t) {
+    int64_t per_panel = k * tile->cols, parts = (tile->cols + CACHE_LINE_FLOATS - 1) / CACHE_LINE_FLOATS;
+    if (n_panel < 2 || n_panel * per_panel * 4 < KEPT_BYTES || per_panel * 4 > KEPT_BYTES || tile->cols % CACHE_LINE_FLOATS != 0) return NULL;
+    Expr *next = lx_2(lo, FN_MIN, lx_add(lo, panel, lx_i(lo, 1)), lx_i(lo, n_panel - 1));
+    Expr *part = lx_2(lo, FN_MOD, t, lx_i(lo, parts));
+    return lx_add(lo, lx_mul(lo, next, lx_i(lo, per_panel)), lx_mul(lo, part, lx_i(lo, k * CACHE_LINE_FLOATS)));
+}
+
 void tile_emit(Lower *lo, const Tile *t, const TileCall *c) {
     Contract *k = ARENA_NEW(&lo->cx->arena, Contract);
-    *k = (Contract){.kind = CONTRACT_TILE, .rows = (uint8_t)t->rows, .cols = (uint8_t)t->cols, .vector = (uint8_t)t->vector, .add = c->add};
+    *k = (Contract){.kind = CONTRACT_TILE, .rows = (uint8_t)t->rows, .cols = (uint8_t)t->cols, .vector = (uint8_t)t->vector, .add = c->add, .ahead = c->ahead != NULL};
     CallArg *arg = ARENA_ARRAY(&lo->cx->arena, CallArg, TILE_ARGS);
     Expr *one = lx_i(lo, 1), *zero = lx_i(lo, 0);
     arg[TILE_OUT] = arg_buf(c->out);
@@ -87,5 +97,6 @@ void tile_emit(Lower *lo, const Tile *t, const TileCall *c) {
     arg[TILE_B] = arg_buf(c->b);
     arg[TILE_B_AT] = arg_expr(c->b_at);
     arg[TILE_B_K] = arg_expr(c->b_k);
+    arg[TILE_AHEAD] = arg_expr(c->ahead != NULL ? c->ahead : zero);
     lower_emit(lo, (Stmt){.kind = S_CONTRACT, .contract = k, .arg = arg, .n_arg = TILE_ARGS});
 }

@@ -22,7 +22,11 @@ typedef struct TileCall {
     uint32_t out, a, b;
     Expr *out_at, *rows, *a_at, *a_row, *a_k, *n1, *a_1, *n2, *a_2, *k, *b_at, *b_k;
     bool add;
+    Expr *ahead; /* NULL: none */
 } TileCall;
+/* Panels of b that no cache holds are fetched a panel ahead: for tile number t of a panel, the offset of the part of the
+ * next panel it fetches; NULL when the whole of b (n_panel panels of k rows) is small enough to stay. */
+Expr *tile_ahead(Lower *lo, const Tile *tile, Expr *panel, int64_t n_panel, int64_t k, Expr *t);
 void tile_emit(Lower *lo, const Tile *t, const TileCall *c);
 
 #endif
