@@ -160,9 +160,7 @@ void emit_temps(Emit *e, const StmtInfo *info) {
     for (const Item *it = info->temps; it != NULL; it = it->next) {
         Writer w = {.arena = &e->cx->scratch};
         DType t = (DType)it->x->dtype;
-        bool narrow = dtype_is_int(t) && dtype_bits(t) < 32 && it->x->kind == E_FN && it->x->fn == FN_SELECT;
-        print_in_place(e, &w, it, narrow ? 14 : 0);
-        if (narrow) cw_line(e->w, "const %s t%d = (%s)%s;", emit_ctype(t), it->name, emit_ctype(t), cw_cstr(&w));
-        else cw_line(e->w, "const %s t%d = %s;", emit_ctype(t), it->name, cw_cstr(&w));
+        print_in_place(e, &w, it, 0);
+        cw_line(e->w, "const %s t%d = %s;", emit_ctype(t), it->name, cw_cstr(&w));
     }
 }

@@ -22,32 +22,34 @@ static const Template templates[] = {
     {"sub", "IU", "static inline $T lathe_sub_$S($T a, $T b) {\n    return ($T)(($W)a - ($W)b);\n}\n"},
     {"mul", "IU", "static inline $T lathe_mul_$S($T a, $T b) {\n    return ($T)(($W)a * ($W)b);\n}\n"},
     {"neg", "IU", "static inline $T lathe_neg_$S($T a) {\n    return ($T)(0u - ($W)a);\n}\n"},
-    {"abs", "I", "static inline $T lathe_abs_$S($T a) {\n    return a < 0 ? ($T)(0u - ($W)a) : a;\n}\n"},
+    {"abs", "I", "static inline $T lathe_abs_$S($T a) {\n    return ($T)(a < 0 ? ($T)(0u - ($W)a) : a);\n}\n"},
     {"sign", "I", "static inline $T lathe_sign_$S($T a) {\n    return ($T)((a > 0) - (a < 0));\n}\n"},
-    {"div", "I", "static inline $T lathe_div_$S($T a, $T b) { /* x / 0 is 0 */\n    return b == 0 ? ($T)0 : b == -1 ? ($T)(0u - ($W)a) : ($T)(a / b);\n}\n"},
-    {"div", "U", "static inline $T lathe_div_$S($T a, $T b) { /* x / 0 is 0 */\n    return b == 0 ? ($T)0 : ($T)(a / b);\n}\n"},
+    {"div", "I", "static inline $T lathe_div_$S($T a, $T b) { /* x / 0 is 0 */\n    return ($T)(b == 0 ? ($T)0 : b == -1 ? ($T)(0u - ($W)a) : ($T)(a / b));\n}\n"},
+    {"div", "U", "static inline $T lathe_div_$S($T a, $T b) { /* x / 0 is 0 */\n    return ($T)(b == 0 ? ($T)0 : ($T)(a / b));\n}\n"},
     {"floordiv", "I",
-     "static inline $T lathe_floordiv_$S($T a, $T b) { /* toward minus infinity; x / 0 is 0 */\n    if (b == 0 || b == -1) return b == 0 ? ($T)0 : ($T)(0u - ($W)a);\n"
+     "static inline $T lathe_floordiv_$S($T a, $T b) { /* toward minus infinity; x / 0 is 0 */\n    if (b == 0 || b == -1) return ($T)(b == 0 ? ($T)0 : ($T)(0u - ($W)a));\n"
      "    const $T q = ($T)(a / b);\n    return ($T)(q - (a % b != 0 && (a < 0) != (b < 0)));\n}\n"},
-    {"floordiv", "U", "static inline $T lathe_floordiv_$S($T a, $T b) { /* x / 0 is 0 */\n    return b == 0 ? ($T)0 : ($T)(a / b);\n}\n"},
-    {"fmod", "I", "static inline $T lathe_fmod_$S($T a, $T b) { /* sign of a; x % 0 is 0 */\n    return b == 0 || b == -1 ? ($T)0 : ($T)(a % b);\n}\n"},
-    {"fmod", "U", "static inline $T lathe_fmod_$S($T a, $T b) { /* x % 0 is 0 */\n    return b == 0 ? ($T)0 : ($T)(a % b);\n}\n"},
+    {"floordiv", "U", "static inline $T lathe_floordiv_$S($T a, $T b) { /* x / 0 is 0 */\n    return ($T)(b == 0 ? ($T)0 : ($T)(a / b));\n}\n"},
+    {"floordiv", "F",
+     "static inline $T lathe_floordiv_$S($T a, $T b) { /* of the quotient before it is rounded to $T */\n    return ($T)floor((double)a / (double)b);\n}\n"},
+    {"fmod", "I", "static inline $T lathe_fmod_$S($T a, $T b) { /* sign of a; x % 0 is 0 */\n    return ($T)(b == 0 || b == -1 ? ($T)0 : ($T)(a % b));\n}\n"},
+    {"fmod", "U", "static inline $T lathe_fmod_$S($T a, $T b) { /* x % 0 is 0 */\n    return ($T)(b == 0 ? ($T)0 : ($T)(a % b));\n}\n"},
     {"mod", "I",
      "static inline $T lathe_mod_$S($T a, $T b) { /* sign of b; x % 0 is 0 */\n    if (b == 0 || b == -1) return 0;\n    const $T r = ($T)(a % b);\n"
-     "    return r != 0 && (r < 0) != (b < 0) ? ($T)(r + b) : r;\n}\n"},
-    {"mod", "U", "static inline $T lathe_mod_$S($T a, $T b) { /* x % 0 is 0 */\n    return b == 0 ? ($T)0 : ($T)(a % b);\n}\n"},
+     "    return ($T)(r != 0 && (r < 0) != (b < 0) ? ($T)(r + b) : r);\n}\n"},
+    {"mod", "U", "static inline $T lathe_mod_$S($T a, $T b) { /* x % 0 is 0 */\n    return ($T)(b == 0 ? ($T)0 : ($T)(a % b));\n}\n"},
     {"pow", "I",
      "static inline $T lathe_pow_$S($T a, $T b) { /* wraps around; 1 / a^n truncates */\n    if (b < 0) return ($T)(a == 1 ? 1 : a == -1 ? (b & 1 ? -1 : 1) : 0);\n"
      "    $W r = 1, x = ($W)a;\n    for (; b != 0; b = ($T)(b >> 1)) {\n        if (b & 1) r *= x;\n        x *= x;\n    }\n    return ($T)r;\n}\n"},
     {"pow", "U",
      "static inline $T lathe_pow_$S($T a, $T b) { /* wraps around */\n    $W r = 1, x = ($W)a;\n    for (; b != 0; b = ($T)(b >> 1)) {\n        if (b & 1) r *= x;\n        x *= x;\n    }\n"
      "    return ($T)r;\n}\n"},
-    {"min", "IU", "static inline $T lathe_min_$S($T a, $T b) {\n    return a < b ? a : b;\n}\n"},
-    {"max", "IU", "static inline $T lathe_max_$S($T a, $T b) {\n    return a > b ? a : b;\n}\n"},
-    {"shl", "I", "static inline $T lathe_shl_$S($T a, $T b) {\n    return b >= 0 && b < $B ? ($T)(($W)a << b) : ($T)0;\n}\n"},
-    {"shl", "U", "static inline $T lathe_shl_$S($T a, $T b) {\n    return b < $Bu ? ($T)(($W)a << b) : ($T)0;\n}\n"},
-    {"shr", "I", "static inline $T lathe_shr_$S($T a, $T b) {\n    return ($T)(a >> (b >= 0 && b < $B ? b : $B - 1));\n}\n"},
-    {"shr", "U", "static inline $T lathe_shr_$S($T a, $T b) {\n    return b < $Bu ? ($T)(a >> b) : ($T)0;\n}\n"},
+    {"min", "IU", "static inline $T lathe_min_$S($T a, $T b) {\n    return ($T)(a < b ? a : b);\n}\n"},
+    {"max", "IU", "static inline $T lathe_max_$S($T a, $T b) {\n    return ($T)(a > b ? a : b);\n}\n"},
+    {"shl", "I", "static inline $T lathe_shl_$S($T a, $T b) {\n    return ($T)(b >= 0 && b < $B ? ($T)(($W)a << b) : ($T)0);\n}\n"},
+    {"shl", "U", "static inline $T lathe_shl_$S($T a, $T b) {\n    return ($T)(b < $Bu ? ($T)(($W)a << b) : ($T)0);\n}\n"},
+    {"shr", "I", "static inline $T lathe_shr_$S($T a, $T b) {\n    return ($T)(($T)(a >> (b >= 0 && b < $B ? b : $B - 1)));\n}\n"},
+    {"shr", "U", "static inline $T lathe_shr_$S($T a, $T b) {\n    return ($T)(b < $Bu ? ($T)(a >> b) : ($T)0);\n}\n"},
     {"min", "F", "static inline $T lathe_min_$S($T a, $T b) { /* NaN wins */\n    return ((a < b) | (a != a)) ? a : b;\n}\n"},
     {"max", "F", "static inline $T lathe_max_$S($T a, $T b) { /* NaN wins */\n    return ((a > b) | (a != a)) ? a : b;\n}\n"},
     {"sign", "F", "static inline $T lathe_sign_$S($T a) { /* NaN stays */\n    return a != a ? a : ($T)((a > 0) - (a < 0));\n}\n"},
@@ -280,12 +282,6 @@ static void arithmetic(Emit *e, Writer *w, const Item *it, int prec) {
             infix(e, w, it, it->x->fn == FN_MOD ? "%" : "/", P_MUL, P_MUL, P_UNARY, prec);
             return;
         }
-        if (is_float && it->x->fn == FN_FLOORDIV) {
-            cw_printf(w, "floor%s(", t == DT_F32 ? "f" : "");
-            infix(e, w, it, "/", P_MUL, P_MUL, P_UNARY, P_NONE);
-            cw_printf(w, ")");
-            return;
-        }
         break;
     case FN_FMOD:
         if (is_float) {
@@ -421,15 +417,18 @@ static void cast(Emit *e, Writer *w, const Item *it, int prec) {
 
 static void special(Emit *e, Writer *w, const Item *it, int prec) {
     const Expr *x = it->x;
+    bool narrow;
     switch ((Fn)x->fn) {
     case FN_SELECT:
-        open_paren(w, prec > P_COND);
+        narrow = dtype_is_int((DType)x->dtype) && dtype_bits((DType)x->dtype) < 32; /* C made an int of it */
+        if (narrow) cw_printf(w, "(%s)", emit_ctype((DType)x->dtype));
+        open_paren(w, prec > P_COND || narrow);
         emit_item(e, w, it->arg[0], P_EQ);
         cw_printf(w, " ? ");
         emit_item(e, w, it->arg[1], P_COND + 1);
         cw_printf(w, " : ");
         emit_item(e, w, it->arg[2], P_COND);
-        close_paren(w, prec > P_COND);
+        close_paren(w, prec > P_COND || narrow);
         return;
     case FN_CAST: cast(e, w, it, prec); return;
     case FN_ROUND_TO: {

@@ -190,7 +190,13 @@ Scalar scalar_eval(Fn fn, DType dtype, DType from, const Scalar *x, int64_t extr
     case FN_SELECT: return x[0].i != 0 ? x[1] : x[2];
     case FN_CAST: return cast(dtype, from, x[0]);
     case FN_BITCAST: return bitcast(dtype, from, x[0]);
-    case FN_ROUND_TO: return (Scalar){.f32 = small_float_decode((DType)extra, small_float_encode((DType)extra, x[0].f32, true))};
+    case FN_ROUND_TO:
+        if (dtype_is_int((DType)extra)) { /* packed integers keep their low bits */
+            uint32_t drop = 64 - dtype_bits((DType)extra);
+            uint64_t high = x[0].u << drop;
+            return (Scalar){.i = dtype_class((DType)extra) == 'U' ? (int64_t)(high >> drop) : (int64_t)high >> drop};
+        }
+        return (Scalar){.f32 = small_float_decode((DType)extra, small_float_encode((DType)extra, x[0].f32, true))};
     case FN_INDEX:
         if (x[0].i >= 0 && x[0].i < x[1].i) return x[0];
         *error = LATHE_RT_INDEX;
