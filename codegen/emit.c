@@ -78,7 +78,7 @@ static void print_head(Emit *e, const char *header_file, const char *bin_file) {
         cw_printf(w, "#if defined(__APPLE__)\n__asm__(\".section __TEXT,__const\\n.balign 64\\n.private_extern _%s_weight_data\\n_%s_weight_data:\\n.incbin \\\"%s\\\"\\n.text\\n\");\n"
                      "#else\n__asm__(\".pushsection .rodata\\n.balign 64\\n.globl %s_weight_data\\n.hidden %s_weight_data\\n%s_weight_data:\\n.incbin \\\"%s\\\"\\n.popsection\\n\");\n#endif\n",
                   e->name, e->name, bin_file, e->name, e->name, e->name, bin_file);
-        cw_printf(w, "#ifdef __cplusplus\nextern \"C\"\n#endif\nextern const unsigned char %s_weight_data[];\n\n", e->name);
+        cw_printf(w, "#ifdef __cplusplus\nextern \"C\" const unsigned char %s_weight_data[];\n#else\nextern const unsigned char %s_weight_data[];\n#endif\n\n", e->name, e->name);
     }
 }
 

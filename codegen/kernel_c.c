@@ -67,7 +67,7 @@ static void collect(SimdCheck *c, const Stmt *s) {
     for (; s != NULL; s = s->next) {
         if (s->kind == S_STORE) {
             vec_push(scratch, &c->stores, s);
-            c->ok &= s->reduce == FN_NONE && dtype_bits(c->e->k->buf[s->buf].dtype) >= 8 && distinct_elements(c, s);
+            c->ok &= dtype_bits(c->e->k->buf[s->buf].dtype) >= 8 && distinct_elements(c, s);
         }
         if (s->kind == S_LOCAL) vec_push(scratch, &c->declared, s->var);
         if (s->kind == S_SET) vec_push(scratch, &c->sets, s);

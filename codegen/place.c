@@ -350,7 +350,6 @@ static void mark_read(Emit *e, const Stmt *s) {
         for (uint32_t d = 0; s->kind == S_STORE && d < e->k->buf[s->buf].rank; d++) mark_read_expr(e, s->idx[d]);
         for (uint32_t i = 0; i < s->n_arg; i++)
             if (!s->arg[i].is_buf) mark_read_expr(e, s->arg[i].expr);
-        if (s->contract != NULL) memset(e->var_read, 1, e->k->n_var);
         mark_read(e, s->body);
         mark_read(e, s->orelse);
     }
@@ -434,6 +433,10 @@ void place_kernel(Emit *e, Kernel *k) {
     mark_read(e, k->body);
     walk(e, top, k->body, 0, 0);
     place_items(e);
+    for (uint32_t i = 0; i < k->n_var; i++) /* loop variables of dimensions without stride are not read after all */
+        if (k->var[i].extent != NULL) e->var_read[i] = false;
+    for (uint32_t i = 0; i < e->items.n; i++)
+        if (e->items.v[i]->x->kind == E_VAR) e->var_read[e->items.v[i]->x->ref] = true;
 }
 
 /* ---- cost ---------------------------------------------------------------------------------------------------------------- */
