@@ -152,13 +152,13 @@ static void store_element(DType d, void *p, int64_t i, Scalar s) {
     case DT_U16: case DT_I16: ((uint16_t *)p)[i] = (uint16_t)s.u; break;
     case DT_U32: case DT_I32: ((uint32_t *)p)[i] = (uint32_t)s.u; break;
     case DT_I64: case DT_U64: ((uint64_t *)p)[i] = s.u; break;
-    case DT_F16: case DT_BF16: ((uint16_t *)p)[i] = (uint16_t)small_float_encode(d, s.f32, true); break;
+    case DT_F16: case DT_BF16: ((uint16_t *)p)[i] = (uint16_t)small_float_encode(d, s.f32, false); break;
     case DT_F8E4M3FN: case DT_F8E4M3FNUZ: case DT_F8E5M2: case DT_F8E5M2FNUZ: case DT_F8E8M0:
-        ((uint8_t *)p)[i] = (uint8_t)small_float_encode(d, s.f32, true);
+        ((uint8_t *)p)[i] = (uint8_t)small_float_encode(d, s.f32, false);
         break;
     case DT_U4: case DT_I4: case DT_F4E2M1: {
         uint8_t *b = (uint8_t *)p + i / 2;
-        uint32_t bits = d == DT_F4E2M1 ? small_float_encode(d, s.f32, true) : (uint32_t)s.u & 15;
+        uint32_t bits = d == DT_F4E2M1 ? small_float_encode(d, s.f32, false) : (uint32_t)s.u & 15;
         *b = i % 2 != 0 ? (uint8_t)((*b & 15) | bits << 4) : (uint8_t)((*b & 240) | bits);
         break;
     }

@@ -184,19 +184,20 @@ static Scalar bitcast(DType d, DType from, Scalar s) {
     return (Scalar){.i = wrap(d, s.u)};
 }
 
+/* As a store and a load: small floats overflow to infinity or NaN, packed integers keep their low bits. */
+static Scalar round_to(DType storage, Scalar s) {
+    if (dtype_is_float(storage)) return (Scalar){.f32 = small_float_decode(storage, small_float_encode(storage, s.f32, false))};
+    uint64_t mask = (UINT64_C(1) << dtype_bits(storage)) - 1, sign = (mask >> 1) + 1, low = s.u & mask;
+    return (Scalar){.i = dtype_class(storage) == 'I' ? (int64_t)(low ^ sign) - (int64_t)sign : (int64_t)low};
+}
+
 Scalar scalar_eval(Fn fn, DType dtype, DType from, const Scalar *x, int64_t extra, int *error) {
     Scalar none = {0};
     switch (fn) {
     case FN_SELECT: return x[0].i != 0 ? x[1] : x[2];
     case FN_CAST: return cast(dtype, from, x[0]);
     case FN_BITCAST: return bitcast(dtype, from, x[0]);
-    case FN_ROUND_TO:
-        if (dtype_is_int((DType)extra)) { /* packed integers keep their low bits */
-            uint32_t drop = 64 - dtype_bits((DType)extra);
-            uint64_t high = x[0].u << drop;
-            return (Scalar){.i = dtype_class((DType)extra) == 'U' ? (int64_t)(high >> drop) : (int64_t)high >> drop};
-        }
-        return (Scalar){.f32 = small_float_decode((DType)extra, small_float_encode((DType)extra, x[0].f32, true))};
+    case FN_ROUND_TO: return round_to((DType)extra, x[0]);
     case FN_INDEX:
         if (x[0].i >= 0 && x[0].i < x[1].i) return x[0];
         *error = LATHE_RT_INDEX;

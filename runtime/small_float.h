@@ -72,7 +72,7 @@ static inline float lathe_f32_from_f8e4m3fn(uint8_t b) {
 }
 
 static inline uint8_t lathe_f8e4m3fn_from_f32(float x) {
-    return (uint8_t)lathe_encode_small(x, 4, 3, 7, 0x7E, 1, 1);
+    return (uint8_t)lathe_encode_small(x, 4, 3, 7, 0x7E, 1, 0);
 }
 
 static inline float lathe_f32_from_f8e4m3fnuz(uint8_t b) {
@@ -80,7 +80,7 @@ static inline float lathe_f32_from_f8e4m3fnuz(uint8_t b) {
 }
 
 static inline uint8_t lathe_f8e4m3fnuz_from_f32(float x) {
-    return (uint8_t)lathe_encode_small(x, 4, 3, 8, 0x7F, 2, 1);
+    return (uint8_t)lathe_encode_small(x, 4, 3, 8, 0x7F, 2, 0);
 }
 
 static inline float lathe_f32_from_f8e5m2(uint8_t b) {
@@ -88,7 +88,7 @@ static inline float lathe_f32_from_f8e5m2(uint8_t b) {
 }
 
 static inline uint8_t lathe_f8e5m2_from_f32(float x) {
-    return (uint8_t)lathe_encode_small(x, 5, 2, 15, 0x7B, 0, 1);
+    return (uint8_t)lathe_encode_small(x, 5, 2, 15, 0x7B, 0, 0);
 }
 
 static inline float lathe_f32_from_f8e5m2fnuz(uint8_t b) {
@@ -96,7 +96,7 @@ static inline float lathe_f32_from_f8e5m2fnuz(uint8_t b) {
 }
 
 static inline uint8_t lathe_f8e5m2fnuz_from_f32(float x) {
-    return (uint8_t)lathe_encode_small(x, 5, 2, 16, 0x7F, 2, 1);
+    return (uint8_t)lathe_encode_small(x, 5, 2, 16, 0x7F, 2, 0);
 }
 
 static inline float lathe_f32_from_f4e2m1(uint8_t b) {
@@ -115,9 +115,7 @@ static inline float lathe_f32_from_f8e8m0(uint8_t b) {
 static inline uint8_t lathe_f8e8m0_from_f32(float x) {
     const uint32_t u = lathe_float_bits(x) & 0x7FFFFFFFu, fraction = u >> 23 == 0 ? u & 0x3FFFFFu : u & 0x7FFFFFu;
     const uint32_t code = (u >> 23) + (fraction != 0);
-    if (u > 0x7F800000u) return 0xFF;
-    if (u < 0x00400000u) return 0;
-    return (uint8_t)(code > 0xFE ? 0xFE : code);
+    return (uint8_t)(u < 0x00400000u || code > 0xFE ? 0xFF : code); /* zero and what is too large have no code: NaN */
 }
 
 #endif
