@@ -80,13 +80,25 @@ static const char *target_flag(const char *target) {
     return NULL;
 }
 
+/* Compilers prefer half-width vectors on some processors with 512-bit ones; what lathe emits gains from the full width. */
+static const char *width_flag(const char *target) {
+#if defined(__x86_64__)
+    bool v4 = target != NULL && strcmp(target, "x86-64-v4") == 0, native = target == NULL || strcmp(target, "native") == 0;
+    if (v4 || (native && __builtin_cpu_supports("avx512f"))) return "-mprefer-vector-width=512";
+#else
+    (void)target;
+#endif
+    return NULL;
+}
+
 static Texts build_command(Driver *d, const Request *r, const Toolchain *t, const char *dir, const char *source, const char *object) {
-    static const char *const fixed[] = {"-std=gnu11", "-O3", "-ffp-contract=fast", "-fPIC", "-shared", "-w"};
+    static const char *const fixed[] = {"-std=gnu11", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fPIC", "-shared", "-w"};
     Texts argv = {0};
     for (uint32_t i = 0; i < t->command.n; i++) vec_push(&d->arena, &argv, t->command.v[i]);
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) vec_push(&d->arena, &argv, fixed[i]);
     const char *machine = target_flag(r->target);
     if (machine[0] != 0) vec_push(&d->arena, &argv, machine);
+    if (width_flag(r->target) != NULL) vec_push(&d->arena, &argv, width_flag(r->target));
     if (t->openmp) vec_push(&d->arena, &argv, "-fopenmp");
     push_words(d, &argv, r->cflags);
     vec_push(&d->arena, &argv, driver_format(d, "-I%s", dir));
