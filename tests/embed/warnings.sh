@@ -1,8 +1,13 @@
-# Emitted C compiles without a warning: clang and gcc, C11 and C++17, with and without OpenMP, for several targets.
+# Emitted C compiles without a warning: clang and gcc, C11 and C++17, with and without OpenMP, for several targets. Weights
+# stay in files: as text they are a table of numbers that takes compilers minutes in sum.
 source "$(dirname "$0")/common.bash"
 flags=(-Wall -Wextra -Wconversion -Wshadow -Wvla -Wdouble-promotion -Werror -O1 -fsyntax-only)
 targets=(generic)
 [ "$(uname -m)" != x86_64 ] || targets+=(x86-64-v3 x86-64-v4)
+compilers=()
+for compiler in clang-19 clang gcc; do
+    command -v $compiler > /dev/null && [[ " ${compilers[*]-} " != *" ${compiler%-19}-19 "* ]] && compilers+=($compiler)
+done
 tried=0
 models=("$model/fashion.onnx")
 for program in "$build"/models/week*/*; do
@@ -13,10 +18,9 @@ done
 for onnx in "${models[@]}"; do
     name=$(basename "$onnx" .onnx)
     for target in "${targets[@]}"; do
-        "$lathe" compile "$onnx" -o "$name.c" --weights embed --target $target > /dev/null 2>&1
+        "$lathe" compile "$onnx" -o "$name.c" --weights file --target $target > /dev/null 2>&1
         machine=(); [ $target = generic ] || machine=(-march=$target)
-        for compiler in clang-19 clang gcc; do
-            command -v $compiler > /dev/null || continue
+        for compiler in "${compilers[@]}"; do
             for language in "c -std=c11" "c++ -std=c++17"; do
                 for openmp in "" -fopenmp; do
                     echo "$name $target $compiler $language $openmp"

@@ -114,10 +114,10 @@ static void attention(void) {
     LatheDim dims[] = {lathe_dim(m, "N", 1, 8), lathe_dim(m, "T", 1, 32), lathe_const_dim(8)};
     LatheValue x = lathe_input(m, "x", LATHE_F32, 3, dims), none = {0};
     LatheValue heads = lathe_transpose(lathe_reshape(x, 4, (int64_t[]){0, 0, 2, 4}), (int64_t[]){0, 2, 1, 3});
-    LatheValue one = lathe_slice(heads, 1, 0, 1, 1);
+    LatheValue one = lathe_slice(heads, 1, 0, 1, 1), place = lathe_positions(x, 1), two = lathe_scalar(m, LATHE_I64, 2);
     OUTPUTS("attention", lathe_attention(x, x, x, none, &(LatheAttention){.heads = 2}), lathe_attention(heads, heads, heads, none, &(LatheAttention){.causal = true, .scale = 0.7}),
             lathe_attention(heads, one, one, none, &(LatheAttention){.softcap = 3}),
-            lathe_attention(heads, heads, heads, lathe_scalar(m, LATHE_F32, 0.5), NULL));
+            lathe_attention(heads, heads, heads, lathe_greater_equal(lathe_add(lathe_unsqueeze(place, 1), two), place), NULL));
     finish(m, "attention");
 }
 
