@@ -138,9 +138,9 @@ static void check_inputs(Matcher *x, const DataSet *set) {
 }
 
 static void check_kinds(Matcher *x) {
-    static const char *const kinds[] = {"tensor", "sequence", "optional"};
+    static const char *const kinds[] = {"a tensor", "a sequence", "an optional"};
     for (uint32_t i = 0; i < x->n_in; i++)
-        if (x->in[i].kind != 0) fail(x, "input \"%s\" is a %s; this command reads tensors only", x->in[i].name, kinds[x->in[i].kind]);
+        if (x->in[i].kind != 0) fail(x, "input \"%s\" is %s; this command runs models of tensors only", x->in[i].name, kinds[x->in[i].kind]);
 }
 
 /* ---- sets ------------------------------------------------------------------------------------------------------- */
@@ -203,6 +203,7 @@ Exit data_read(Driver *d, const Request *r, LatheModel *m, DataSets *sets) {
     Matcher x = matcher(d, m);
     *sets = (DataSets){0};
     check_kinds(&x);
+    if (x.n_error != 0) return DIFFERS;
     if (r->input.n != 0 || r->inputs.n != 0 || r->expect.n != 0) {
         DataSet set = new_set(&x, "--input", r->expect.n != 0);
         for (uint32_t i = 0; i < r->inputs.n; i++) place_all(&x, "input", x.n_in, x.in, set.in, r->inputs.v[i]);

@@ -156,9 +156,14 @@ static Exit compile(Driver *d, const Request *r, const Variant *v, const char *d
     o.dims = NULL; /* applied before */
     o.progress = progress_step;
     o.progress_user = &progress;
+    uint32_t n_out = lathe_output_count(p->model);
     LatheStatus status = lathe_compile(p->model, &o);
     progress_clear(d);
     if (status != LATHE_OK) return driver_model_failed(d, p->model, status);
+    if (lathe_output_count(p->model) != n_out) { /* emitted code has several tensors for one sequence or optional */
+        driver_error(d, "an output of the model is a sequence or an optional; this command runs models of tensors only");
+        return DIFFERS;
+    }
     p->stats = lathe_stats(p->model);
     p->n_in = lathe_input_count(p->model);
     p->n_out = lathe_output_count(p->model);
