@@ -55,7 +55,7 @@ bool rw_same_type(const Value *a, const Value *b);
 /* ---- rules, by file: passes/simplify/<file>.c ---- */
 /* views */
 RewriteFn simplify_same_type, simplify_reshape, simplify_to_reshape, simplify_transpose, simplify_slice, simplify_pad, simplify_concat, simplify_split,
-    simplify_dropout, simplify_where;
+    simplify_dropout, simplify_where, simplify_reshape_operand, simplify_expand_operand;
 /* arithmetic */
 RewriteFn simplify_neutral, simplify_pow, simplify_div, simplify_twice, simplify_chain, simplify_cast, simplify_castlike, simplify_clip, simplify_single;
 /* contraction */

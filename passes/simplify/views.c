@@ -28,6 +28,31 @@ bool simplify_reshape(Rewriter *r, Node *n) {
     return rw_replace(r, n, v);
 }
 
+/* Reshape to computed sizes that are known -> Reshape to constants, with -1 for the one size that is not: what computed
+ * them has nothing more to do. */
+bool simplify_reshape_operand(Rewriter *r, Node *n) {
+    const Type *t = n->out[0]->type;
+    if (n->in[1]->data != NULL) return false;
+    Value *v = rw_reshape(r, n, n->in[0], t->rank, t->dim);
+    return v != NULL && rw_replace(r, n, v);
+}
+
+/* The same for Expand: a size that the input has already is said by 1. */
+bool simplify_expand_operand(Rewriter *r, Node *n) {
+    const Type *in = n->in[0]->type, *out = n->out[0]->type;
+    int64_t shape[RANK_MAX];
+    if (n->in[1]->data != NULL) return false;
+    for (uint32_t i = 0; i < out->rank; i++) {
+        bool has = i + in->rank >= out->rank && in->dim[i + in->rank - out->rank] == out->dim[i];
+        if (!has && !dim_is_const(r->cx, out->dim[i])) return false;
+        shape[i] = has ? 1 : dim_value(r->cx, out->dim[i]);
+    }
+    Value *v = rw_build2(r, n, OP_Expand, n->in[0], value_const_i64(r->m, out->rank, shape));
+    if (v->type == out) return rw_replace(r, n, v);
+    rw_discard(r, v);
+    return false;
+}
+
 /* Squeeze, Unsqueeze, Flatten -> Reshape: one operator for later rules to look at. */
 bool simplify_to_reshape(Rewriter *r, Node *n) {
     const Type *t = n->out[0]->type;
