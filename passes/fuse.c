@@ -70,6 +70,7 @@ typedef struct Fuse {
     uint32_t search;
     Uses uses;
     Value **replace;       /* by value id: the Fused output that stands for it outside */
+    Node **holder;         /* by node id: the Fused node it went into */
 } Fuse;
 
 static bool same_dims(const Type *a, const Type *b) {
@@ -264,6 +265,7 @@ static void build(Fuse *f, Group *group, Graph *g) {
     for (uint32_t k = 0; k < group->node.n; k++) {
         Node *n = group->node.v[k];
         node_remove(n);
+        f->holder[n->id] = fused;
         n->graph = body;
         n->prev = body->last;
         if (body->last != NULL) body->last->next = n;
@@ -281,7 +283,11 @@ static void build(Fuse *f, Group *group, Graph *g) {
         f->replace[v->id] = o;
         for (uint32_t u = f->uses.first[v->id]; u < f->uses.first[v->id + 1]; u++) {
             Use use = f->uses.use[u];
-            if (use.node != NULL && use.node->graph != body) use.node->in[use.index] = o;
+            if (use.node == NULL || use.node->graph == body) continue;
+            Node *holder = f->holder[use.node->id]; /* built before its producer's group: the Fused node reads the value */
+            if (holder == NULL) use.node->in[use.index] = o;
+            for (uint32_t k = 0; holder != NULL && k < holder->n_in; k++)
+                if (holder->in[k] == v) holder->in[k] = o;
         }
     }
 }
@@ -363,6 +369,7 @@ bool pass_fuse(Context *cx, Module *m) {
     f.at = ARENA_ARRAY(&cx->scratch, uint32_t, m->n_node);
     f.mark = ARENA_ARRAY(&cx->scratch, uint32_t, m->n_node);
     f.replace = ARENA_ARRAY(&cx->scratch, Value *, m->n_value);
+    f.holder = ARENA_ARRAY(&cx->scratch, Node *, m->n_node);
     uint32_t n_value = m->n_value;
     struct { Context *cx; VEC(Graph *) list; } graphs = {.cx = cx};
     graph_visit(m->main, collect_graphs, &graphs);

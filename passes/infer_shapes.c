@@ -25,6 +25,23 @@ static void check_declared(Context *cx, const Value *v, const Type *said) {
         diag(cx, SEV_WARNING, loc, "output \"%s\" is declared as %s, it is %s", name, type_text(cx, said), type_text(cx, found));
 }
 
+/* A run-time size without an upper bound that the file declares as a constant: at most that (the run checks it). */
+static void bound_by_declared(Graph *g, void *user) {
+    Context *cx = user;
+    FOR_NODES(n, g) {
+        for (uint32_t i = 0; i < n->n_out; i++) {
+            const Value *v = n->out[i];
+            const Type *said = v != NULL ? v->declared : NULL, *found = v != NULL ? v->type : NULL;
+            if (said == NULL || found == NULL || said->kind != TYPE_TENSOR || found->kind != TYPE_TENSOR || said->rank != found->rank || said->rank == RANK_UNKNOWN) continue;
+            for (uint32_t k = 0; k < found->rank; k++) {
+                if (said->dim[k] == 0 || !dim_is_const(cx, said->dim[k]) || found->dim[k] == 0) continue;
+                const DimNode *d = dim_node(cx, found->dim[k]);
+                if (d->kind == DIM_SYMBOL && d->runtime && d->hi == INT64_MAX) dim_set_bounds(cx, found->dim[k], d->lo, dim_value(cx, said->dim[k]));
+            }
+        }
+    }
+}
+
 typedef struct Snapshot { const Type **type; uint32_t n; bool changed; } Snapshot;
 
 static void take_types(Graph *g, void *user) {
@@ -54,6 +71,7 @@ bool pass_infer_shapes(Context *cx, Module *m) {
         if (m->main->out[i]->declared == NULL) m->main->out[i]->declared = said[i]; /* before inference: from the file */
     }
     graph_infer(m, m->main);
+    graph_visit(m->main, bound_by_declared, cx);
     for (uint32_t i = 0; i < m->main->n_out; i++) check_declared(cx, m->main->out[i], said[i]);
     graph_visit(m->main, compare_types, &s);
     return s.changed;

@@ -108,6 +108,11 @@ bool shape_pointwise(Module *m, Node *n) {
 
 /* Input 0 decides everything; further inputs are parameters (slope, bounds, bias). */
 bool shape_same(Module *m, Node *n) {
+    const Type *any = n->in[0] != NULL ? n->in[0]->type : NULL;
+    if (n->op == OP_Identity && any != NULL && any->kind != TYPE_TENSOR) { /* sequences and optionals pass through */
+        if (n->out[0] != NULL) n->out[0]->type = any;
+        return true;
+    }
     const Type *t = shape_in(m, n, 0);
     if (t == NULL) return false;
     shape_out(m, n, 0, t->dtype, t->rank, t->dim);

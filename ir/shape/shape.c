@@ -75,8 +75,8 @@ Dim shape_data_dim(Module *m, Node *n, uint32_t out, uint32_t axis, int64_t lo, 
     const Type *before = v != NULL ? v->type : NULL;
     if (before != NULL && before->kind == TYPE_TENSOR && before->rank != RANK_UNKNOWN && axis < before->rank && before->dim[axis] != 0) {
         const DimNode *d = dim_node(cx, before->dim[axis]);
-        if (d->kind == DIM_SYMBOL && d->runtime) {
-            dim_set_bounds(cx, before->dim[axis], lo, hi);
+        if (d->kind == DIM_SYMBOL && d->runtime) { /* bounds found elsewhere stay */
+            dim_set_bounds(cx, before->dim[axis], lo > d->lo ? lo : d->lo, hi < d->hi ? hi : d->hi);
             return before->dim[axis];
         }
     }

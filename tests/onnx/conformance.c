@@ -81,6 +81,11 @@ static bool result_read(int index, const char *kind, Result *r) {
 /* One line: no newlines, no addresses of this machine. */
 static void result_text(Result *r, const char *text) {
     size_t n = 0;
+    if (text[0] == '/') { /* a failed internal check names its source file */
+        const char *end = strchr(text, ' ');
+        while (end != NULL && end > text && end[-1] != '/') end--;
+        if (end != NULL) text = end;
+    }
     for (const char *p = text; *p != 0 && *p != '\n' && n + 1 < 160; p++) r->text[n++] = *p;
     r->text[n] = 0;
 }
