@@ -172,6 +172,7 @@ static void print_if_step(Walk *k, const Step *s) {
     order(k, &c, 1);
     barrier(k); /* the condition is read by every thread before anything in the branches may overwrite it */
     cw_open(k->w, "if (*%s) {", pointer(k, s->value[0], DT_BOOL, false));
+    k->number++;
     print_steps(k, s->body);
     if (s->orelse != NULL) {
         barrier(k);
@@ -207,6 +208,7 @@ static void print_loop_step(Walk *k, const Step *s) {
         cw_close(k->w, "}");
     }
     barrier(k);
+    k->number++;
     print_steps(k, s->body);
     barrier(k);
     cw_close(k->w, "}");

@@ -49,6 +49,8 @@ static bool each_weight(const Plan *p, bool (*put)(void *user, const unsigned ch
         }
         at += whole + (rest != 0 ? 64 : 0);
     }
+    for (; at < p->weight_bytes; at += 64) /* tensors without elements take space, too */
+        if (!put(user, pad, 64)) return false;
     return true;
 }
 

@@ -1,0 +1,39 @@
+# Emitted C of cases/*.lir: byte-equal when made twice, silent under every warning with every compiler, language and
+# weights mode, the same results optimised and not, with one thread and two, with undefined behaviour trapping; run-time
+# errors and external weights under the sanitizers.
+#     cases.sh LATHE SOURCE_FOLDER WORK_FOLDER
+set -euo pipefail
+lathe=$1 here=$2 work=$3
+rm -rf "$work" && mkdir -p "$work/again" && cd "$work"
+warnings=(-Wall -Wextra -Wconversion -Wshadow -Wvla -Wdouble-promotion -Werror)
+failed=0
+fail() { echo "FAIL $*"; failed=1; }
+
+compilers=()
+for compiler in clang-19 clang gcc-12 gcc; do
+    command -v $compiler > /dev/null && compilers+=($compiler)
+done
+for lir in "$here"/cases/*.lir; do
+    name=$(basename "$lir" .lir)
+    for weights in file incbin embed; do
+        "$lathe" compile "$lir" -o "$name.c" --weights $weights > log 2>&1 || { fail "$name $weights: $(cat log)"; continue; }
+        for compiler in "${compilers[@]}"; do
+            for language in "c -std=c11" "c++ -std=c++17"; do
+                for openmp in "" -fopenmp; do
+                    # shellcheck disable=SC2086
+                    $compiler "${warnings[@]}" -O1 -fsyntax-only $openmp -x $language "$name.c" || fail "$name $weights $compiler $language $openmp"
+                done
+            done
+        done
+    done
+    "$lathe" compile "$lir" -o "again/$name.c" --weights embed > log 2>&1 && cmp "$name.c" "again/$name.c" && cmp "$name.h" "again/$name.h" || fail "$name differs when made again"
+    "$lathe" verify "$lir" --threads 1,2 > log 2>&1 || fail "$name: $(cat log)"
+    "$lathe" verify "$lir" --threads 1,2 --cflags "-fsanitize=undefined -fsanitize-undefined-trap-on-error" > log 2>&1 || fail "$name, undefined behaviour: $(cat log)"
+done
+
+compiler=${compilers[0]}
+sanitize=(-g -O1 -std=gnu11 "-fsanitize=address,undefined" -fno-sanitize-recover=undefined -I.)
+$compiler "${warnings[@]}" "${sanitize[@]}" "$here/errors.c" gather.c -o errors -lm && ./errors || fail errors
+"$lathe" compile "$here/cases/pointwise.lir" -o pointwise.c --weights file > log 2>&1
+$compiler "${sanitize[@]}" "$here/weights.c" pointwise.c -o weights -lm && ./weights pointwise.bin || fail weights
+exit $failed
