@@ -74,3 +74,21 @@ bool shape_recurrent_steps(Module *m, Node *n) {
     set_outputs(m, n, x->dtype, x->dim[batch_first ? 1 : 0], x->dim[batch_first ? 0 : 1], r->dim[0], r->dim[2]);
     return true;
 }
+
+/* DynamicQuantizeLSTM: W [D, I, 4*H], R [D, H, 4*H], layout 0. */
+bool shape_dynamic_quantize_lstm(Module *m, Node *n) {
+    Context *cx = m->cx;
+    const Type *x = shape_in(m, n, 0), *w = x != NULL ? shape_in(m, n, 1) : NULL, *r = w != NULL ? shape_in(m, n, 2) : NULL;
+    if (r == NULL) return false;
+    for (uint32_t i = 8; i < 12; i++)
+        if (shape_in(m, n, i) == NULL) return false;
+    if (x->rank != 3 || w->rank != 3 || r->rank != 3) {
+        diag(cx, SEV_ERROR, n->loc, "X, W and R have ranks %u, %u, %u; 3 is needed", x->rank, w->rank, r->rank);
+        return false;
+    }
+    Dim gates = dim_mul(cx, r->dim[1], dim_const(cx, 4));
+    if (!expect(m, n, 1, 3, (Dim[]){r->dim[0], x->dim[2], gates}) || !expect(m, n, 2, 3, (Dim[]){0, 0, gates})) return false;
+    shape_out(m, n, 0, x->dtype, 4, (Dim[]){x->dim[0], r->dim[0], x->dim[1], r->dim[1]});
+    for (uint32_t i = 1; i < n->n_out; i++) shape_out(m, n, i, x->dtype, 3, (Dim[]){r->dim[0], x->dim[1], r->dim[1]});
+    return true;
+}
