@@ -61,9 +61,19 @@ static void macros(Emit *e, Writer *h) {
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) cw_printf(h, "#define %s_%s\n", up, kinds[i]);
 }
 
+bool emit_uses_strings(const Emit *e) {
+    for (uint32_t i = 0; i < e->m->main->n_in; i++)
+        if (e->m->main->in[i]->type->dtype == DT_STRING) return true;
+    for (uint32_t k = 0; k < e->plan->n_kernel; k++)
+        for (uint32_t b = 0; b < e->plan->kernel[k]->n_buf; b++)
+            if (e->plan->kernel[k]->buf[b].dtype == DT_STRING) return true;
+    return false;
+}
+
 static void structs(Emit *e, Writer *h) {
     const Graph *g = e->m->main;
     const char *n = e->name;
+    if (emit_uses_strings(e)) cw_printf(h, "\ntypedef const char *lathe_string; /* UTF-8, ends with a zero byte; what outputs point to is valid until the next run */\n");
     cw_printf(h, "\ntypedef struct %s_ctx {\n    void *arena;         /* %s_ARENA_BYTES, not shared between runs at the same time */\n", n, e->upper);
     cw_printf(h, "    const void *weights; /* may be shared */\n    int threads;         /* 0: as many as OpenMP gives */\n} %s_ctx;\n", n);
     cw_printf(h, "\ntypedef struct %s_inputs {\n", n);

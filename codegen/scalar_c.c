@@ -481,6 +481,17 @@ void emit_scalar(Emit *e, Writer *w, const Item *it, int prec) {
         return;
     case FC_FLOAT: float_function(e, w, it, prec); return;
     case FC_COMPARE:
+        if (it->x->arg[0]->dtype == DT_STRING) {
+            emit_need(e, "lathe_string_compare");
+            cw_printf(w, "(lathe_string_compare(");
+            emit_item(e, w, it->arg[0], P_NONE);
+            cw_printf(w, ", ");
+            emit_item(e, w, it->arg[1], P_NONE);
+            cw_printf(w, ")");
+            for (size_t i = 0; i < sizeof compare / sizeof *compare; i++)
+                if (compare[i].fn == it->x->fn) cw_printf(w, " %s 0)", compare[i].op);
+            return;
+        }
         for (size_t i = 0; i < sizeof compare / sizeof *compare; i++)
             if (compare[i].fn == it->x->fn) infix(e, w, it, compare[i].op, compare[i].prec, P_ADD, P_ADD, prec);
         return;

@@ -86,7 +86,7 @@ static const char *pointer(Walk *k, const Value *v, DType t, bool write) {
     case SPACE_INPUT: return cast_pointer(e, t, g->in[r->index]->type->dtype, constant, str_format(e->cx, "in->%s", e->in_name[r->index]));
     case SPACE_OUTPUT: return cast_pointer(e, t, g->out[r->index]->type->dtype, constant, str_format(e->cx, "out->%s", e->out_name[r->index]));
     case SPACE_WEIGHT:
-        if (e->embed) return cast_pointer(e, t, emit_weight_dtype(e, r->offset), constant, str_intern(e->cx, emit_weight_name(e, r->offset)));
+        if (e->embed || t == DT_STRING) return cast_pointer(e, t, emit_weight_dtype(e, r->offset), constant, str_intern(e->cx, emit_weight_name(e, r->offset)));
         return str_text(e->cx, str_format(e->cx, "(const %s *)(w + %llu)", dtype_ctype(t), (unsigned long long)r->offset));
     case SPACE_ARENA: return str_text(e->cx, str_format(e->cx, "(%s%s *)(a + %llu)", constant, dtype_ctype(t), (unsigned long long)r->offset));
     case SPACE_NONE: break;

@@ -111,11 +111,18 @@ static void number(Writer *w, DType t, const unsigned char *p) {
     }
 }
 
+/* Long literals are cut: compilers need to take no more than 4095 characters in one. */
+static void string(Emit *e, Writer *w, Str s) {
+    const char *text = str_text(e->cx, s);
+    size_t n = strlen(text); /* a C string ends at its first zero byte */
+    for (size_t at = 0; at == 0 || at < n; at += 1000) cw_string(w, text + at, n - at < 1000 ? n - at : 1000);
+}
+
 static void array(Emit *e, uint32_t i) {
     Writer *w = &e->data;
     const Value *v = e->plan->weight[i].value;
     DType t = v->type->dtype;
-    uint32_t size = dtype_bits(t) < 8 ? 1 : dtype_bits(t) / 8;
+    uint32_t size = t == DT_STRING ? sizeof(Str) : dtype_bits(t) < 8 ? 1 : dtype_bits(t) / 8;
     size_t n = v->data->bytes / size;
     Writer type = {.arena = &e->cx->scratch};
     type_print(e->cx, &type, v->type);
@@ -125,7 +132,8 @@ static void array(Emit *e, uint32_t i) {
     if (n == 0) cw_printf(w, "0");
     for (size_t k = 0; k < n; k++) {
         cw_printf(w, k == 0 ? "\n    " : k % 12 == 0 ? ",\n    " : ", ");
-        number(w, t, (const unsigned char *)v->data->data + k * size);
+        if (t == DT_STRING) string(e, w, ((const Str *)v->data->data)[k]);
+        else number(w, t, (const unsigned char *)v->data->data + k * size);
     }
     cw_printf(w, "\n};\n\n");
 }
@@ -148,9 +156,9 @@ DType emit_weight_dtype(Emit *e, uint64_t offset) { return e->plan->weight[weigh
 void emit_weights(Emit *e) {
     const Plan *p = e->plan;
     e->weight_name = ARENA_ARRAY(&e->cx->scratch, const char *, p->n_weight);
-    if (!e->embed) return;
     for (uint32_t i = 0; i < p->n_weight; i++) {
         const Value *v = p->weight[i].value;
+        if (!e->embed && v->type->dtype != DT_STRING) continue; /* strings are pointers: always in the C file */
         e->weight_name[i] = names_unique(&e->global, str_text(e->cx, str_format(e->cx, "w%u_%s", i, str_text(e->cx, v->name))));
         array(e, i);
     }

@@ -27,6 +27,7 @@ typedef struct Value {
     Str name;                /* the model's name; 0 = none */
     Node *def;               /* NULL: graph input or constant */
     uint16_t def_out;        /* which output of def */
+    bool persistent;         /* scratch that results point into: its memory is kept from its first use to the end of the run */
     bool poison;             /* an error was reported at its definition: consumers stay silent */
     const ConstData *data;   /* constant contents, NULL if not constant */
     /* Small integer tensors (shape arithmetic): their elements as symbolic expressions, row-major; NULL if not known.

@@ -20,7 +20,8 @@ typedef struct LowerState { /* what Lower keeps to itself */
     Lower lo;
     DefineMemo *memo;
     uint32_t n_memo, n_slot;
-    const Value **alias;    /* by value id: body inputs and outputs stand for the fused node's */
+    const Value **alias;    /* by value id < n_alias: body inputs and outputs stand for the fused node's */
+    uint32_t n_alias;
     VEC(Value *) arg;       /* values of the kernel's arguments */
     const Node *anchor;
     VEC(LowerDim) dims;
@@ -73,7 +74,7 @@ static void memo_clear(LowerState *s) {
 
 /* ---- reading ----------------------------------------------------------------------------------------------------- */
 static const Value *resolve(LowerState *s, const Value *v) {
-    while (s->alias != NULL && s->alias[v->id] != NULL) v = s->alias[v->id];
+    while (v->id < s->n_alias && s->alias[v->id] != NULL) v = s->alias[v->id];
     return v;
 }
 
@@ -105,14 +106,20 @@ uint32_t lower_buf(Lower *lo, const Value *v) {
     return add_arg(s, v, written(lo, v) ? BUF_OUT : BUF_IN);
 }
 
-uint32_t lower_flat(Lower *lo, const Value *v) {
-    LowerState *s = state(lo);
-    v = resolve(s, v);
-    Dim *n = ARENA_NEW(&lo->cx->arena, Dim);
-    *n = type_numel(lo->cx, v->type);
-    Buf b = {.kind = written(lo, v) ? BUF_OUT : BUF_IN, .dtype = v->type->dtype, .rank = 1, .dim = n, .value = (Value *)(uintptr_t)v};
+uint32_t lower_view(Lower *lo, const Value *v, uint32_t rank, const Dim *dim) {
+    v = resolve(state(lo), v);
+    Dim *own = ARENA_ARRAY(&lo->cx->arena, Dim, rank);
+    memcpy(own, dim, rank * sizeof *own);
+    Buf b = {.kind = written(lo, v) ? BUF_OUT : BUF_IN, .dtype = v->type->dtype, .rank = (uint8_t)rank, .dim = own, .value = (Value *)(uintptr_t)v};
     return kernel_add_buf(lo->k, lo->cx, b);
 }
+
+uint32_t lower_flat(Lower *lo, const Value *v) {
+    Dim n = type_numel(lo->cx, resolve(state(lo), v)->type);
+    return lower_view(lo, v, 1, &n);
+}
+
+uint32_t lower_constant(Lower *lo, const Value *v) { return lower_view(lo, v, v->type->rank, v->type->dim); }
 
 static Expr *constant_element(Lower *lo, const Value *v, int64_t i) {
     DType d = v->type->dtype, c = dtype_compute(d);
@@ -316,11 +323,6 @@ static uint32_t adopt(Lower *lo, Value *v, BufKind kind) {
     memcpy(grown, lo->buf_of, v->id * sizeof *grown);
     lo->buf_of = grown;
     LowerState *s = state(lo);
-    if (s->alias != NULL) {
-        const Value **alias = ARENA_ARRAY(&lo->cx->arena, const Value *, lo->m->n_value + 64);
-        memcpy(alias, s->alias, v->id * sizeof *alias);
-        s->alias = alias;
-    }
     return add_arg(s, v, kind);
 }
 
@@ -451,7 +453,8 @@ Kernel *lower_node(Module *m, const Node *n, LowerResult *result) {
     OpRules rules = op_rules(n->op);
     if (n->op == OP_Fused) {
         lo->body = attr_at(n, AT_Fused_body)->graph;
-        s.alias = ARENA_ARRAY(&cx->arena, const Value *, m->n_value + 64);
+        s.n_alias = m->n_value;
+        s.alias = ARENA_ARRAY(&cx->arena, const Value *, s.n_alias);
         for (uint32_t i = 0; i < lo->body->n_in; i++) s.alias[lo->body->in[i]->id] = n->in[i];
         s.anchor = find_anchor(lo->body);
         if (s.anchor != NULL) ok = op_rules(s.anchor->op).lower(lo, s.anchor);

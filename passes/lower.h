@@ -75,6 +75,8 @@ uint32_t lower_buf(Lower *lo, const Value *v); /* the kernel argument that holds
 /* v's elements as one row, in row-major order of its run-time sizes: another view of the same argument memory. For rules
  * that copy data whose sizes they compute themselves. */
 uint32_t lower_flat(Lower *lo, const Value *v);
+uint32_t lower_view(Lower *lo, const Value *v, uint32_t rank, const Dim *dim); /* the same for other dims of equal product */
+uint32_t lower_constant(Lower *lo, const Value *v); /* an argument for a constant the rule just made */
 /* Calls a function of runtime/: buffers pass pointers, expressions int64_t or the expression's type. */
 void lower_call(Lower *lo, const char *function, uint32_t n, const CallArg *arg);
 static inline CallArg arg_buf(uint32_t buf) { return (CallArg){.is_buf = true, .buf = buf}; }

@@ -390,6 +390,8 @@ bool pass_plan_memory(Context *cx, Module *m) {
     for (uint32_t i = 0; i < p->n; i++) p->life[i].first = NEVER;
     walk(p, plan->first);
     extend_after_loops(p, plan->first, p->time);
+    for (uint32_t i = 0; i < p->n; i++)
+        if (p->value[i] != NULL && p->value[i]->persistent && p->life[i].first != NEVER) p->life[i].last = p->time;
 
     plan->ref = ARENA_ARRAY(&cx->arena, BufRef, p->n);
     plan->weight = ARENA_ARRAY(&cx->arena, PlanWeight, p->n);
