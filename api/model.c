@@ -100,7 +100,7 @@ static LatheStatus fill_info(LatheModel *m, void *user) {
     info->name = str_text(&m->cx, r->v->name);
     const Type *t = r->v->type;
     if (t != NULL && t->kind == TYPE_SEQUENCE) info->kind = 1;
-    if (t != NULL && t->kind == TYPE_OPTIONAL) info->kind = 2;
+    if (t != NULL && t->kind == TYPE_OPTIONAL) info->kind = t->elem->kind == TYPE_SEQUENCE ? 3 : 2;
     while (t != NULL && (t->kind == TYPE_SEQUENCE || t->kind == TYPE_OPTIONAL)) t = t->elem;
     if (t == NULL) return LATHE_OK;
     info->dtype = (LatheDType)dtype_to_onnx(t->dtype);
@@ -121,6 +121,59 @@ LatheTensorInfo lathe_input_info(const LatheModel *m, uint32_t i) {
 
 LatheTensorInfo lathe_output_info(const LatheModel *m, uint32_t i) {
     return i < lathe_output_count(m) ? value_info(m, m->m->main->out[i]) : (LatheTensorInfo){0};
+}
+
+/* ---- sequences and optionals as tensors --------------------------------------------------------------------------- */
+static LatheGroup group_of(const struct ModelIo *io, uint32_t n_io, uint32_t n_tensor, uint32_t i) {
+    if (io == NULL) return i < n_tensor ? (LatheGroup){.first = i, .n = 1} : (LatheGroup){0};
+    if (i >= n_io) return (LatheGroup){0};
+    LatheGroup g = {.first = io[i].first, .n = (i + 1 < n_io ? io[i + 1].first : n_tensor) - io[i].first};
+    const Type *t = io[i].type;
+    g.optional = t->kind == TYPE_OPTIONAL;
+    if (g.optional) t = t->elem;
+    g.sequence = t->kind == TYPE_SEQUENCE;
+    if (g.sequence && t->elem->rank != RANK_UNKNOWN) g.rank = t->elem->rank;
+    return g;
+}
+
+uint32_t lathe_input_group_count(const LatheModel *m) { return m->m == NULL ? 0 : m->m->io_in != NULL ? m->m->n_io_in : m->m->main->n_in; }
+uint32_t lathe_output_group_count(const LatheModel *m) { return m->m == NULL ? 0 : m->m->io_out != NULL ? m->m->n_io_out : m->m->main->n_out; }
+LatheGroup lathe_input_group(const LatheModel *m, uint32_t i) { return m->m == NULL ? (LatheGroup){0} : group_of(m->m->io_in, m->m->n_io_in, m->m->main->n_in, i); }
+LatheGroup lathe_output_group(const LatheModel *m, uint32_t i) { return m->m == NULL ? (LatheGroup){0} : group_of(m->m->io_out, m->m->n_io_out, m->m->main->n_out, i); }
+
+typedef struct ShapeRequest { uint32_t input, rank; const int64_t *dims; } ShapeRequest;
+
+static const Type *with_shape(LatheModel *m, const Type *t, const ShapeRequest *r) {
+    Context *cx = &m->cx;
+    if (t->kind == TYPE_OPTIONAL) {
+        const Type *elem = with_shape(m, t->elem, r);
+        return elem != NULL ? type_optional(cx, elem) : NULL;
+    }
+    bool element = t->kind == TYPE_SEQUENCE;
+    const Type *tensor = element ? t->elem : t;
+    if (tensor->kind != TYPE_TENSOR || (tensor->rank != RANK_UNKNOWN && tensor->rank != r->rank)) return NULL;
+    Dim dim[RANK_MAX];
+    for (uint32_t d = 0; d < r->rank; d++) /* elements of a sequence may differ */
+        dim[d] = tensor->rank != RANK_UNKNOWN && tensor->dim[d] != 0 ? tensor->dim[d] : element ? dim_runtime(cx, "element", 0, r->dims[d]) : dim_const(cx, r->dims[d]);
+    tensor = type_tensor(cx, tensor->dtype, r->rank, dim);
+    return element ? type_sequence(cx, tensor, t->length) : tensor;
+}
+
+static LatheStatus shape_input(LatheModel *m, void *user) {
+    const ShapeRequest *r = user;
+    Value *v = m->m->main->in[r->input];
+    const Type *t = r->rank <= RANK_MAX && v->type != NULL ? with_shape(m, v->type, r) : NULL;
+    if (t == NULL) {
+        diag(&m->cx, SEV_ERROR, (Loc){0}, "input \"%s\" cannot have rank %u", str_text(&m->cx, v->name), r->rank);
+        return LATHE_ERROR_USAGE;
+    }
+    v->type = t;
+    return LATHE_OK;
+}
+
+LatheStatus lathe_shape_input(LatheModel *m, uint32_t i, uint32_t rank, const int64_t *dims) {
+    ShapeRequest r = {i, rank, dims};
+    return i < lathe_input_count(m) ? model_enter(m, shape_input, &r) : LATHE_ERROR_USAGE;
 }
 
 static Dim caller_symbol(const LatheModel *m, uint32_t i) {

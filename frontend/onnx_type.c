@@ -97,6 +97,8 @@ const Type *import_type(Importer *im, Loc loc, const char *what, const Onnx__Typ
         return import_tensor_type(im, loc, what, t->tensor_type->elem_type, t->tensor_type->shape, symbols, base);
     case ONNX__TYPE_PROTO__VALUE_SEQUENCE_TYPE: /* its elements may differ in size: no symbols */
         elem = import_type(im, loc, what, t->sequence_type->elem_type, false, base);
+        /* A shape of no dims is how exporters write an element of unknown shape. */
+        if (elem != NULL && elem->kind == TYPE_TENSOR && elem->rank == 0) elem = type_tensor(im->cx, elem->dtype, RANK_UNKNOWN, NULL);
         return elem != NULL ? type_sequence(im->cx, elem, 0) : NULL;
     case ONNX__TYPE_PROTO__VALUE_OPTIONAL_TYPE:
         elem = import_type(im, loc, what, t->optional_type->elem_type, symbols, base);

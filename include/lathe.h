@@ -97,7 +97,7 @@ enum { LATHE_RANK_MAX = 16 };
 typedef struct LatheTensorInfo {
     const char *name;                   /* in the model's file */
     LatheDType dtype;
-    int kind;                           /* 0 tensor, 1 sequence of tensors, 2 optional tensor */
+    int kind;                           /* 0 tensor, 1 sequence of tensors, 2 optional tensor, 3 optional sequence */
     uint32_t rank;
     int64_t lo[LATHE_RANK_MAX], hi[LATHE_RANK_MAX]; /* bounds of each dim; equal when fixed. hi < 0: unbounded */
     const char *dim[LATHE_RANK_MAX];    /* dims as text: "4", "N", "2*N" */
@@ -123,6 +123,18 @@ typedef struct LatheOpCount {
 /* The i-th kind of operator the model uses, most frequent first; false past the end. */
 bool lathe_op_count(LatheModel *m, uint32_t i, LatheOpCount *count);
 uint64_t lathe_parameter_count(const LatheModel *m); /* elements of all floating-point constants */
+
+/* After lathe_compile a sequence or optional input or output is several tensors; input i of the file is the tensors
+ * first .. first + n of lathe_input_info: for an optional first a bool that says whether it is there, for a sequence
+ * its length, the dims of its elements (a row each) and their data (a slot each). */
+typedef struct LatheGroup { uint32_t first, n; bool optional, sequence; uint32_t rank; /* of a sequence's elements */ } LatheGroup;
+uint32_t lathe_input_group_count(const LatheModel *m);
+uint32_t lathe_output_group_count(const LatheModel *m);
+LatheGroup lathe_input_group(const LatheModel *m, uint32_t i);
+LatheGroup lathe_output_group(const LatheModel *m, uint32_t i);
+/* Before lathe_compile: the rank and largest dims of an input (or of the elements of a sequence) whose file leaves its
+ * rank open. An error if the file says otherwise. */
+LatheStatus lathe_shape_input(LatheModel *m, uint32_t i, uint32_t rank, const int64_t *dims);
 
 typedef struct LatheStats {             /* after lathe_compile */
     uint64_t arena_bytes, weight_bytes, arena_lower_bound;

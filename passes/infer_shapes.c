@@ -6,6 +6,7 @@
  * One forward walk; operators with regions infer them from their shape rule. What the model declares about its outputs
  * is compared with what was found: another element type is an error, another shape a warning (exporters leave stale
  * shapes behind, and the inferred one is right). */
+#include "ir/shape/shape.h"
 #include "passes/pass.h"
 
 static const char *type_text(Context *cx, const Type *t) {
@@ -69,6 +70,10 @@ bool pass_infer_shapes(Context *cx, Module *m) {
     for (uint32_t i = 0; i < m->main->n_out; i++) {
         said[i] = m->main->out[i]->type;
         if (m->main->out[i]->declared == NULL) m->main->out[i]->declared = said[i]; /* before inference: from the file */
+    }
+    for (uint32_t i = 0; i < m->main->n_in; i++) {
+        Value *v = m->main->in[i];
+        if (v->type != NULL && (v->type->kind == TYPE_SEQUENCE || v->type->kind == TYPE_OPTIONAL)) v->type = shape_open_elements(cx, v->type);
     }
     graph_infer(m, m->main);
     graph_visit(m->main, bound_by_declared, cx);

@@ -2,7 +2,7 @@
  *
  * Syntax: literals, ., [sets] with ranges and classes, \d \w \s \D \W \S and escapes, (groups), (?:groups), |, *, +, ?,
  * {m}, {m,}, {m,n}, lazy marks (which do not change what matches as a whole), ^ and $ at the ends. Text is UTF-8: a dot
- * and a negated set match one whole character. Refused: back references, look-around, word boundaries. */
+ * and a negated set match one whole character. Refused: back references, look-around. */
 #include "passes/regex.h"
 
 #include <string.h>
@@ -10,7 +10,12 @@
 enum { MAX_STATES = 20000, MAX_DFA = 2000, MAX_DEPTH = 100, MAX_REPEAT = 1000 };
 
 typedef struct Set { uint64_t bit[4]; } Set; /* of bytes */
-typedef struct State { Set set; int32_t out[2]; bool consumes; } State; /* consumes: set, then out[0]; else both for free */
+typedef struct State { /* consumes: a byte of set, then out[0]; asserts: out[0] where the assertion holds; else both for free */
+    Set set;
+    int32_t out[2];
+    bool consumes;
+    char asserts; /* 'b': between a word character and another one (or an end), 'B': elsewhere */
+} State;
 typedef struct Part { int32_t start, end; } Part; /* end: a free state without exits yet */
 
 typedef struct Regex {
@@ -31,7 +36,7 @@ static int32_t new_state(Regex *r, Set set, bool consumes, int32_t a, int32_t b)
         r->error = "it is too large";
         r->n = 0;
     }
-    r->state[r->n] = (State){set, {a, b}, consumes};
+    r->state[r->n] = (State){set, {a, b}, consumes, 0};
     return r->n++;
 }
 
@@ -177,6 +182,11 @@ static Part atom(Regex *r) {
         c = *r->p++;
         if (class_set(c, &s)) return c < 'a' ? character(r, s) : consume(r, s);
         if (c == 'A' || c == 'z') return empty(r);
+        if (c == 'b' || c == 'B') {
+            int32_t to = new_state(r, (Set){{0}}, false, -1, -1), at = new_state(r, (Set){{0}}, false, to, -1);
+            r->state[at].asserts = c;
+            return (Part){at, to};
+        }
         int e = escape(r, c);
         return e < 0 ? empty(r) : range(r, (unsigned)e, (unsigned)e);
     default: return range(r, (unsigned char)c, (unsigned char)c);
@@ -264,18 +274,34 @@ static Part alternatives(Regex *r) {
 }
 
 /* ---- subset construction ------------------------------------------------------------------------------------------- */
-typedef struct Subset { uint64_t *bits; } Subset;
+typedef struct Subset { uint64_t *bits; bool behind_word; } Subset; /* behind_word: the byte before is a word character */
+
+static bool has(const uint64_t *bits, int32_t i) { return bits[i / 64] >> i % 64 & 1; }
 
 static void close_over(const Regex *r, uint64_t *bits, int32_t *stack, int32_t s) { /* s and all it reaches for free */
     int32_t n = 0;
     stack[n++] = s;
     while (n != 0) {
         int32_t i = stack[--n];
-        if (i < 0 || bits[i / 64] >> i % 64 & 1) continue;
+        if (i < 0 || has(bits, i)) continue;
         bits[i / 64] |= (uint64_t)1 << i % 64;
-        if (r->state[i].consumes) continue;
+        if (r->state[i].consumes || r->state[i].asserts != 0) continue;
         stack[n++] = r->state[i].out[0];
         stack[n++] = r->state[i].out[1];
+    }
+}
+
+static bool is_word(unsigned c) { return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_'; }
+
+/* Goes through the assertions that hold between the byte before and what comes next. */
+static void pass_assertions(const Regex *r, uint64_t *bits, int32_t *stack, bool boundary) {
+    for (bool changed = true; changed;) {
+        changed = false;
+        for (int32_t i = 0; i < r->n; i++) {
+            if (!has(bits, i) || r->state[i].asserts == 0 || (r->state[i].asserts == 'b') != boundary || has(bits, r->state[i].out[0])) continue;
+            close_over(r, bits, stack, r->state[i].out[0]);
+            changed = true;
+        }
     }
 }
 
@@ -285,32 +311,39 @@ static const char *determine(Regex *r, Part whole, Dfa *dfa) {
     Subset *set = ARENA_ARRAY(&cx->scratch, Subset, MAX_DFA + 1);
     int32_t *stack = ARENA_ARRAY(&cx->scratch, int32_t, 2 * (size_t)r->n + 4);
     int32_t *next = ARENA_ARRAY(&cx->scratch, int32_t, (size_t)MAX_DFA * 256);
+    uint64_t *here = ARENA_ARRAY(&cx->scratch, uint64_t, words);
+    uint8_t *accept = ARENA_ARRAY(&cx->scratch, uint8_t, MAX_DFA);
     uint32_t n = 1;
     set[0].bits = ARENA_ARRAY(&cx->scratch, uint64_t, words);
     close_over(r, set[0].bits, stack, whole.start);
     for (uint32_t d = 0; d < n; d++) {
+        memcpy(here, set[d].bits, words * sizeof *here);
+        pass_assertions(r, here, stack, set[d].behind_word);
+        accept[d] = has(here, whole.end);
         for (unsigned c = 0; c < 256; c++) {
-            uint64_t *bits = ARENA_ARRAY(&cx->scratch, uint64_t, words);
+            Subset to = {ARENA_ARRAY(&cx->scratch, uint64_t, words), is_word(c)};
             bool any = false;
+            memcpy(here, set[d].bits, words * sizeof *here);
+            pass_assertions(r, here, stack, set[d].behind_word != is_word(c));
             for (int32_t i = 0; i < r->n; i++) {
-                if (!(set[d].bits[i / 64] >> i % 64 & 1) || !r->state[i].consumes || !(r->state[i].set.bit[c / 64] >> c % 64 & 1)) continue;
-                close_over(r, bits, stack, r->state[i].out[0]);
+                if (!has(here, i) || !r->state[i].consumes || !(r->state[i].set.bit[c / 64] >> c % 64 & 1)) continue;
+                close_over(r, to.bits, stack, r->state[i].out[0]);
                 any = true;
             }
-            uint32_t to = 0;
-            while (any && to < n && memcmp(set[to].bits, bits, words * sizeof *bits) != 0) to++;
-            if (any && to == n) {
+            uint32_t at = 0;
+            while (any && at < n && (set[at].behind_word != to.behind_word || memcmp(set[at].bits, to.bits, words * sizeof *to.bits) != 0)) at++;
+            if (any && at == n) {
                 if (n == MAX_DFA) return "it needs more than 2000 states";
-                set[n++].bits = bits;
+                set[n++] = to;
             }
-            next[(size_t)d * 256 + c] = any ? (int32_t)to : -1;
+            next[(size_t)d * 256 + c] = any ? (int32_t)at : -1;
         }
     }
     dfa->n = n;
     dfa->next = ARENA_ARRAY(&cx->arena, int32_t, (size_t)n * 256);
     dfa->accept = ARENA_ARRAY(&cx->arena, uint8_t, n);
     memcpy(dfa->next, next, (size_t)n * 256 * sizeof *next);
-    for (uint32_t d = 0; d < n; d++) dfa->accept[d] = set[d].bits[whole.end / 64] >> whole.end % 64 & 1;
+    memcpy(dfa->accept, accept, n);
     return NULL;
 }
 

@@ -8,6 +8,7 @@
  * Operators on sequences become Seq* operators on the three tensors; regions and their nodes (If, Loop) pass the tensors
  * around, so that control flow needs to know nothing of sequences. The graph's own inputs and outputs are split the same
  * way; Module.io_in/io_out keep what they were. */
+#include "passes/lower.h"
 #include "passes/pass.h"
 
 typedef struct Parts { /* the tensors of one value; n = 0: an ordinary tensor */
@@ -344,8 +345,24 @@ static struct ModelIo *describe(Split *s, Value *const *v, uint32_t n) {
     return io;
 }
 
+/* SequenceMap becomes the Loop it stands for, inside regions first. */
+static void expand_maps(Split *s, Graph *g) {
+    FOR_NODES(n, g) {
+        for (uint32_t i = 0; i < n->n_attr; i++)
+            if (attr_info(op_info(n->op)->attr_first + i)->kind == ATTR_GRAPH && n->attr[i].present) expand_maps(s, n->attr[i].graph);
+        if (n->op != OP_SequenceMap) continue;
+        Value **out = ARENA_ARRAY(&s->cx->scratch, Value *, n->n_out);
+        if (!op_rules(n->op).expand(s->m, n, out)) continue;
+        for (uint32_t i = 0; i < n->n_out; i++)
+            if (n->out[i] != NULL) value_replace(s->m, n->out[i], out[i]);
+        node_remove(n);
+    }
+}
+
 bool pass_sequences(Context *cx, Module *m) {
-    Split s = {.cx = cx, .m = m, .n_parts = m->n_value + 256};
+    Split s = {.cx = cx, .m = m};
+    expand_maps(&s, m->main);
+    s.n_parts = m->n_value + 256;
     s.parts = ARENA_ARRAY(&cx->scratch, Parts, s.n_parts);
     uint32_t n_in = m->main->n_in, n_out = m->main->n_out;
     struct ModelIo *in = describe(&s, m->main->in, n_in), *out = describe(&s, m->main->out, n_out);

@@ -7,7 +7,7 @@
 
 typedef const char *lathe_string;
 
-enum { LATHE_STRING_BYTES = 256 };
+#define LATHE_STRING_BYTES 256
 
 /* Order of the bytes: negative, 0 or positive. A null pointer is an empty string. */
 static inline int lathe_string_compare(lathe_string a, lathe_string b) {

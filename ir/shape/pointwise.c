@@ -107,6 +107,13 @@ bool shape_pointwise(Module *m, Node *n) {
 }
 
 /* Input 0 decides everything; further inputs are parameters (slope, bounds, bias). */
+bool shape_identity(Module *m, Node *n) { /* of sequences and optionals, too */
+    const Type *t = n->in[0] != NULL ? n->in[0]->type : NULL;
+    if (t == NULL || t->kind == TYPE_TENSOR) return shape_same(m, n);
+    n->out[0]->type = t;
+    return true;
+}
+
 bool shape_same(Module *m, Node *n) {
     const Type *any = n->in[0] != NULL ? n->in[0]->type : NULL;
     if (n->op == OP_Identity && any != NULL && any->kind != TYPE_TENSOR) { /* sequences and optionals pass through */

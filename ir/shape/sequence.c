@@ -43,6 +43,17 @@ const Type *shape_join(Module *m, Node *n, const Type *a, const Type *b) {
     return type_tensor(cx, a->dtype, a->rank, dim);
 }
 
+/* Elements of a model's own sequences: sizes the file does not give are run-time symbols with the default bound. */
+const Type *shape_open_elements(Context *cx, const Type *t) {
+    if (t->kind == TYPE_OPTIONAL) return type_optional(cx, shape_open_elements(cx, t->elem));
+    if (t->kind != TYPE_SEQUENCE) return t;
+    const Type *e = t->elem;
+    Dim dim[RANK_MAX], length = t->length != 0 ? t->length : dim_runtime(cx, "len", 0, DEFAULT_LENGTH);
+    if (e->kind != TYPE_TENSOR || e->rank == RANK_UNKNOWN) return type_sequence(cx, e, length);
+    for (uint32_t i = 0; i < e->rank; i++) dim[i] = e->dim[i] != 0 ? e->dim[i] : dim_runtime(cx, "element", 0, DEFAULT_LENGTH);
+    return type_sequence(cx, type_tensor(cx, e->dtype, e->rank, dim), length);
+}
+
 static const Type *sequence_in(Module *m, Node *n, uint32_t i) {
     const Type *t = n->in[i] != NULL ? n->in[i]->type : NULL;
     if (t != NULL && t->kind == TYPE_SEQUENCE) return t;
@@ -204,7 +215,7 @@ bool shape_optional(Module *m, Node *n) {
         diag(m->cx, SEV_ERROR, n->loc, "an empty optional needs the attribute `type`");
         return false;
     }
-    n->out[0]->type = type_optional(m->cx, elem);
+    n->out[0]->type = shape_open_elements(m->cx, type_optional(m->cx, elem));
     return true;
 }
 

@@ -31,6 +31,9 @@ const int64_t *shape_constants(Module *m, Node *n, uint32_t i, uint32_t *count);
  * other one; NULL after a diagnostic when element types or ranks differ. */
 const Type *shape_join(Module *m, Node *n, const Type *a, const Type *b);
 
+/* t with run-time symbols for the open sizes of sequences (the model's own inputs). */
+const Type *shape_open_elements(Context *cx, const Type *t);
+
 /* What the rules of ops.def are: declared here for all. */
 #define OP(name, domain, in_min, in_max, out_min, out_max, flags, shape, expand, grad, define, lower) ShapeFn shape_##shape;
 #define ATTR(op, name, kind, def)

@@ -9,25 +9,34 @@ static Seq seq_in(Lower *lo, const Node *n) {
     return (Seq){lower_load_scalar(lo, n->in[0]), lower_buf(lo, n->in[1]), lower_buf(lo, n->in[2]), n->in[1]->type, n->in[2]->type};
 }
 
+/* Types are NULL for parts that nobody reads: they are not written. */
 static Seq seq_out(Lower *lo, const Node *n) {
-    return (Seq){NULL, lower_buf(lo, n->out[1]), lower_buf(lo, n->out[2]), n->out[1]->type, n->out[2]->type};
+    Seq s = {0};
+    if (n->out[1] != NULL) s.dims_type = n->out[1]->type, s.dims = lower_buf(lo, n->out[1]);
+    if (n->out[2] != NULL) s.data_type = n->out[2]->type, s.data = lower_buf(lo, n->out[2]);
+    return s;
 }
 
 /* Copies slot `from` of a to slot `to` of b: sizes, and as much data as both can hold. */
 static void copy_slot(Lower *lo, const Seq *a, Expr *from, const Seq *b, Expr *to) {
     Context *cx = lo->cx;
-    Expr *d = lower_for_dim(lo, dim_min(cx, a->dims_type->dim[1], b->dims_type->dim[1]));
-    lower_store_buf(lo, b->dims, (Expr *[]){to, d}, FN_NONE, lower_load_buf(lo, a->dims, (Expr *[]){from, d}));
-    lower_end(lo);
-    Expr *e = lower_for_dim(lo, dim_min(cx, a->data_type->dim[1], b->data_type->dim[1]));
-    lower_store_buf(lo, b->data, (Expr *[]){to, e}, FN_NONE, lower_load_buf(lo, a->data, (Expr *[]){from, e}));
-    lower_end(lo);
+    if (b->dims_type != NULL) {
+        Expr *d = lower_for_dim(lo, dim_min(cx, a->dims_type->dim[1], b->dims_type->dim[1]));
+        lower_store_buf(lo, b->dims, (Expr *[]){to, d}, FN_NONE, lower_load_buf(lo, a->dims, (Expr *[]){from, d}));
+        lower_end(lo);
+    }
+    if (b->data_type != NULL) {
+        Expr *e = lower_for_dim(lo, dim_min(cx, a->data_type->dim[1], b->data_type->dim[1]));
+        lower_store_buf(lo, b->data, (Expr *[]){to, e}, FN_NONE, lower_load_buf(lo, a->data, (Expr *[]){from, e}));
+        lower_end(lo);
+    }
 }
 
 /* Puts tensor x in slot `to`. */
 static void put_tensor(Lower *lo, const Value *x, const Seq *b, Expr *to) {
-    for (uint32_t d = 0; d < x->type->rank; d++)
+    for (uint32_t d = 0; b->dims_type != NULL && d < x->type->rank; d++)
         lower_store_buf(lo, b->dims, (Expr *[]){to, lx_i(lo, d)}, FN_NONE, lx_dim(lo, x->type->dim[d]));
+    if (b->data_type == NULL) return;
     uint32_t flat = lower_flat(lo, x);
     Expr *e = lower_for_dim(lo, type_numel(lo->cx, x->type));
     lower_store_buf(lo, b->data, (Expr *[]){to, e}, FN_NONE, lower_load_buf(lo, flat, (Expr *[]){e}));
@@ -42,6 +51,11 @@ static Expr *position(Lower *lo, const Node *n, uint32_t i, Expr *length, Expr *
     return lx_2(lo, FN_INDEX, p, limit);
 }
 
+static Expr *capacity_of(Lower *lo, const Seq *s) { /* where nothing is stored, everything fits */
+    const Type *t = s->data_type != NULL ? s->data_type : s->dims_type;
+    return t != NULL ? lx_dim(lo, t->dim[0]) : lx_i(lo, INT64_MAX);
+}
+
 static void store_length(Lower *lo, const Node *n, Expr *length) { lower_store(lo, n->out[0], NULL, length); }
 
 bool lower_seq_construct(Lower *lo, const Node *n) {
@@ -53,7 +67,7 @@ bool lower_seq_construct(Lower *lo, const Node *n) {
 
 bool lower_seq_insert(Lower *lo, const Node *n) {
     Seq a = seq_in(lo, n), b = seq_out(lo, n);
-    Expr *one = lx_i(lo, 1), *longer = lx_add(lo, a.length, one), *capacity = lx_dim(lo, b.data_type->dim[0]);
+    Expr *one = lx_i(lo, 1), *longer = lx_add(lo, a.length, one), *capacity = capacity_of(lo, &b);
     Expr *p = lower_local(lo, DT_I64, position(lo, n, 4, a.length, longer, a.length));
     Expr *fits = lx_2(lo, FN_LE, longer, capacity);
     Expr *count = lower_local(lo, DT_I64, lx_select(lo, fits, a.length, lx_i(lo, 0)));
@@ -81,7 +95,7 @@ bool lower_seq_erase(Lower *lo, const Node *n) {
 
 bool lower_seq_resize(Lower *lo, const Node *n) {
     Seq a = seq_in(lo, n), b = seq_out(lo, n);
-    Expr *fits = lx_2(lo, FN_LE, a.length, lx_dim(lo, b.data_type->dim[0]));
+    Expr *fits = lx_2(lo, FN_LE, a.length, capacity_of(lo, &b));
     Expr *count = lower_local(lo, DT_I64, lx_select(lo, fits, a.length, lx_i(lo, 0)));
     store_length(lo, n, ex_require(lo->cx, fits, count, LATHE_RT_BOUND));
     Expr *s = lower_for(lo, count);
@@ -150,7 +164,12 @@ bool lower_seq_split(Lower *lo, const Node *n) {
     /* A part never reaches behind the end, whatever the sizes say. */
     part = lower_local(lo, DT_I64, lx_2(lo, FN_MAX, lx_2(lo, FN_MIN, part, lx_sub(lo, total, start)), zero));
     for (uint32_t d = 0, k = 0; d < t->rank; d++)
-        if (d != axis || keep) lower_store_buf(lo, b.dims, (Expr *[]){s, lx_i(lo, k++)}, FN_NONE, d == axis ? part : lx_dim(lo, t->dim[d]));
+        if (b.dims_type != NULL && (d != axis || keep)) lower_store_buf(lo, b.dims, (Expr *[]){s, lx_i(lo, k++)}, FN_NONE, d == axis ? part : lx_dim(lo, t->dim[d]));
+    if (b.data_type == NULL) {
+        lower_accumulate(lo, start, FN_ADD, part);
+        lower_end(lo);
+        return true;
+    }
     Expr *o = lower_for(lo, outer), *j = lower_for(lo, part), *i = lower_for(lo, inner);
     Expr *to = lx_add(lo, lx_mul(lo, lx_add(lo, lx_mul(lo, o, part), j), inner), i);
     Expr *from = lx_add(lo, lx_mul(lo, lx_add(lo, lx_mul(lo, o, total), lx_add(lo, start, j)), inner), i);

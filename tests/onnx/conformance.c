@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "driver/compare.h"
+#include "frontend/host_values.h"
 #include "frontend/tensor_file.h"
 #include "lathe.h"
 
@@ -93,26 +94,35 @@ static void result_text(Result *r, const char *text) {
 /* ---- data -------------------------------------------------------------------------------------------------------- */
 typedef struct Data { HostTensor in[MAX_VALUES], out[MAX_VALUES]; uint32_t n_in, n_out; } Data;
 
-static bool load_values(Context *cx, const char *folder, const char *what, HostTensor *to, uint32_t *n) {
+/* kind[i]: LatheTensorInfo.kind of value i, which the file itself does not always tell; NULL: not known. */
+static bool load_values(Context *cx, const char *folder, const char *what, const int *kind, HostTensor *to, uint32_t *n) {
     for (*n = 0; *n < MAX_VALUES; ++*n) {
         char path[2 * TEXT];
         snprintf(path, sizeof path, "%s/%s_%u.pb", folder, what, *n);
         if (access(path, R_OK) != 0) return true;
-        if (!tensor_file_load(cx, path, NULL, &to[*n])) return false;
+        const Type *tensor = type_tensor(cx, DT_F32, RANK_UNKNOWN, NULL), *type = NULL;
+        if (kind != NULL) type = kind[*n] == 1 ? type_sequence(cx, tensor, 0) : kind[*n] == 2 ? type_optional(cx, tensor) : kind[*n] == 3 ? type_optional(cx, type_sequence(cx, tensor, 0)) : NULL;
+        if (!tensor_file_load(cx, path, type, &to[*n])) return false;
     }
     return true;
 }
 
-static bool load_data(Context *cx, const Options *o, const Case *c, int set, Data *d) {
+static bool load_data(Context *cx, const Options *o, const Case *c, int set, const int *in_kind, const int *out_kind, Data *d) {
     char folder[2 * TEXT];
     snprintf(folder, sizeof folder, "%s/%s/test_data_set_%d", o->cases, c->name, set);
-    return load_values(cx, folder, "input", d->in, &d->n_in) && load_values(cx, folder, "output", d->out, &d->n_out);
+    return load_values(cx, folder, "input", in_kind, d->in, &d->n_in) && load_values(cx, folder, "output", out_kind, d->out, &d->n_out);
 }
 
 /* ---- compiling: in a process of its own ---------------------------------------------------------------------------- */
 static bool is_symbol(const char *text) {
     if (!((*text >= 'A' && *text <= 'Z') || (*text >= 'a' && *text <= 'z') || *text == '_')) return false;
     return strpbrk(text, " *+-()\"") == NULL;
+}
+
+static const int *in_kinds(LatheModel *m) {
+    static int kind[MAX_VALUES];
+    for (uint32_t i = 0; i < lathe_input_count(m) && i < MAX_VALUES; i++) kind[i] = lathe_input_info(m, i).kind;
+    return kind;
 }
 
 /* Dims that nobody bounded get the sizes of the case's data as bounds. */
@@ -124,7 +134,7 @@ static const char **dim_options(Context *cx, const Options *o, const Case *c, La
         int64_t hi = 0, lo = 1;
         for (int set = 0; set < c->sets; set++) {
             Data d;
-            if (!load_data(cx, o, c, set, &d)) continue;
+            if (!load_data(cx, o, c, set, in_kinds(m), NULL, &d)) continue;
             for (uint32_t i = 0; i < lathe_input_count(m) && i < d.n_in; i++) {
                 LatheTensorInfo info = lathe_input_info(m, i);
                 for (uint32_t k = 0; k < info.rank && k < d.in[i].rank; k++) {
@@ -140,6 +150,25 @@ static const char **dim_options(Context *cx, const Options *o, const Case *c, La
     }
     list[n] = NULL;
     return list;
+}
+
+/* Inputs of open rank get the rank and sizes of the case's data. */
+static void shape_inputs(Context *cx, const Options *o, const Case *c, LatheModel *m) {
+    static Data d;
+    if (!load_data(cx, o, c, 0, in_kinds(m), NULL, &d)) return;
+    for (uint32_t i = 0; i < lathe_input_count(m) && i < d.n_in; i++) {
+        const HostTensor *t = &d.in[i];
+        if (lathe_input_info(m, i).rank != 0 && lathe_input_info(m, i).kind == 0) continue;
+        if (t->kind == HOST_OPTIONAL && t->n_elem == 1) t = &t->elem[0];
+        int64_t dims[RANK_MAX] = {0};
+        uint32_t rank = t->kind == HOST_SEQUENCE && t->n_elem != 0 ? t->elem[0].rank : t->rank;
+        for (uint32_t e = 0; e < (t->kind == HOST_SEQUENCE ? t->n_elem : 1); e++) {
+            const HostTensor *x = t->kind == HOST_SEQUENCE ? &t->elem[e] : t;
+            for (uint32_t k = 0; k < rank && k < x->rank; k++)
+                if (x->dim[k] > dims[k]) dims[k] = x->dim[k];
+        }
+        if (rank != 0) lathe_shape_input(m, i, rank, dims);
+    }
 }
 
 static void first_diagnostic(LatheModel *m, Result *r) {
@@ -183,13 +212,23 @@ static void write_unit(int i) {
     fclose(f);
 }
 
-typedef struct Outputs { uint32_t n; LatheTensorInfo info[MAX_VALUES]; } Outputs; /* the names in it are not valid elsewhere */
+typedef struct Outputs { /* what goes in and out of a compiled case; the names in it are not valid elsewhere */
+    uint32_t n, n_in, n_group, n_in_group;
+    LatheTensorInfo info[MAX_VALUES], in_info[MAX_VALUES];
+    LatheGroup group[MAX_VALUES], in_group[MAX_VALUES];
+} Outputs;
 
 static void write_outputs(LatheModel *m, int index) {
     static Outputs outputs;
     char path[2 * TEXT];
     outputs.n = lathe_output_count(m);
+    outputs.n_in = lathe_input_count(m);
     for (uint32_t i = 0; i < outputs.n && i < MAX_VALUES; i++) outputs.info[i] = lathe_output_info(m, i);
+    for (uint32_t i = 0; i < outputs.n_in && i < MAX_VALUES; i++) outputs.in_info[i] = lathe_input_info(m, i);
+    outputs.n_group = lathe_output_group_count(m);
+    outputs.n_in_group = lathe_input_group_count(m);
+    for (uint32_t i = 0; i < outputs.n_group && i < MAX_VALUES; i++) outputs.group[i] = lathe_output_group(m, i);
+    for (uint32_t i = 0; i < outputs.n_in_group && i < MAX_VALUES; i++) outputs.in_group[i] = lathe_input_group(m, i);
     path_of(path, "c%d.outputs", index);
     FILE *f = fopen(path, "wb");
     if (f == NULL || fwrite(&outputs, sizeof outputs, 1, f) != 1) die("cannot write", path);
@@ -212,6 +251,7 @@ static void compile_case(const Options *o, const Case *c, int index) {
         options.name = name;
         options.weights = LATHE_WEIGHTS_EMBED;
         options.verify_ir = true;
+        shape_inputs(&cx, o, c, m);
         options.dims = dim_options(&cx, o, c, m);
         status = lathe_compile(m, &options);
     }
@@ -253,53 +293,90 @@ static int64_t upper_count(const LatheTensorInfo *t) {
     return n;
 }
 
-static bool check_output(const Case *c, uint32_t i, const LatheTensorInfo *info, const int64_t *dims, const void *got, const HostTensor *want, Result *r) {
+static bool check_output(const Case *c, uint32_t i, const HostTensor *got, const HostTensor *want, Result *r) {
     char text[TEXT];
-    bool shape = info->rank == want->rank;
-    for (uint32_t k = 0; k < want->rank && shape; k++) shape = dims[k] == want->dim[k];
-    if ((int)info->dtype != dtype_to_onnx(want->dtype) || !shape) {
+    if (want->kind != HOST_OPTIONAL && got->kind == HOST_OPTIONAL && got->n_elem == 1) return check_output(c, i, &got->elem[0], want, r);
+    if (want->kind == HOST_OPTIONAL && got->kind != HOST_OPTIONAL && want->n_elem == 1) return check_output(c, i, got, &want->elem[0], r);
+    bool same = got->kind == want->kind && got->n_elem == want->n_elem;
+    if (same && want->kind != HOST_TENSOR) {
+        for (uint32_t k = 0; k < want->n_elem; k++)
+            if (!check_output(c, i, &got->elem[k], &want->elem[k], r)) return false;
+        return true;
+    }
+    same = same && got->dtype == want->dtype && got->rank == want->rank;
+    for (uint32_t k = 0; same && k < want->rank; k++) same = got->dim[k] == want->dim[k];
+    if (!same) {
         snprintf(text, sizeof text, "output %u has another type or shape", i);
         result_text(r, text);
         return false;
     }
+    if (want->dtype == DT_STRING) {
+        if (memcmp(got->data, want->data, want->bytes) == 0) return true; /* ids of one Context */
+        snprintf(text, sizeof text, "output %u: strings differ", i);
+        result_text(r, text);
+        return false;
+    }
     Tolerance t = {.rtol = c->rtol, .atol = c->atol, .range_tol = -1, .by_element = true};
-    Comparison d = compare_elements((int)info->dtype, want->numel, got, want->data, &t);
+    Comparison d = compare_elements(dtype_to_onnx(want->dtype), want->numel, got->data, want->data, &t);
     if (d.pass) return true;
     snprintf(text, sizeof text, "output %u: %lld of %lld elements differ", i, (long long)d.n_bad, (long long)d.n);
     result_text(r, text);
     return false;
 }
 
-static bool run_set(const Options *o, const Case *c, const Code *code, const Outputs *outputs, Context *cx, int set, Result *r) {
+/* The tensors of all inputs, each in memory of its exact size, so that sanitizers see its end. */
+static bool pack_inputs(Context *cx, const Case *c, const Outputs *io, const Data *d, const void **in, int64_t *in_dims) {
+    uint32_t n = 0, n_dim = 0;
+    for (uint32_t i = 0; i < io->n_in_group && i < d->n_in; i++) {
+        HostTensor part[4];
+        if (!host_pack(cx, &d->in[i], io->in_group[i], &io->in_info[io->in_group[i].first], part)) return false;
+        for (uint32_t k = 0; k < io->in_group[i].n; k++) {
+            const HostTensor *t = &part[k];
+            const void *from = t->dtype == DT_STRING ? (const void *)host_string_pointers(cx, t) : t->data;
+            size_t bytes = t->dtype == DT_STRING ? (size_t)t->numel * sizeof(char *) : t->bytes;
+            void *copy = malloc(bytes != 0 ? bytes : 1);
+            if (copy == NULL) die("no memory for", c->name);
+            if (bytes != 0) memcpy(copy, from, bytes);
+            in[n++] = copy;
+            for (uint32_t x = 0; x < t->rank; x++) in_dims[n_dim++] = t->dim[x];
+        }
+    }
+    return true;
+}
+
+/* The tensors that a call wrote, with the dims it reported. */
+static void read_outputs(Context *cx, const Outputs *io, void *const *out, const int64_t *dims, HostTensor *part) {
+    for (uint32_t i = 0; i < io->n; i++) {
+        HostTensor t = {.kind = HOST_TENSOR, .dtype = dtype_from_onnx((int32_t)io->info[i].dtype), .rank = io->info[i].rank, .numel = 1, .data = out[i]};
+        for (uint32_t k = 0; k < t.rank; k++) {
+            t.dim[k] = *dims++;
+            t.numel *= t.dim[k];
+        }
+        if (t.dtype == DT_STRING) host_strings(cx, &t, out[i]);
+        else t.bytes = dtype_bytes(cx, t.dtype, t.numel);
+        part[i] = t;
+    }
+}
+
+static bool run_set(const Options *o, const Case *c, const Code *code, const Outputs *io, Context *cx, int set, Result *r) {
     static Data d;
-    if (!load_data(cx, o, c, set, &d)) {
+    static HostTensor first[MAX_VALUES], part[MAX_VALUES];
+    const void *in[MAX_VALUES];
+    int64_t in_dims[MAX_VALUES * 16], out_dims[MAX_VALUES * 16];
+    static int in_kind[MAX_VALUES], out_kind[MAX_VALUES];
+    for (uint32_t i = 0; i < io->n_in_group; i++) in_kind[i] = io->in_group[i].sequence + 2 * io->in_group[i].optional;
+    for (uint32_t i = 0; i < io->n_group; i++) out_kind[i] = io->group[i].sequence + 2 * io->group[i].optional;
+    if (!load_data(cx, o, c, set, in_kind, out_kind, &d) || !pack_inputs(cx, c, io, &d, in, in_dims)) {
         result_text(r, "its data cannot be read");
         return false;
     }
-    const void *in[MAX_VALUES];
-    int64_t in_dims[MAX_VALUES * 16], out_dims[MAX_VALUES * 16], n = 0;
-    for (uint32_t i = 0; i < d.n_in; i++) {
-        if (d.in[i].kind != HOST_TENSOR || d.in[i].dtype == DT_STRING) {
-            result_text(r, "sequences, optionals and strings as input");
-            return false;
-        }
-        void *copy = malloc(d.in[i].bytes != 0 ? d.in[i].bytes : 1); /* exact, so that sanitizers see its end */
-        if (copy == NULL) die("no memory for", c->name);
-        if (d.in[i].bytes != 0) memcpy(copy, d.in[i].data, d.in[i].bytes);
-        in[i] = copy;
-        for (uint32_t k = 0; k < d.in[i].rank; k++) in_dims[n++] = d.in[i].dim[k];
-    }
     size_t arena_bytes = code->arena();
-    void *first[MAX_VALUES] = {0};
     for (int run = 0; run < (o->threads > 1 ? 2 : 1); run++) {
         void *ctx = aligned(code->ctx()), *arena = aligned(arena_bytes), *out[MAX_VALUES] = {0};
         memset(ctx, 0, code->ctx());
-        for (uint32_t i = 0; i < outputs->n; i++) {
-            if (outputs->info[i].kind != 0) {
-                result_text(r, "sequences and optionals as output");
-                return false;
-            }
-            out[i] = aligned(element_bytes((int)outputs->info[i].dtype, upper_count(&outputs->info[i])));
+        for (uint32_t i = 0; i < io->n; i++) {
+            bool strings = io->info[i].dtype == LATHE_STRING;
+            out[i] = aligned(strings ? (size_t)upper_count(&io->info[i]) * sizeof(char *) : element_bytes((int)io->info[i].dtype, upper_count(&io->info[i])));
         }
         int status = code->init(ctx, arena, arena_bytes);
         if (status == 0) status = code->call(ctx, run == 0 ? 1 : o->threads, in, in_dims, out, out_dims);
@@ -309,17 +386,18 @@ static bool run_set(const Options *o, const Case *c, const Code *code, const Out
             result_text(r, text);
             return false;
         }
-        int64_t at = 0;
-        for (uint32_t i = 0; i < outputs->n && i < d.n_out; at += outputs->info[i++].rank) {
-            const HostTensor *want = &d.out[i];
-            if (want->kind == HOST_OPTIONAL && want->n_elem == 1) want = &want->elem[0];
-            if (run == 0 && !check_output(c, i, &outputs->info[i], out_dims + at, out[i], want, r)) return false;
-            if (run == 1 && memcmp(first[i], out[i], want->bytes) != 0) {
-                result_text(r, "two threads give other bits than one");
-                return false;
-            }
-            if (run == 0) first[i] = out[i];
+        read_outputs(cx, io, out, out_dims, part);
+        for (uint32_t i = 0; run == 0 && i < io->n_group && i < d.n_out; i++) {
+            HostTensor got;
+            host_unpack(cx, io->group[i], &part[io->group[i].first], &got);
+            if (!check_output(c, i, &got, &d.out[i], r)) return false;
         }
+        for (uint32_t i = 0; run == 1 && i < io->n; i++) {
+            if (memcmp(first[i].data, part[i].data, part[i].bytes) == 0) continue;
+            result_text(r, "two threads give other bits than one");
+            return false;
+        }
+        memcpy(first, part, sizeof first);
     }
     return true;
 }
