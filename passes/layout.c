@@ -156,7 +156,7 @@ static bool move_conv(Layout *l, Node *n) {
     bool transposed = n->op == OP_ConvTranspose;
     const Value *x = n->in[0], *w = n->in[1];
     if (!is_tensor(x) || x->type->dtype != DT_F32 || w->data == NULL || x->type->rank < 3 || x->type->rank > 5) return false;
-    if (!dim_is_const(l->cx, x->type->dim[1]) || (transposed && !has_last(l, x))) return false;
+    if (!dim_is_const(l->cx, x->type->dim[1])) return false;
     Value *in[3] = {channels_last(l, n->in[0]), n->in[1], n->n_in > 2 ? n->in[2] : NULL};
     if (in[0] == NULL) return false;
     Node *made = same_node(l, n, transposed ? OP_ConvTransposeChannelsLast : OP_ConvChannelsLast, n->n_in, in);
@@ -352,7 +352,7 @@ static void read_model_forms(Layout *l, Node *n) {
 /* Is there a convolution whose weights can be packed? Nothing else gains from the layout. */
 static bool profits(const Graph *g) {
     for (const Node *n = g->first; n != NULL; n = n->next)
-        if (n->op == OP_Conv && n->in[1]->data != NULL && is_tensor(n->in[0]) && n->in[0]->type->dtype == DT_F32) return true;
+        if ((n->op == OP_Conv || n->op == OP_ConvTranspose) && n->in[1]->data != NULL && is_tensor(n->in[0]) && n->in[0]->type->dtype == DT_F32) return true;
     return false;
 }
 

@@ -267,4 +267,3 @@ bool lower_gemm_contract(Lower *lo, const Node *n) {
     g.b = (MatrixLayout){.rank = 2, .row = tb, .col = !tb};
     return lower_product(lo, n, &g, 0, 1, finish_gemm);
 }
-bool lower_conv_transpose_contract(Lower *lo, const Node *n, const ConvGeometry *g) { (void)lo, (void)n, (void)g; return false; }

@@ -1,0 +1,167 @@
+/* ConvTranspose, channels last, as stride[0] * stride[1] small convolutions of stride 1, one per phase of the output:
+ *
+ *     oy + begin = q * s + r:   y[oy] = sum over j of x[q - j] * w[r + j*s]        taps r, r+s, r+2s, ...
+ *
+ * so the outputs of one phase r are a convolution of x with every s-th tap, taken in reverse. Each runs on the register
+ * tiles of ordinary convolutions over one copy of the input with its border; nothing is multiplied by inserted zeros. */
+#include "passes/lower_conv.h"
+
+#include "passes/lower/contraction.h"
+#include "passes/tile.h"
+
+enum { MOST_PHASES = 64 };
+
+typedef struct Axis {      /* one spatial dimension */
+    int64_t stride, kernel, most; /* most: taps of phase 0, the largest */
+    int64_t begin, q0;     /* q0 = floor(begin / stride): the least q */
+    Dim out;
+} Axis;
+
+typedef struct Transposed {
+    const Node *n;
+    const ConvGeometry *g;
+    Tile tile;
+    uint32_t x, w, bias;
+    int64_t cin, cout, panels;
+    Axis axis[2];          /* y, x; without y: a single line */
+    bool lines;
+    Image image;
+    Dim line, pixel, plane; /* elements between neighbours in the image */
+} Transposed;
+
+typedef struct Phase { /* of one axis: r, its taps, and the q it covers: first .. first + count, relative to q0 */
+    int64_t r, taps, first;
+    Dim count;
+} Phase;
+
+static Phase phase_of(Context *cx, const Axis *a, int64_t r) {
+    Phase p = {.r = r, .taps = r < a->kernel ? (a->kernel - r + a->stride - 1) / a->stride : 0};
+    p.first = r < a->begin - a->q0 * a->stride ? 1 : 0;
+    Dim last = dim_floordiv(cx, dim_add(cx, a->out, dim_const(cx, a->begin - r - 1)), dim_const(cx, a->stride));
+    p.count = dim_max(cx, dim_sub(cx, last, dim_const(cx, a->q0 + p.first - 1)), dim_const(cx, 0));
+    return p;
+}
+
+static uint32_t pack(Lower *lo, const Transposed *t, const Phase *py, const Phase *px) {
+    Context *cx = lo->cx;
+    int64_t nr = t->tile.cols, taps = py->taps * px->taps, ky = t->axis[0].kernel, kx = t->axis[1].kernel;
+    float *packed = ARENA_ARRAY(&cx->arena, float, t->panels * taps * t->cin * nr + 16);
+    packed = (float *)(((uintptr_t)packed + 63) & ~(uintptr_t)63);
+    const float *from = t->n->in[t->w]->data->data; /* [cin][cout][ky][kx] */
+    float *to = packed;
+    for (int64_t p = 0; p < t->panels; p++)
+        for (int64_t jy = 0; jy < py->taps; jy++)
+            for (int64_t jx = 0; jx < px->taps; jx++) {
+                int64_t y = py->r + (py->taps - 1 - jy) * t->axis[0].stride, x = px->r + (px->taps - 1 - jx) * t->axis[1].stride;
+                for (int64_t c = 0; c < t->cin; c++, to += nr)
+                    for (int64_t j = 0; j < nr && p * nr + j < t->cout; j++) to[j] = from[((c * t->cout + p * nr + j) * ky + y) * kx + x];
+            }
+    Dim dim[3] = {dim_const(cx, t->panels), dim_const(cx, taps * t->cin), dim_const(cx, nr)};
+    return lower_weight(lo, type_tensor(cx, DT_F32, 3, dim), packed);
+}
+
+/* q (relative to q0) to the output position. */
+static Expr *output_at(Lower *lo, const Axis *a, const Phase *p, Expr *q) {
+    Expr *at = lx_mul(lo, q, lx_i(lo, a->stride));
+    return lx_add(lo, at, lx_i(lo, a->q0 * a->stride + p->r - a->begin));
+}
+
+static void store(Lower *lo, const Transposed *t, const Phase *py, const Phase *px, uint32_t tile, Expr *n, Expr *panel, Expr *qy, Expr *qx, Expr *rows, int64_t cols) {
+    uint32_t r = t->g->spatial;
+    Expr *row = lower_for(lo, rows), *j = lower_for(lo, lx_i(lo, cols)), *idx[4];
+    idx[0] = n;
+    if (t->lines) idx[1] = output_at(lo, &t->axis[0], py, qy);
+    idx[r] = output_at(lo, &t->axis[1], px, lx_add(lo, qx, row));
+    Expr *oc = idx[r + 1] = lx_add(lo, lx_mul(lo, panel, lx_i(lo, t->tile.cols)), j);
+    Expr *sum = tile == UINT32_MAX ? lx_const(lo, DT_F32, 0) : lower_load_buf(lo, tile, (Expr *[]){row, j});
+    if (t->bias < t->n->n_in) sum = lx_add(lo, sum, lower_load(lo, t->n->in[t->bias], &oc));
+    lower_store(lo, t->n->out[0], idx, sum);
+    lower_end_n(lo, 2);
+}
+
+static void emit_phase(Lower *lo, const Transposed *t, const Phase *py, const Phase *px) {
+    Context *cx = lo->cx;
+    int64_t nr = t->tile.cols, rest = t->cout % nr, taps = py->taps * px->taps;
+    Dim size[2] = {dim_const(cx, t->tile.rows), dim_const(cx, nr)};
+    if (px->count == dim_const(cx, 0) || py->count == dim_const(cx, 0)) return;
+    uint32_t weights = taps > 0 ? pack(lo, t, py, px) : 0, depth = lo->open.n;
+    Expr *n = lower_for_dim(lo, t->g->batch), *panel = lower_for(lo, lx_i(lo, t->panels)), *qy = lx_i(lo, py->first);
+    if (t->lines) qy = lx_add(lo, lower_for_dim(lo, py->count), qy);
+    lo->open.v[depth]->parallel = (uint16_t)(lo->open.n - depth);
+    Expr *step = lower_for_dim(lo, dim_ceildiv(cx, px->count, size[0]));
+    Expr *q = lx_mul(lo, step, lx_i(lo, t->tile.rows)), *rows = tile_rows(lo, px->count, t->tile.rows, q), *qx = lx_add(lo, q, lx_i(lo, px->first));
+    uint32_t tile = UINT32_MAX; /* a stride larger than the kernel: phases without taps are the bias alone */
+    if (taps > 0) {
+        tile = lower_array(lo, DT_F32, 2, size);
+        Expr *y = lx_add(lo, qy, lx_i(lo, t->axis[0].most - py->taps)), *x = lx_add(lo, qx, lx_i(lo, t->axis[1].most - px->taps));
+        Expr *at = lx_add(lo, lx_mul(lo, n, lx_dim(lo, t->plane)), lx_mul(lo, x, lx_dim(lo, t->pixel)));
+        if (t->lines) at = lx_add(lo, at, lx_mul(lo, y, lx_dim(lo, t->line)));
+        tile_emit(lo, &t->tile, &(TileCall){.out = tile, .rows = rows, .a = t->image.buf, .a_at = at, .a_row = lx_dim(lo, t->pixel), .a_k = lx_i(lo, 1),
+                                            .n2 = lx_i(lo, py->taps), .a_2 = lx_dim(lo, t->line), .k = lx_i(lo, px->taps * t->cin), .b = weights,
+                                            .b_at = lx_mul(lo, panel, lx_i(lo, taps * t->cin * nr)), .b_k = lx_i(lo, nr)});
+    }
+    bool both = rest != 0 && t->panels > 1;
+    if (both) lower_if(lo, lx_2(lo, FN_LT, panel, lx_i(lo, t->cout / nr)));
+    if (rest == 0 || both) store(lo, t, py, px, tile, n, panel, qy, qx, rows, nr);
+    if (both) lower_else(lo);
+    if (rest != 0) store(lo, t, py, px, tile, n, panel, qy, qx, rows, rest);
+    if (both) lower_end(lo);
+    lower_end_n(lo, lo->open.n - depth);
+}
+
+static bool describe(Lower *lo, const Node *n, const ConvGeometry *g, Transposed *t) {
+    Context *cx = lo->cx;
+    *t = (Transposed){.n = n, .g = g, .lines = g->spatial == 2};
+    conv_operands(n, &t->x, &t->w, &t->bias);
+    if (!g->channels_last || g->spatial > 2 || g->group != 1 || n->in[t->x]->type->dtype != DT_F32 || n->in[t->w]->data == NULL) return false;
+    t->axis[0] = (Axis){.stride = 1, .kernel = 1, .most = 1, .out = dim_const(cx, 1)};
+    int64_t phases = 1;
+    for (uint32_t i = 0; i < g->spatial; i++) {
+        Axis *a = &t->axis[i + 2 - g->spatial];
+        if (g->dilation[i] != 1 || !dim_is_const(cx, g->begin[i]) || dim_value(cx, g->begin[i]) < 0) return false;
+        *a = (Axis){.stride = g->stride[i], .kernel = dim_value(cx, g->kernel[i]), .begin = dim_value(cx, g->begin[i]), .out = g->out[i]};
+        a->most = (a->kernel + a->stride - 1) / a->stride;
+        a->q0 = a->begin / a->stride;
+        if (a->q0 > a->most - 1 || a->stride > MOST_PHASES) return false;
+        phases *= a->stride;
+    }
+    t->cin = dim_value(cx, g->in_channels);
+    t->cout = dim_value(cx, g->out_channels);
+    return phases <= MOST_PHASES && t->cin > 0 && t->cout > 0;
+}
+
+/* The input with the border that every phase finds enough of: q from q0 needs x from q0 - (most - 1). */
+static void make_image(Lower *lo, Transposed *t) {
+    Context *cx = lo->cx;
+    ConvGeometry g = *t->g;
+    for (uint32_t i = 0; i < g.spatial; i++) {
+        const Axis *a = &t->axis[i + 2 - g.spatial];
+        Dim last = dim_floordiv(cx, dim_add(cx, a->out, dim_const(cx, a->begin - 1)), dim_const(cx, a->stride));
+        g.kernel[i] = dim_const(cx, a->most);
+        g.out[i] = dim_sub(cx, last, dim_const(cx, a->q0 - 1));
+        g.stride[i] = g.dilation[i] = 1;
+        g.begin[i] = dim_const(cx, a->most - 1 - a->q0);
+        g.end[i] = dim_sub(cx, dim_add(cx, g.out[i], dim_const(cx, a->most - 1)), dim_add(cx, g.begin[i], g.in[i]));
+    }
+    t->image = conv_image(lo, t->n->in[t->x], &g, g.in_channels);
+    t->pixel = t->image.channels;
+    t->line = t->lines ? image_step(cx, &g, &t->image, 0) : t->pixel;
+    t->plane = t->lines ? dim_mul(cx, t->line, t->image.size[0]) : dim_mul(cx, t->pixel, t->image.size[0]);
+}
+
+bool lower_conv_transpose_contract(Lower *lo, const Node *n, const ConvGeometry *g) {
+    Transposed t;
+    Context *cx = lo->cx;
+    if (!contract_wanted(lo, n) || !describe(lo, n, g, &t)) return false;
+    t.tile = tile_choose(module_target(lo->m), g->in[g->spatial - 1], t.cout, t.cin * t.axis[0].most * t.axis[1].most, cx);
+    t.panels = (t.cout + t.tile.cols - 1) / t.tile.cols;
+    make_image(lo, &t);
+    for (int64_t y = 0; y < t.axis[0].stride; y++) {
+        for (int64_t x = 0; x < t.axis[1].stride; x++) {
+            Phase py = phase_of(cx, &t.axis[0], y), px = phase_of(cx, &t.axis[1], x);
+            if (!t.lines) py = (Phase){.taps = 1, .count = dim_const(cx, 1)};
+            emit_phase(lo, &t, &py, &px);
+        }
+    }
+    return true;
+}
