@@ -1,0 +1,305 @@
+/* Random contractions, compiled at full optimisation for a target and run with one and three threads, against the plain
+ * loops of -O0 run by the interpreter. Both thread counts must give the same bits.
+ *
+ *     test_contract TARGET COMPILER [FIRST_SEED]
+ *
+ * One model holds all cases of a seed: matrix products with constant and run-time operands, every transpose, batches and
+ * vectors; convolutions of one to three dimensions with padding, strides, dilations, groups and depthwise; transposed
+ * ones; pools; with and without operators behind them to fuse. Sizes are drawn so that every tail occurs. */
+#include <dlfcn.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "codegen/codegen.h"
+#include "lathe.h"
+#include "passes/lower.h"
+#include "passes/pass.h"
+
+enum { CASES = 60, SEEDS = 2 };
+
+/* ---- random numbers: the same for the same seed ------------------------------------------------------------------------ */
+typedef struct Random { uint64_t s; } Random;
+static uint64_t next(Random *r) { return r->s = hash_mix(r->s, 0x9E3779B97F4A7C15u) ^ (r->s >> 31); }
+static int64_t between(Random *r, int64_t lo, int64_t hi) { return lo + (int64_t)(next(r) % (uint64_t)(hi - lo + 1)); }
+static bool chance(Random *r, int64_t one_in) { return between(r, 1, one_in) == 1; }
+
+/* ---- building -------------------------------------------------------------------------------------------------------------- */
+typedef struct Builder {
+    Context cx;
+    Module *m;
+    Random r;
+} Builder;
+
+static const Type *tensor(Builder *b, uint32_t rank, const int64_t *size) {
+    Dim dim[RANK_MAX];
+    for (uint32_t i = 0; i < rank; i++) dim[i] = dim_const(&b->cx, size[i]);
+    return type_tensor(&b->cx, DT_F32, rank, dim);
+}
+
+static Value *constant(Builder *b, uint32_t rank, const int64_t *size) {
+    const Type *t = tensor(b, rank, size);
+    int64_t n = dim_value(&b->cx, type_numel(&b->cx, t));
+    float *data = ARENA_ARRAY(&b->cx.arena, float, n);
+    for (int64_t i = 0; i < n; i++) data[i] = (float)between(&b->r, -1000, 1000) / 1000.0f;
+    return value_const(b->m, t, data, true);
+}
+
+static Value *input(Builder *b, uint32_t rank, const int64_t *size) {
+    return graph_add_input(b->m, b->m->main, tensor(b, rank, size), str_format(&b->cx, "x%u", b->m->main->n_in));
+}
+
+static Value *node(Builder *b, Op op, uint32_t n, Value *const *in, const char *const *name, const int64_t *const *ints, const uint32_t *count, uint32_t n_attr) {
+    Node *made = node_new(b->m, b->m->main, NULL, op, n, in, 1);
+    for (uint32_t i = 0; i < n_attr; i++) {
+        for (uint32_t s = 0; s < op_attr_count(op); s++) {
+            AttrSlot slot = (AttrSlot)(op_info(op)->attr_first + s);
+            if (strcmp(attr_info(slot)->name, name[i]) != 0) continue;
+            if (attr_info(slot)->kind == ATTR_INT) attr_set_i(made, slot, ints[i][0]);
+            else attr_set_ints(&b->cx, made, slot, ints[i], count[i]);
+        }
+    }
+    return node_infer(b->m, made) ? made->out[0] : NULL;
+}
+
+static Value *plain(Builder *b, Op op, uint32_t n, Value *const *in) { return node(b, op, n, in, NULL, NULL, NULL, 0); }
+
+/* Sometimes operators that fusion puts behind the contraction. */
+static void finish(Builder *b, Value *v) {
+    if (v == NULL) return;
+    if (chance(&b->r, 2)) {
+        int64_t size[RANK_MAX];
+        for (uint32_t i = 0; i < v->type->rank; i++) size[i] = dim_value(&b->cx, v->type->dim[i]);
+        v = plain(b, OP_Add, 2, (Value *[]){v, input(b, v->type->rank, size)});
+    }
+    if (chance(&b->r, 2)) v = plain(b, chance(&b->r, 2) ? OP_Relu : OP_Sigmoid, 1, &v);
+    v->name = str_format(&b->cx, "y%u", b->m->main->n_out);
+    graph_add_output(b->m, b->m->main, v);
+}
+
+static void add_matmul(Builder *b) {
+    Random *r = &b->r;
+    int64_t m = chance(r, 4) ? between(r, 1, 3) : between(r, 1, 45), k = between(r, 1, 70), n = chance(r, 3) ? 16 * between(r, 1, 9) : between(r, 1, 150);
+    int64_t p = between(r, 1, 3), q = between(r, 1, 2);
+    bool fixed = chance(r, 2);
+    Value *x, *w;
+    switch (between(r, 0, 4)) {
+    case 0: x = input(b, 2, (int64_t[]){m, k}), w = fixed ? constant(b, 2, (int64_t[]){k, n}) : input(b, 2, (int64_t[]){k, n}); break;
+    case 1: x = input(b, 3, (int64_t[]){p, m, k}), w = fixed ? constant(b, 2, (int64_t[]){k, n}) : input(b, 2, (int64_t[]){k, n}); break;
+    case 2: x = input(b, 4, (int64_t[]){q, p, m, k}), w = fixed ? constant(b, 4, (int64_t[]){q, p, k, n}) : input(b, 4, (int64_t[]){q, 1, k, n}); break;
+    case 3: x = input(b, 1, (int64_t[]){k}), w = fixed ? constant(b, 2, (int64_t[]){k, n}) : input(b, 3, (int64_t[]){p, k, n}); break;
+    default: x = input(b, 3, (int64_t[]){1, m, k}), w = fixed ? constant(b, 1, &k) : input(b, 3, (int64_t[]){p, k, n}); break;
+    }
+    finish(b, plain(b, OP_MatMul, 2, (Value *[]){x, w}));
+}
+
+static void add_gemm(Builder *b) {
+    Random *r = &b->r;
+    int64_t m = between(r, 1, 40), k = between(r, 1, 70), n = between(r, 1, 140), ta = between(r, 0, 1), tb = between(r, 0, 1);
+    Value *a = input(b, 2, ta ? (int64_t[]){k, m} : (int64_t[]){m, k});
+    const int64_t *size = tb ? (int64_t[]){n, k} : (int64_t[]){k, n};
+    Value *w = chance(r, 4) ? input(b, 2, size) : constant(b, 2, size);
+    Value *c = chance(r, 2) ? constant(b, 1, &n) : input(b, 2, (int64_t[]){m, 1});
+    finish(b, node(b, OP_Gemm, 3, (Value *[]){a, w, c}, (const char *[]){"transA", "transB"}, (const int64_t *[]){&ta, &tb}, (uint32_t[]){1, 1}, 2));
+}
+
+typedef struct Window { int64_t kernel[3], stride[3], dilation[3], pads[6], in[3]; } Window;
+
+static Window draw_window(Builder *b, uint32_t spatial, bool dilate) {
+    Random *r = &b->r;
+    Window w;
+    bool square = chance(r, 2);
+    for (uint32_t i = 0; i < spatial; i++) {
+        w.kernel[i] = i != 0 && square ? w.kernel[0] : between(r, 1, spatial == 3 ? 3 : 5);
+        w.stride[i] = i != 0 && square ? w.stride[0] : chance(r, 2) ? 1 : between(r, 1, 3);
+        w.dilation[i] = dilate && chance(r, 4) ? 2 : 1;
+        int64_t reach = (w.kernel[i] - 1) * w.dilation[i] + 1;
+        w.pads[i] = chance(r, 3) ? 0 : between(r, 0, w.kernel[i] - 1);
+        w.pads[spatial + i] = chance(r, 2) ? w.pads[i] : between(r, 0, w.kernel[i] - 1);
+        w.in[i] = reach + between(r, 0, spatial == 3 ? 5 : 17);
+    }
+    return w;
+}
+
+static Value *windowed(Builder *b, Op op, uint32_t n, Value *const *in, uint32_t spatial, const Window *w, int64_t group, const int64_t *more) {
+    return node(b, op, n, in, (const char *[]){"kernel_shape", "strides", "dilations", "pads", "group", "output_padding"},
+                (const int64_t *[]){w->kernel, w->stride, w->dilation, w->pads, &group, more}, (uint32_t[]){spatial, spatial, spatial, 2 * spatial, 1, spatial}, more != NULL ? 6 : 5);
+}
+
+static void add_conv(Builder *b, bool transposed) {
+    Random *r = &b->r;
+    uint32_t spatial = chance(r, 5) ? 1 : chance(r, 8) ? 3 : 2;
+    Window w = draw_window(b, spatial, !transposed);
+    int64_t group = chance(r, 3) ? between(r, 1, 4) : 1, cin = between(r, 1, 12), cout = between(r, 1, 20);
+    if (group == 1 && chance(r, 2)) cin = between(r, 1, 40), cout = between(r, 1, 80);
+    if (!transposed && chance(r, 4)) { /* depthwise */
+        group = chance(r, 2) ? 16 * between(r, 1, 3) : between(r, 2, 40);
+        cin = cout = 1;
+    }
+    if (!transposed && spatial == 2 && chance(r, 4)) { /* what Winograd's filters take */
+        group = 1, cin = between(r, 8, 40), cout = between(r, 8, 80);
+        for (int i = 0; i < 2; i++) w.kernel[i] = 3, w.stride[i] = w.dilation[i] = 1, w.in[i] = between(r, 6, 21), w.pads[i] = w.pads[2 + i] = between(r, 0, 2);
+    }
+    int64_t xs[5] = {between(r, 1, 2), group * cin, w.in[0], w.in[1], w.in[2]}, ws[5], more[3] = {0}, channels = group * cout;
+    for (uint32_t i = 0; i < spatial; i++) {
+        ws[2 + i] = w.kernel[i];
+        if (transposed && w.stride[i] > 1) more[i] = between(r, 0, w.stride[i] - 1);
+    }
+    ws[0] = transposed ? group * cin : group * cout;
+    ws[1] = transposed ? cout : cin;
+    Value *in[3] = {input(b, spatial + 2, xs), constant(b, spatial + 2, ws), chance(r, 2) ? constant(b, 1, &channels) : NULL};
+    finish(b, windowed(b, transposed ? OP_ConvTranspose : OP_Conv, in[2] != NULL ? 3 : 2, in, spatial, &w, group, transposed ? more : NULL));
+}
+
+/* A pool behind a convolution, so that the layout pass moves it. */
+static void add_pool(Builder *b) {
+    Random *r = &b->r;
+    int64_t channels = between(r, 4, 40), in_channels = between(r, 1, 6);
+    Window w = draw_window(b, 2, false);
+    for (int i = 0; i < 4; i++) w.pads[i] = w.kernel[i % 2] > 1 ? between(r, 0, w.kernel[i % 2] / 2) : 0;
+    Value *x = plain(b, OP_Conv, 2, (Value *[]){input(b, 4, (int64_t[]){1, in_channels, w.in[0], w.in[1]}), constant(b, 4, (int64_t[]){channels, in_channels, 1, 1})});
+    finish(b, windowed(b, chance(r, 2) ? OP_MaxPool : OP_AveragePool, 1, &x, 2, &w, 1, NULL));
+}
+
+static void build(Builder *b, uint64_t seed, const LatheOptions *options) {
+    b->m = module_new(&b->cx, "contract");
+    b->m->options = options;
+    b->r.s = seed * 7919 + 1;
+    for (int i = 0; i < CASES; i++) {
+        switch (between(&b->r, 0, 7)) {
+        case 0: case 1: add_matmul(b); break;
+        case 2: add_gemm(b); break;
+        case 3: add_conv(b, true); break;
+        case 4: add_pool(b); break;
+        default: add_conv(b, false); break;
+        }
+    }
+}
+
+/* ---- running ---------------------------------------------------------------------------------------------------------------- */
+static size_t bytes_of(Builder *b, const Value *v) { return dtype_bytes(&b->cx, v->type->dtype, dim_value(&b->cx, type_numel(&b->cx, v->type))); }
+
+static void **new_buffers(Builder *b, Value *const *v, uint32_t n) {
+    void **p = ARENA_ARRAY(&b->cx.arena, void *, n);
+    for (uint32_t i = 0; i < n; i++) p[i] = arena_alloc(&b->cx.arena, bytes_of(b, v[i]) + 64);
+    return p;
+}
+
+static void fill_inputs(Builder *b, void **in) {
+    Random r = {12345};
+    for (uint32_t i = 0; i < b->m->main->n_in; i++)
+        for (size_t k = 0; k < bytes_of(b, b->m->main->in[i]) / 4; k++) ((float *)in[i])[k] = (float)between(&r, -1000, 1000) / 1000.0f;
+}
+
+/* Every node lowered to plain loops and interpreted. False: some kernel failed. */
+static bool interpret(Builder *b, void *const *in, void **out) {
+    const Graph *g = b->m->main;
+    void **data = ARENA_ARRAY(&b->cx.arena, void *, b->m->n_value);
+    for (uint32_t i = 0; i < g->n_in; i++) data[g->in[i]->id] = in[i];
+    for (const Node *n = g->first; n != NULL; n = n->next) {
+        LowerResult result;
+        Kernel *k = lower_node(b->m, n, &result);
+        if (k == NULL) return false;
+        void **buf = ARENA_ARRAY(&b->cx.arena, void *, k->n_arg);
+        for (uint32_t i = 0; i < k->n_arg; i++) {
+            Value *v = result.arg[i];
+            if (v == n->out[0]) data[v->id] = arena_alloc(&b->cx.arena, bytes_of(b, v) + 64);
+            buf[i] = v->data != NULL ? (void *)(uintptr_t)v->data->data : data[v->id];
+        }
+        if (kernel_interpret(&b->cx, k, buf, NULL) != 0) return false;
+    }
+    for (uint32_t i = 0; i < g->n_out; i++) memcpy(out[i], data[g->out[i]->id], bytes_of(b, g->out[i]));
+    return true;
+}
+
+typedef int CallFn(void *ctx, const void *const *in, const int64_t *in_dims, void *const *out, int64_t *out_dims);
+typedef int InitFn(void *ctx, void *arena, size_t arena_bytes, const void *weights, size_t weight_bytes);
+
+static bool compile_and_run(Builder *b, const char *compiler, const char *target, const char *dir, void *const *in, void **out, void **again) {
+    Writer w = {.arena = &b->cx.arena}, so = {.arena = &b->cx.arena}, c = {.arena = &b->cx.arena};
+    cw_printf(&c, "%s/contract.c", dir);
+    if (!pass_run_pipeline(b->m) || !codegen_emit(b->m, cw_cstr(&c))) return false;
+    bool native = strcmp(target, "native") == 0, generic = strcmp(target, "generic") == 0;
+    cw_printf(&w, "%s -O1 %s%s -fopenmp -fno-math-errno -Wall -Wextra -Wconversion -Wshadow -Wvla -Wdouble-promotion -Werror -Wno-unknown-warning-option -Wno-invalid-feature-combination "
+                  "-fPIC -shared -Wa,-I%s -o %s/contract.so %s/contract.c -lm",
+              compiler, generic ? "" : "-march=", generic ? "" : native ? "native" : target, dir, dir, dir);
+    cw_printf(&so, "%s/contract.so", dir);
+    if (system(cw_cstr(&w)) != 0) return false;
+    void *lib = dlopen(cw_cstr(&so), RTLD_NOW);
+    if (lib == NULL) return printf("%s\n", dlerror()), false;
+    InitFn *init = (InitFn *)(uintptr_t)dlsym(lib, "contract_init");
+    CallFn *call = (CallFn *)(uintptr_t)dlsym(lib, "contract_call");
+    void (*threads)(int) = (void (*)(int))(uintptr_t)dlsym(lib, "omp_set_num_threads");
+    void *ctx[16] = {0}, *arena = aligned_alloc(64, (b->m->plan->arena_bytes + 127) / 64 * 64);
+    bool good = threads != NULL && init(ctx, arena, b->m->plan->arena_bytes, NULL, 0) == 0;
+    if (good) threads(1);
+    good = good && call(ctx, (const void *const *)in, NULL, out, NULL) == 0;
+    if (good) threads(3);
+    good = good && call(ctx, (const void *const *)in, NULL, again, NULL) == 0;
+    free(arena);
+    if (!good) printf("the call failed\n");
+    return good; /* the library stays: its threads may still be waiting in it */
+}
+
+static int compare(Builder *b, uint32_t k, const float *got, const float *again, const float *want) {
+    const Value *v = b->m->main->out[k];
+    size_t n = bytes_of(b, v) / 4, at = 0;
+    double range = 1e-3, worst = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (fabs((double)want[i]) > range) range = fabs((double)want[i]);
+        double e = fabs((double)got[i] - (double)want[i]);
+        if (!(e <= worst)) worst = isnan(e) ? INFINITY : e, at = i;
+    }
+    bool same = memcmp(got, again, n * 4) == 0;
+    if (worst <= 3e-5 * range && same) return 0;
+    Writer w = {.arena = &b->cx.arena};
+    type_print(&b->cx, &w, v->type);
+    printf("%s %s: [%zu] is %.9g, expected %.9g%s\n", str_text(&b->cx, v->name), cw_cstr(&w), at, (double)got[at], (double)want[at], same ? "" : "; threads differ");
+    return 1;
+}
+
+static int run_seed(uint64_t seed, const char *target, const char *compiler) {
+    LatheOptions plain_options = lathe_options(), options = lathe_options();
+    plain_options.opt_level = 0;
+    options.target = target;
+    options.verify_ir = true;
+    Builder reference = {0}, b = {0};
+    jmp_buf escape;
+    char dir[] = "/tmp/lathe-contract-XXXXXX";
+    int failed = 1;
+    context_init(&reference.cx);
+    context_init(&b.cx);
+    reference.cx.escape = b.cx.escape = &escape;
+    if (setjmp(escape) == 0 && mkdtemp(dir) != NULL) {
+        build(&reference, seed, &plain_options);
+        build(&b, seed, &options);
+        const Graph *g = b.m->main;
+        void **in = new_buffers(&b, g->in, g->n_in), **got = new_buffers(&b, g->out, g->n_out), **again = new_buffers(&b, g->out, g->n_out), **want = new_buffers(&b, g->out, g->n_out);
+        fill_inputs(&b, in);
+        if (!interpret(&reference, in, want)) printf("the interpreter failed\n");
+        else if (compile_and_run(&b, compiler, target, dir, in, got, again)) {
+            failed = 0;
+            for (uint32_t k = 0; k < g->n_out; k++) failed |= compare(&b, k, got[k], again[k], want[k]);
+            if (g->n_out < CASES * 3 / 4) failed = 1, printf("only %u cases\n", g->n_out);
+        }
+        printf("%s, seed %llu: %u cases, %s\n", target, (unsigned long long)seed, g->n_out, failed ? "FAILED" : "ok");
+    }
+    Writer w = {.arena = &b.cx.arena};
+    diag_print(&b.cx, &w);
+    if (failed) printf("%s %s %s\n", b.cx.internal_error != NULL ? b.cx.internal_error : "", reference.cx.internal_error != NULL ? reference.cx.internal_error : "", cw_cstr(&w));
+    Writer clean = {.arena = &b.cx.arena};
+    cw_printf(&clean, "rm -r %s", dir);
+    if (!failed && system(cw_cstr(&clean)) != 0) failed = 1;
+    context_free(&b.cx);
+    context_free(&reference.cx);
+    return failed;
+}
+
+int main(int argc, char **argv) {
+    if (argc < 3) return 2;
+    uint64_t first = argc > 3 ? strtoull(argv[3], NULL, 10) : 1;
+    int failed = 0;
+    for (uint64_t seed = first; seed < first + SEEDS; seed++) failed |= run_seed(seed, argv[1], argv[2]);
+    return failed;
+}
