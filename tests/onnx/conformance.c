@@ -249,7 +249,7 @@ static void compile_case(const Options *o, const Case *c, int index) {
         LatheOptions options = lathe_options();
         options.output = output;
         options.name = name;
-        options.weights = LATHE_WEIGHTS_EMBED;
+        options.weights = LATHE_WEIGHTS_AUTO;
         options.verify_ir = true;
         shape_inputs(&cx, o, c, m);
         options.dims = dim_options(&cx, o, c, m);
@@ -538,7 +538,7 @@ static void run_group(const Options *o, const Case *cases, int first, int n) {
         result_write(first + i, "done", &result[i]);
         if (o->keep == NULL) {
             char path[2 * TEXT];
-            for (const char *const *p = (const char *const[]){"c%d.c", "c%d.h", "u%d.c", "u%d.o", "c%d.outputs", "c%d.compiled", "c%d.ran", NULL}; *p != NULL; p++) {
+            for (const char *const *p = (const char *const[]){"c%d.c", "c%d.h", "u%d.c", "u%d.o", "c%d.outputs", "c%d.compiled", "c%d.ran", "c%d.bin", NULL}; *p != NULL; p++) {
                 path_of(path, *p, first + i);
                 unlink(path);
             }
