@@ -261,9 +261,12 @@ Node *node_new(Module *m, Graph *g, Node *at, Op op, uint32_t n_in, Value *const
     n->n_in = (uint16_t)n_in;
     n->n_out = (uint16_t)n_out;
     n->n_attr = attr_counts[op];
-    n->in = ARENA_ARRAY(&cx->arena, Value *, n_in);
+    /* Room for every input and output the operator may have: reading one that is left out gives NULL. */
+    uint32_t in_room = ops[op].in_max != MANY && ops[op].in_max > n_in ? ops[op].in_max : n_in;
+    uint32_t out_room = ops[op].out_max != MANY && ops[op].out_max > n_out ? ops[op].out_max : n_out;
+    n->in = ARENA_ARRAY(&cx->arena, Value *, in_room);
     if (n_in != 0) memcpy(n->in, in, n_in * sizeof *in);
-    n->out = ARENA_ARRAY(&cx->arena, Value *, n_out);
+    n->out = ARENA_ARRAY(&cx->arena, Value *, out_room);
     for (uint32_t i = 0; i < n_out; i++) {
         n->out[i] = value_new(m, NULL, 0);
         n->out[i]->def = n;
