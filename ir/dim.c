@@ -125,7 +125,8 @@ void dim_release(Context *cx, DimMark mark) {
 }
 
 const DimNode *dim_node(const Context *cx, Dim d) {
-    return &cx->dims->node[d];
+    static const DimNode unknown; /* what entry 0 of the table is, before there is a table */
+    return cx->dims != NULL ? &cx->dims->node[d] : &unknown;
 }
 
 Dim dim_const(Context *cx, int64_t value) {

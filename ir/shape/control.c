@@ -25,14 +25,14 @@ static bool known_bool(Module *m, const Value *v, bool *value) {
 }
 
 static bool carries(Module *m, Node *n, const Value *v, const char *what) { /* a type that can be carried over iterations */
-    if (v->type != NULL && (v->type->kind == TYPE_SEQUENCE || v->type->kind == TYPE_OPTIONAL)) return true;
-    if (v->type != NULL && v->type->kind == TYPE_TENSOR && v->type->rank != RANK_UNKNOWN) return true;
+    if (v != NULL && v->type != NULL && (v->type->kind == TYPE_SEQUENCE || v->type->kind == TYPE_OPTIONAL)) return true;
+    if (v != NULL && v->type != NULL && v->type->kind == TYPE_TENSOR && v->type->rank != RANK_UNKNOWN) return true;
     diag(m->cx, SEV_ERROR, n->loc, "%s is not a sequence, an optional or a tensor of known rank", what);
     return false;
 }
 
 static bool tensor_of_rank(Module *m, Node *n, const Value *v, const char *what) {
-    if (v->type != NULL && v->type->kind == TYPE_TENSOR && v->type->rank != RANK_UNKNOWN) return true;
+    if (v != NULL && v->type != NULL && v->type->kind == TYPE_TENSOR && v->type->rank != RANK_UNKNOWN) return true;
     diag(m->cx, SEV_ERROR, n->loc, "%s is not a tensor of known rank", what);
     return false;
 }

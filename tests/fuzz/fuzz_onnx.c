@@ -4,6 +4,7 @@
  *
  * Every run takes a seed file, changes some bytes (bit flips, length bytes, cut ends, copied and removed stretches) and reads
  * the result: the reader must either fail with a diagnostic or give a module that prints, exports and, exported, reads again.
+ * Shape inference, which may report anything, must survive it.
  * The order of mutations depends on the run number alone; a run that is interesting is repeated by its number. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,8 @@
 
 #include "frontend/onnx.h"
 #include "frontend/tensor_file.h"
+#include "lathe.h"
+#include "passes/pass.h"
 
 typedef struct File { uint8_t *data; size_t n; const char *ending; } File;
 
@@ -39,8 +42,8 @@ static bool read_all(const char *path, File *f) {
 
 static void mutate(uint8_t *p, size_t *n) {
     size_t at = (size_t)draw(*n), length;
-    switch (draw(7)) {
-    case 0: p[at] ^= (uint8_t)(1u << draw(8)); break;
+    switch (draw(20)) { /* most often one byte: the rest of the file still makes sense */
+    default: p[at] ^= (uint8_t)(1u << draw(8)); break;
     case 1: p[at] = (uint8_t)draw(256); break;
     case 2: p[at] = (uint8_t[]){0, 1, 0x7F, 0x80, 0xFF}[draw(5)]; break;
     case 3: *n = at; break;
@@ -78,7 +81,13 @@ static const char *use_module(Context *cx, Module *m, const char *folder) {
     if (!onnx_export(m, again)) return "a module that was read is not exported";
     bool ok = onnx_import(module_new(cx, "again"), again);
     unlink(again);
-    return ok ? NULL : "an exported module is not read";
+    if (!ok) return "an exported module is not read";
+    LatheOptions options = lathe_options();
+    m->options = &options;
+    for (uint32_t i = 0; i < m->main->n_out; i++)
+        if (m->main->out[i]->def != NULL) m->main->out[i]->type = NULL;
+    pass_run(m, pass_find("infer_shapes"));
+    return NULL;
 }
 
 static const char *read_mutant(Context *cx, const char *path, const char *ending, const char *folder) {
@@ -102,7 +111,7 @@ static bool run(uint32_t number, const File *seed, const char *folder) {
     uint8_t *data = malloc(64 * seed->n + 4096); /* every mutation at most adds 32 bytes */
     memcpy(data, seed->data, n);
     state = UINT64_C(0x9E3779B97F4A7C15) * (number + 1);
-    for (uint64_t k = draw(4) + (number != 0); k > 0 && n > 0; k--) mutate(data, &n);
+    for (uint64_t k = 1 + draw(3) / 2; k > 0 && n > 0; k--) mutate(data, &n);
     snprintf(path, sizeof path, "%s/mutant%s", folder, seed->ending);
     write_all(path, data, n);
     free(data);
