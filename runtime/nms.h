@@ -3,6 +3,8 @@
 #define LATHE_RUNTIME_NMS_H
 #include <stdint.h>
 
+#include "sort.h"
+
 /* Corners of a box: [y1, x1, y2, x2] in any order of corners, or [x, y, width, height] around a centre. */
 static inline void lathe_box_corners(const float *box, int64_t center, float *corner) {
     if (center != 0) {

@@ -13,6 +13,14 @@ compilers=()
 for compiler in clang-19 clang gcc-12 gcc; do
     command -v $compiler > /dev/null && compilers+=($compiler)
 done
+for header in "$here"/../../runtime/*.h; do # each by itself
+    for compiler in "${compilers[@]}"; do
+        for language in "c -std=c11" "c++ -std=c++17"; do
+            # shellcheck disable=SC2086
+            $compiler "${warnings[@]}" -Wno-unused-function -O1 -fsyntax-only -x $language -include "$header" /dev/null || fail "$header $compiler $language"
+        done
+    done
+done
 for lir in "$here"/cases/*.lir; do
     name=$(basename "$lir" .lir)
     for weights in file incbin embed; do
