@@ -31,7 +31,8 @@ static void print_dim(Emit *e, Writer *w, Dim d, const char *const *symbol, int 
     case DIM_CONST: cw_printf(w, n->value < 0 && prec > 13 ? "(%lld)" : "%lld", (long long)n->value); return;
     case DIM_SYMBOL: cw_printf(w, "%s", symbol_text(e, n, symbol)); return;
     case DIM_POLY: {
-        bool paren = prec > 12 - 0 && n->n_term > 1;
+        bool product = n->term[0].n_factor + (n->term[0].coef != 1 && n->term[0].coef != -1) > 1;
+        bool paren = prec > (n->n_term > 1 ? 12 : product ? 13 : 14);
         if (paren) cw_printf(w, "(");
         for (uint32_t i = 0; i < n->n_term; i++) {
             DimTerm t = n->term[i];
