@@ -122,6 +122,10 @@ static LatheStatus compile(LatheModel *m, void *user) {
     if (output != NULL && !staging_open(m, output, &r->staging)) return LATHE_ERROR_FILE;
     dims_bound(m);
     m->compiled = true;
+    pass_infer_shapes(cx, m->m); /* flops are counted on the graph as it was given */
+    if (cx->n_error != 0) return LATHE_ERROR_MODEL;
+    m->stats.flops = count_flops(m);
+    arena_reset(&cx->scratch);
     if (!pass_run_pipeline(m->m)) return LATHE_ERROR_MODEL;
     stats_from_plan(m);
     if (output != NULL) {

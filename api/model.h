@@ -40,7 +40,9 @@ bool staging_open(LatheModel *m, const char *output, Staging *s); /* false after
 bool staging_publish(LatheModel *m, Staging *s, const char *output); /* moves every file out; false after diag() */
 void staging_discard(Staging *s); /* removes what is left; allocates nothing, so it also works after an escape */
 
-/* api/cost.c: fills kernels, steps, flops and traffic from the plan. */
+/* api/flops.c: operations of the graph as it stands; types must be inferred. */
+double count_flops(LatheModel *m);
+/* api/cost.c: fills everything but flops and seconds from the plan. */
 void stats_from_plan(LatheModel *m);
 
 #endif

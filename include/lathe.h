@@ -139,7 +139,7 @@ LatheStatus lathe_shape_input(LatheModel *m, uint32_t i, uint32_t rank, const in
 typedef struct LatheStats {             /* after lathe_compile */
     uint64_t arena_bytes, weight_bytes, arena_lower_bound;
     uint32_t kernels, steps, nodes;
-    double flops, traffic_bytes;        /* of one run, upper bounds of symbolic dims: multiply-adds count 2; bytes kernels read and write */
+    double flops, traffic_bytes;        /* of one run, symbolic dims at their upper bounds. Operations the model asks for, a multiply-add is 2; bytes its kernels read and write */
     double seconds;                     /* spent in lathe_compile */
 } LatheStats;
 LatheStats lathe_stats(const LatheModel *m);
