@@ -32,6 +32,11 @@ const Type *dsl_type(LatheValue v) {
     return value != NULL ? value->type : NULL;
 }
 
+DType dsl_dtype(LatheValue v) {
+    const Type *t = dsl_type(v);
+    return t != NULL ? t->dtype : DT_NONE;
+}
+
 bool lathe_is_null(LatheValue v) {
     return dsl_value(v) == NULL;
 }

@@ -26,6 +26,7 @@ Builder *dsl_builder(LatheModel *m); /* inside an entered model */
 Value *dsl_value(LatheValue v);      /* NULL for the null value and poison */
 LatheValue dsl_handle(LatheModel *m, Value *v);
 const Type *dsl_type(LatheValue v);  /* NULL for the null value */
+DType dsl_dtype(LatheValue v);       /* DT_NONE for the null value: any value turns null when memory runs out */
 Str dsl_scoped(LatheModel *m, const char *name);
 
 /* ---- nodes ---- */

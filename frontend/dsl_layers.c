@@ -21,7 +21,7 @@ LatheValue lathe_dense_with(LatheValue x, int64_t units, const char *name, const
     int64_t in = dsl_channels(x, -1, OP_Gemm, name, o->in);
     if (!dsl_check_positive(x.model, OP_Gemm, name, "the number of units", units) || in < 0) return (LatheValue){0};
     LatheModel *m = x.model;
-    DType dtype = dsl_type(x)->dtype;
+    DType dtype = dsl_dtype(x);
     LatheValue w = dsl_layer_param(m, name, "weight", dtype, 2, (int64_t[]){in, units}, o->weight, lathe_glorot_uniform());
     LatheValue b = {0};
     if (!o->no_bias) b = dsl_layer_param(m, name, "bias", dtype, 1, &units, o->bias, lathe_zeros());
@@ -74,7 +74,7 @@ static void window_fit(LatheValue x, Op op, const char *name, Window *w) {
 /* ---- convolutions ----------------------------------------------------------------------------------------------- */
 static LatheValue conv_weight(LatheValue x, const char *name, const int64_t channels[2], const Window *w, const LatheConv *o) {
     int64_t shape[4] = {channels[0], channels[1], w->kernel[0], w->kernel[1]};
-    return dsl_layer_param(x.model, name, "weight", dsl_type(x)->dtype, 2 + w->n, shape, o->weight, lathe_kaiming_uniform(0));
+    return dsl_layer_param(x.model, name, "weight", dsl_dtype(x), 2 + w->n, shape, o->weight, lathe_kaiming_uniform(0));
 }
 
 /* Channels must split evenly into groups; the group count that building goes on with, 0 when there is none. */
@@ -104,7 +104,7 @@ static LatheValue conv(LatheValue x, Op op, uint32_t spatial, int64_t channels, 
     if (!o->same && !transposed) window_fit(x, op, name, &w);
     int64_t shape[2] = {transposed ? in : channels, (transposed ? channels : in) / groups};
     LatheValue inputs[3] = {x, conv_weight(x, name, shape, &w, o), {0}};
-    if (!o->no_bias) inputs[2] = dsl_layer_param(m, name, "bias", dsl_type(x)->dtype, 1, &channels, o->bias, lathe_zeros());
+    if (!o->no_bias) inputs[2] = dsl_layer_param(m, name, "bias", dsl_dtype(x), 1, &channels, o->bias, lathe_zeros());
     DslNode spec = {.op = op, .name = name, .n_in = o->no_bias ? 2 : 3, .in = inputs};
     dsl_ints(&spec, transposed ? AT_ConvTranspose_kernel_shape : AT_Conv_kernel_shape, spatial, w.kernel);
     dsl_ints(&spec, transposed ? AT_ConvTranspose_strides : AT_Conv_strides, spatial, w.stride);
@@ -165,7 +165,7 @@ static double epsilon_of(const LatheNorm *o) {
 }
 
 static LatheValue norm_param(LatheValue x, const char *name, const char *part, int64_t n, double value) {
-    return dsl_layer_param(x.model, name, part, dsl_type(x)->dtype, 1, &n, lathe_constant(value), lathe_zeros());
+    return dsl_layer_param(x.model, name, part, dsl_dtype(x), 1, &n, lathe_constant(value), lathe_zeros());
 }
 
 LatheValue lathe_batchnorm(LatheValue x, const char *name, const LatheNorm *o) {
@@ -226,7 +226,7 @@ LatheValue lathe_embedding(LatheValue ids, int64_t count, int64_t width, const c
     LatheModel *m = ids.model;
     bool sane = dsl_check_positive(m, OP_Gather, name, "the number of rows", count);
     sane &= dsl_check_positive(m, OP_Gather, name, "the width", width);
-    if (!dtype_is_int(dsl_type(ids)->dtype)) {
+    if (!dtype_is_int(dsl_dtype(ids))) {
         dsl_problem(m, SEV_ERROR, OP_Gather, name, "takes ids of type i32 or i64, its input is %s", dsl_type_text(ids));
         return (LatheValue){0};
     }

@@ -35,7 +35,7 @@ static LatheSequence recurrent(LatheValue x, const Cell *cell, int64_t hidden, c
     int64_t in = dsl_channels(x, 2, cell->op, name, 0);
     if (!dsl_check_positive(x.model, cell->op, name, "the hidden size", hidden) || in < 0) return s;
     LatheModel *m = x.model;
-    DType dtype = dsl_type(x)->dtype;
+    DType dtype = dsl_dtype(x);
     int64_t directions = o->bidirectional ? 2 : 1, rows = cell->gates * hidden;
     LatheInit init = lathe_uniform(-1 / sqrt((double)hidden), 1 / sqrt((double)hidden));
     LatheValue in_values[7] = {

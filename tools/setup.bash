@@ -82,8 +82,11 @@ python_with() {
     venv=$(cache_folder)/venv-$1
     shift
     if [ "$(cat "$venv/ready" 2> /dev/null)" != "$*" ]; then
+        note "installing for Python: $*" >&2
         rm -rf "$venv"
-        python3 -m venv "$venv" >&2 && "$venv/bin/pip" install --quiet --disable-pip-version-check "$@" >&2 || fail "could not install for Python: $*"
+        mkdir -p "$(dirname "$venv")"
+        { python3 -m venv "$venv" && "$venv/bin/pip" install --quiet --disable-pip-version-check "$@"; } > "$venv.log" 2>&1 ||
+            { tail -n 20 "$venv.log" >&2; fail "could not install for Python: $*"; }
         echo "$*" > "$venv/ready"
     fi
     printf '%s/bin/python' "$venv"

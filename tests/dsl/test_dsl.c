@@ -277,6 +277,7 @@ int main(void) {
     suite_add_tcase(s, dsl_init_case());
     suite_add_tcase(s, dsl_mistakes_case());
     suite_add_tcase(s, dsl_weights_case());
+    suite_add_tcase(s, dsl_memory_case());
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
     int failed = srunner_ntests_failed(r);

@@ -9,6 +9,7 @@ TCase *dsl_layers_case(void);
 TCase *dsl_init_case(void);
 TCase *dsl_mistakes_case(void);
 TCase *dsl_weights_case(void);
+TCase *dsl_memory_case(void);
 
 /* Fails when v has another shape; text is "N,10,15,15". */
 void check_shape(LatheValue v, const char *text);
