@@ -88,6 +88,7 @@ bool pass_expand(Context *cx, Module *m) {
         map[i] = to;
     }
     values_replace(m, map);
+    graph_infer(m, m->main); /* replacements may have other symbols for sizes that only the run knows */
     /* what rules do to weights (transposing those of an LSTM, widening quantized ones) is for the compiler to do */
     if (cx->n_error == 0 && pass_enabled(m, "fold_consts")) pass_fold_consts(cx, m);
     return true;

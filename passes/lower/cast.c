@@ -52,6 +52,7 @@ static Expr *to_e8m0(Lower *lo, Expr *x, bool saturate, const char *mode) {
 
 static Expr *convert(Lower *lo, Expr *x, DType to, bool saturate, const char *mode) {
     DType compute = dtype_compute(to);
+    if (dtype_is_int(to) && dtype_bits(to) < 8) x = lx_cast(lo, DT_I32, x); /* out of range: the low bits, also of negative numbers */
     x = lx_cast(lo, compute, x);
     if (to == DT_F8E8M0) return to_e8m0(lo, x, saturate, mode);
     double max = small_float_max(to);

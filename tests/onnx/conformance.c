@@ -12,7 +12,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <math.h>
+#include <limits.h>
 #include <regex.h>
 #include <signal.h>
 #include <stdio.h>
@@ -451,6 +451,7 @@ static bool run_compiler(const Options *o, const char *const *argv, const char *
     if (pid == 0) {
         int f = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
         if (f >= 0) dup2(f, 1), dup2(f, 2);
+        if (chdir(work) != 0) _exit(127); /* where .incbin finds weights */
         execvp(o->cc, (char *const *)(uintptr_t)argv);
         _exit(127);
     }
@@ -682,8 +683,10 @@ int main(int argc, char **argv) {
     qsort(cases, (size_t)n, sizeof *cases, by_name);
     read_expected(&o, cases, n);
     if (o.keep != NULL) {
-        snprintf(work, sizeof work, "%s", o.keep);
-        mkdir(work, 0700);
+        char real[PATH_MAX];
+        mkdir(o.keep, 0700);
+        if (realpath(o.keep, real) == NULL || strlen(real) >= sizeof work) die("cannot use", o.keep);
+        strcpy(work, real);
     } else {
         snprintf(work, sizeof work, "%s/lathe-conformance-XXXXXX", tmp != NULL ? tmp : "/tmp");
         if (mkdtemp(work) == NULL) die("cannot make", work);
