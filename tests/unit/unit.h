@@ -16,6 +16,7 @@ Suite *suite_type(void);
 Suite *suite_text_number(void);
 Suite *suite_graph(void);
 Suite *suite_verify(void);
+Suite *suite_kernel_verify(void);
 Suite *suite_small_float(void);
 
 /* A case with the context as fixture. */
