@@ -165,14 +165,15 @@ static void place_outputs(Planner *p, bool *is_output, uint32_t *output_of) {
 /* ---- weights ------------------------------------------------------------------------------------------------------------- */
 static uint64_t content_hash(const Value *v) {
     const unsigned char *b = v->data->data;
-    uint64_t h = hash_mix(v->data->bytes, v->type->dtype);
-    size_t n = v->data->bytes / 8;
+    uint64_t lane[4] = {1, 2, 3, 4}, h = hash_mix(v->data->bytes, v->type->dtype);
+    size_t n = v->data->bytes / 32; /* four independent lanes: memory is the limit then */
     for (size_t i = 0; i < n; i++) {
-        uint64_t x;
-        memcpy(&x, b + 8 * i, 8);
-        h = hash_mix(h, x);
+        uint64_t x[4];
+        memcpy(x, b + 32 * i, 32);
+        for (int k = 0; k < 4; k++) lane[k] = hash_mix(lane[k], x[k]);
     }
-    for (size_t i = 8 * n; i < v->data->bytes; i++) h = hash_mix(h, b[i]);
+    for (size_t i = 32 * n; i < v->data->bytes; i++) h = hash_mix(h, b[i]);
+    for (int k = 0; k < 4; k++) h = hash_mix(h, lane[k]);
     return h;
 }
 

@@ -26,9 +26,11 @@ static inline float lathe_sqrt_f32(float x) {
 #endif
 }
 
-/* x = n ln 2 + r, e^x = 2^n e^r. 2^n is applied in two halves: the last one overflows or rounds to a subnormal. */
+/* x = n ln 2 + r, e^x = 2^n e^r. 2^n is applied in two halves: the last one overflows or rounds to a subnormal.
+ * Masked attention scores end below -104: they get their zero without arithmetic that underflows, which is slow. */
 static inline float lathe_exp_f32(float x) {
-    const float y = x > 89.0f ? 89.0f : x < -104.0f ? -104.0f : x;
+    const int zero = x < -104.0f;
+    const float y = x > 89.0f ? 89.0f : zero ? 0.0f : x;
     const float z = y * 1.44269504f + 12582912.0f, n = z - 12582912.0f;
     const float r = (y - n * 0.693359375f) + n * 2.12194440e-4f;
     float p = 1.991992176e-04f;
@@ -39,7 +41,8 @@ static inline float lathe_exp_f32(float x) {
     p = p * r + 0.5f;
     p = p * (r * r) + r + 1.0f;
     const int32_t k = (int32_t)(lathe_float_bits(z) - 0x4B400000u), half = k >> 1;
-    return p * lathe_bits_float((uint32_t)(half + 127) << 23) * lathe_bits_float((uint32_t)(k - half + 127) << 23);
+    const float e = p * lathe_bits_float((uint32_t)(half + 127) << 23) * lathe_bits_float((uint32_t)(k - half + 127) << 23);
+    return zero ? 0.0f : e;
 }
 
 /* e^x - 1 = 2^n (e^r - 1) + (2^n - 1), at half size because 2^128 is no float. */
@@ -100,7 +103,8 @@ static inline float lathe_tanh_f32(float x) {
 
 /* 1 / (1 + e^-x), from e^-|x|, which never overflows; here e^r = (1 + r) + rest keeps the rounding error of 1 + r. */
 static inline float lathe_sigmoid_f32(float x) {
-    const float a = fabsf(x), y = a > 104.0f ? -104.0f : -a;
+    const int zero = fabsf(x) > 104.0f; /* e^-|x| is, without arithmetic that underflows */
+    const float y = zero ? 0.0f : -fabsf(x);
     const float z = y * 1.44269504f + 12582912.0f, n = z - 12582912.0f;
     const float r = (y - n * 0.693359375f) + n * 2.12194440e-4f, one = 1.0f + r, lost = r - (one - 1.0f);
     float p = 1.991992176e-04f;
@@ -110,8 +114,8 @@ static inline float lathe_sigmoid_f32(float x) {
     p = p * r + 1.666666716e-01f;
     p = p * r + 0.5f;
     const int32_t k = (int32_t)(lathe_float_bits(z) - 0x4B400000u), half = k >> 1;
-    const float e = (one + (p * (r * r) + lost)) * lathe_bits_float((uint32_t)(half + 127) << 23) * lathe_bits_float((uint32_t)(k - half + 127) << 23);
-    const float d = 1.0f + e, missing = e - (d - 1.0f), q = (x < 0 ? e : 1.0f) / d;
+    const float power = (one + (p * (r * r) + lost)) * lathe_bits_float((uint32_t)(half + 127) << 23) * lathe_bits_float((uint32_t)(k - half + 127) << 23);
+    const float e = zero ? 0.0f : power, d = 1.0f + e, missing = e - (d - 1.0f), q = (x < 0 ? e : 1.0f) / d;
     return q - q * missing * (1.0f - 0.5f * e); /* 1 - e / 2 is near enough to 1 / d */
 }
 
