@@ -75,7 +75,7 @@ static void print_head(Emit *e, const char *header_file, const char *bin_file) {
               "#elif defined(__GNUC__)\n#define LATHE_SIMD LATHE_PRAGMA(GCC ivdep)\n#define LATHE_SIMD_REDUCE(clauses)\n"
               "#else\n#define LATHE_SIMD\n#define LATHE_SIMD_REDUCE(clauses)\n#endif\n\n");
     if (e->uses_barrier)
-        cw_printf(w, "static void lathe_barrier(void)\n{\n#ifdef _OPENMP\n#pragma omp barrier\n#endif\n}\n\n");
+        cw_printf(w, "static inline void lathe_barrier(int nt)\n{\n#ifdef _OPENMP\n    if (nt > 1) {\n#pragma omp barrier\n    }\n#else\n    (void)nt;\n#endif\n}\n\n");
     if (e->weights == LATHE_WEIGHTS_INCBIN && bin_file != NULL) {
         cw_printf(w, "#if defined(__APPLE__)\n__asm__(\".section __TEXT,__const\\n.balign 64\\n.private_extern _%s_weight_data\\n_%s_weight_data:\\n.incbin \\\"%s\\\"\\n.text\\n\");\n"
                      "#else\n__asm__(\".pushsection .rodata\\n.balign 64\\n.globl %s_weight_data\\n.hidden %s_weight_data\\n%s_weight_data:\\n.incbin \\\"%s\\\"\\n.popsection\\n\");\n#endif\n",

@@ -56,9 +56,9 @@ static void run(Emit *e) {
                   (long long)d->hi, up, i, e->symbol_name[i]);
     }
     if (e->any_parallel) {
-        cw_printf(w, "#ifdef _OPENMP\n    const int threads = ctx->threads > 0 ? ctx->threads : omp_get_max_threads();\n#pragma omp parallel num_threads(threads)\n");
-        cw_printf(w, "    %s_steps(ctx, in, out, dims, omp_get_thread_num(), omp_get_num_threads(), &status);\n#else\n", n);
-        cw_printf(w, "    %s_steps(ctx, in, out, dims, 0, 1, &status);\n#endif\n", n);
+        cw_printf(w, "#ifdef _OPENMP\n    const int threads = ctx->threads > 0 ? ctx->threads : omp_get_max_threads();\n    if (threads > 1) {\n"
+                     "#pragma omp parallel num_threads(threads)\n        %s_steps(ctx, in, out, dims, omp_get_thread_num(), omp_get_num_threads(), &status);\n    } else\n#endif\n", n);
+        cw_printf(w, "    {\n        %s_steps(ctx, in, out, dims, 0, 1, &status);\n    }\n", n);
     } else {
         cw_printf(w, "    %s_steps(ctx, in, out, dims, 0, 1, &status); /* too small for a second thread to help */\n", n);
     }

@@ -371,7 +371,7 @@ static void print_parallel(Emit *e, const Stmt *s) {
 static void print_phases(Emit *e) {
     bool several = e->k->body->next != NULL;
     for (const Stmt *s = e->k->body; s != NULL; s = s->next) {
-        if (s != e->k->body) cw_line(e->w, "lathe_barrier();"), e->uses_barrier = true;
+        if (s != e->k->body) cw_line(e->w, "lathe_barrier(nt);"), e->uses_barrier = true;
         if (s->parallel != 0) {
             if (several) cw_open(e->w, "{");
             print_parallel(e, s);

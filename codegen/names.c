@@ -15,6 +15,10 @@ static const char *const reserved[] = {
     "typeid", "typename", "union", "unsigned", "using", "virtual", "void", "volatile", "wchar_t", "while", "xor", "xor_eq", "typeof", "linux", "unix",
     "NULL", "INFINITY", "NAN", "I", "errno", "assert", "offsetof", "size_t", "main", "dims", "tid", "nt", "err", "fault", "in", "out", "ctx",
     "arena", "weights", "status", "in_dims", "out_dims", "begin", "end", "at", "memcpy", "memset", "exp", "log", "sin", "cos", "tan", "pow", "sqrt",
+    /* functions of the system's library: a model called `select` must not replace the one the program links to */
+    "abort", "accept", "access", "bind", "calloc", "clock", "close", "connect", "dup", "environ", "exit", "fork", "free", "getenv", "kill", "link",
+    "listen", "malloc", "mount", "nice", "open", "pause", "pipe", "poll", "printf", "puts", "raise", "rand", "random", "read", "realloc", "recv",
+    "remove", "rename", "select", "send", "sleep", "socket", "stat", "strlen", "sync", "system", "truncate", "unlink", "wait", "write",
     "y0", "y1", "yn", "j0", "j1", "jn", "gamma", "index", "div", "abs", "signal", "time", "remainder", "erf", "floor", "ceil", "round", "trunc",
 };
 

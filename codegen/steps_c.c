@@ -1,7 +1,7 @@
 /* Prints NAME_steps: the plan as a list of kernel calls that every thread walks.
  *
  *     k0_conv(in->image, (const float *)(w + 0), (float *)(a + 64), tid, nt);
- *     lathe_barrier();
+ *     lathe_barrier(nt);
  *     k1_gather((float *)(a + 64), in->ids, out->y, &err);   code = lathe_first(code, &err, 2);
  *
  * A barrier stands before a step only if the step reads or writes memory that another thread may have written or read
@@ -45,7 +45,7 @@ static bool overlap(const Access *a, const Access *b) {
 }
 
 static void barrier(Walk *k) {
-    if (k->e->any_parallel) cw_line(k->w, "lathe_barrier();"), k->e->uses_barrier = true;
+    if (k->e->any_parallel) cw_line(k->w, "lathe_barrier(nt);"), k->e->uses_barrier = true;
     k->pending.n = 0;
 }
 
