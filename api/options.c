@@ -19,6 +19,12 @@ const char *lathe_pass_purpose(uint32_t i) {
     return i < n ? pass[i].purpose : NULL;
 }
 
+bool lathe_pass_optional(uint32_t i) {
+    uint32_t n;
+    const PassInfo *pass = pass_list(&n);
+    return i < n && pass[i].when != WHEN_ALWAYS;
+}
+
 static bool is_identifier(const char *s) {
     if (!isalpha((unsigned char)s[0]) && s[0] != '_') return false;
     while (isalnum((unsigned char)*s) || *s == '_') s++;

@@ -91,6 +91,7 @@ LatheStatus lathe_set_dims(LatheModel *m, const char *const *dims);
 /* The passes, in pipeline order; purpose is one line. NULL past the end. */
 const char *lathe_pass_name(uint32_t i);
 const char *lathe_pass_purpose(uint32_t i);
+bool lathe_pass_optional(uint32_t i); /* may stand in LatheOptions.disable; not run at opt_level 0 */
 
 /* ---- what a model looks like from outside ----------------------------------------------------------------------- */
 enum { LATHE_RANK_MAX = 16 };
