@@ -466,7 +466,7 @@ const Dim *value_dims(Module *m, const Value *v, uint32_t *n) {
         *n = v->n_sym;
         return v->sym;
     }
-    if (v->data == NULL || !dtype_is_int(v->type->dtype) || v->type->rank > 1) return NULL;
+    if (v->data == NULL || !(dtype_is_int(v->type->dtype) || v->type->dtype == DT_BOOL) || v->type->rank > 1) return NULL;
     int64_t count = dim_value(cx, type_numel(cx, v->type));
     if (count > 4096) return NULL;
     Dim *d = ARENA_ARRAY(&cx->arena, Dim, count);

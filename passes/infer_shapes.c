@@ -63,6 +63,57 @@ static void compare_types(Graph *g, void *user) {
     }
 }
 
+/* ---- branches of different rank ----------------------------------------------------------------------------------- */
+typedef struct Choices { Context *cx; VEC(Node *) list; } Choices;
+
+static void find_choices(Graph *g, void *user) {
+    Choices *c = user;
+    FOR_NODES(n, g) {
+        if (n->op == OP_If && attr_i(n, AT_If_keep) >= 0) vec_push(&c->cx->scratch, &c->list, n);
+    }
+}
+
+/* Which branch of an If of two ranks is meant shows in what follows: as long as there are errors, choices are turned
+ * round one at a time, and stay so where that leaves fewer errors. */
+static void infer(Context *cx, Module *m) {
+    uint32_t n_diag = cx->diags.n, n_error = cx->n_error;
+    graph_infer(m, m->main);
+    if (cx->n_error == n_error) return;
+    Choices c = {.cx = cx};
+    graph_visit(m->main, find_choices, &c);
+    for (uint32_t i = 0; i < c.list.n && cx->n_error != n_error; i++) {
+        Node *n = c.list.v[i];
+        uint32_t errors = cx->n_error;
+        for (int turn = 0; turn < 2 && (turn == 0 || cx->n_error >= errors); turn++) { /* there, and back if it is no better */
+            attr_set_i(n, AT_If_keep, 1 - attr_i(n, AT_If_keep));
+            cx->diags.n = n_diag;
+            cx->n_error = n_error;
+            graph_infer(m, m->main);
+            if (turn == 0 && cx->n_error < errors) break;
+        }
+        graph_visit(m->main, find_choices, &c); /* choices behind this one may only show now */
+    }
+}
+
+/* The branch that is not compiled becomes a run-time error. */
+static void fail_others(Graph *g, void *user) {
+    Module *m = user;
+    FOR_NODES(n, g) {
+        if (n->op != OP_If || attr_i(n, AT_If_keep) < 0) continue;
+        bool then = attr_i(n, AT_If_keep) == 1;
+        Graph *kept = attr_at(n, then ? AT_If_then_branch : AT_If_else_branch)->graph, *fail = graph_new(m, g, "fail");
+        diag(m->cx, SEV_NOTE, n->loc, "the branches give different ranks; only the %s branch is compiled, taking the other one is a run-time error", then ? "then" : "else");
+        Node *f = node_new(m, fail, NULL, OP_Fail, 0, NULL, n->n_out);
+        f->loc = n->loc;
+        for (uint32_t i = 0; i < n->n_out; i++) {
+            f->out[i]->type = kept->out[i]->type;
+            graph_add_output(m, fail, f->out[i]);
+        }
+        attr_set_graph(n, then ? AT_If_else_branch : AT_If_then_branch, fail);
+        attr_set_i(n, AT_If_keep, -1);
+    }
+}
+
 bool pass_infer_shapes(Context *cx, Module *m) {
     Snapshot s = {.type = ARENA_ARRAY(&cx->scratch, const Type *, m->n_value), .n = m->n_value};
     const Type **said = ARENA_ARRAY(&cx->scratch, const Type *, m->main->n_out);
@@ -75,7 +126,8 @@ bool pass_infer_shapes(Context *cx, Module *m) {
         Value *v = m->main->in[i];
         if (v->type != NULL && (v->type->kind == TYPE_SEQUENCE || v->type->kind == TYPE_OPTIONAL)) v->type = shape_open_elements(cx, v->type);
     }
-    graph_infer(m, m->main);
+    infer(cx, m);
+    graph_visit(m->main, fail_others, m);
     graph_visit(m->main, bound_by_declared, cx);
     for (uint32_t i = 0; i < m->main->n_out; i++) check_declared(cx, m->main->out[i], said[i]);
     graph_visit(m->main, compare_types, &s);

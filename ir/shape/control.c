@@ -41,32 +41,26 @@ static bool tensor_of_rank(Module *m, Node *n, const Value *v, const char *what)
  *
  *     If(size == 1) { Squeeze(%x) } else { Identity(%x) }
  *
- * where the size is only known at run time: the branch of lower rank is what the model means. It is kept, and taking
- * the other one becomes a run-time error. */
-static void keep_lower_rank(Module *m, Node *n, Graph *branch[2]) {
-    Context *cx = m->cx;
-    int keep = -1;
+ * where the size is only known at run time. One branch is kept (the attribute `keep`; the one of lower rank first,
+ * pass_infer_shapes takes the other one if the rest of the model needs that), and taking the other is a run-time error. */
+static int kept_branch(Node *n, Graph *const branch[2]) {
+    int keep = (int)attr_i(n, AT_If_keep);
     for (uint32_t i = 0; i < n->n_out && keep < 0; i++) {
         const Type *t[2] = {branch[0]->out[i]->type, branch[1]->out[i]->type};
         if (n->out[i] == NULL || t[0]->kind != TYPE_TENSOR || t[1]->kind != TYPE_TENSOR || t[0]->dtype != t[1]->dtype) continue;
         if (t[0]->rank != t[1]->rank) keep = t[1]->rank < t[0]->rank;
     }
-    if (keep < 0) return;
-    diag(cx, SEV_NOTE, n->loc, "the branches give different ranks; only the %s branch is compiled, taking the other one is a run-time error", keep == 1 ? "then" : "else");
-    Graph *fail = graph_new(m, branch[!keep]->outer, "fail");
-    Node *f = node_new(m, fail, NULL, OP_Fail, 0, NULL, n->n_out);
-    f->loc = n->loc;
-    for (uint32_t i = 0; i < n->n_out; i++) {
-        f->out[i]->type = branch[keep]->out[i]->type;
-        graph_add_output(m, fail, f->out[i]);
-    }
-    branch[!keep] = fail;
-    attr_set_graph(n, keep == 1 ? AT_If_else_branch : AT_If_then_branch, fail);
+    attr_set_i(n, AT_If_keep, keep);
+    return keep;
 }
 
 bool shape_if(Module *m, Node *n) {
     Graph *branch[2] = {attr_at(n, AT_If_else_branch)->graph, attr_at(n, AT_If_then_branch)->graph};
     bool taken, known = known_bool(m, n->in[0], &taken);
+    if (!known && attr_i(n, AT_If_keep) >= 0) {
+        known = true;
+        taken = attr_i(n, AT_If_keep) == 1;
+    }
     for (int side = 0; side < 2; side++) {
         if (known && side != taken) continue; /* a branch that never runs need not make sense */
         if (!graph_infer(m, branch[side])) return false;
@@ -75,7 +69,10 @@ bool shape_if(Module *m, Node *n) {
             return false;
         }
     }
-    if (!known) keep_lower_rank(m, n, branch);
+    if (!known && kept_branch(n, branch) >= 0) {
+        known = true;
+        taken = attr_i(n, AT_If_keep) == 1;
+    }
     for (uint32_t i = 0; i < n->n_out; i++) {
         if (n->out[i] == NULL) continue;
         const Type *old = n->out[i]->type; /* inferred before: keep its symbols */

@@ -48,23 +48,37 @@ static Dim range_size_integer(Module *m, const Dim *start, const Dim *limit, con
     return dim_max(cx, count, dim_const(cx, 0));
 }
 
+/* Operand i as an integer, also where it is one that was cast to float: Range(0.0, Cast(width), 1.0). */
+static const Dim *integer_operand(Module *m, const Node *n, uint32_t i, uint32_t *count) {
+    const Value *v = n->in[i];
+    const Dim *d = value_dims(m, v, count);
+    if (d != NULL) return d;
+    if (v->def != NULL && v->def->op == OP_Cast) return value_dims(m, v->def->in[0], count);
+    if (v->data == NULL || !dtype_is_float(v->type->dtype) || const_f64(v, 0) != (double)(int32_t)const_f64(v, 0)) return NULL;
+    Dim *own = ARENA_NEW(&m->cx->arena, Dim);
+    *own = dim_const(m->cx, (int32_t)const_f64(v, 0));
+    *count = 1;
+    return own;
+}
+
 bool shape_range(Module *m, Node *n) {
     Context *cx = m->cx;
     const Type *t = shape_in(m, n, 0);
     if (t == NULL || shape_in(m, n, 1) == NULL || shape_in(m, n, 2) == NULL) return false;
     uint32_t count[3];
     const Dim *v[3];
-    for (uint32_t i = 0; i < 3; i++) v[i] = value_dims(m, n->in[i], &count[i]);
+    bool constant = value_is_const(n->in[0]) && value_is_const(n->in[1]) && value_is_const(n->in[2]);
+    for (uint32_t i = 0; i < 3; i++) v[i] = constant && dtype_is_float(t->dtype) ? NULL : integer_operand(m, n, i, &count[i]);
     Dim size = 0;
     if (v[0] != NULL && v[1] != NULL && v[2] != NULL) {
         size = range_size_integer(m, v[0], v[1], v[2]);
-    } else if (dtype_is_float(t->dtype) && value_is_const(n->in[0]) && value_is_const(n->in[1]) && value_is_const(n->in[2])) {
+    } else if (dtype_is_float(t->dtype) && constant) {
         double c = ceil((const_f64(n->in[1], 0) - const_f64(n->in[0], 0)) / const_f64(n->in[2], 0));
         if (c < 0x1p40) size = dim_const(cx, c > 0 ? (int64_t)c : 0);
     }
     if (size == 0) size = shape_runtime_dim(m, n, 0, 0, 0, INT64_MAX);
     shape_out(m, n, 0, t->dtype, 1, &size);
-    if (v[0] == NULL || v[2] == NULL || !dim_is_const(cx, size) || dim_value(cx, size) > 64) return true;
+    if (dtype_is_float(t->dtype) || v[0] == NULL || v[2] == NULL || !dim_is_const(cx, size) || dim_value(cx, size) > 64) return true;
     Dim all[64];
     for (int64_t i = 0; i < dim_value(cx, size); i++) all[i] = dim_add(cx, v[0][0], dim_mul(cx, v[2][0], dim_const(cx, i)));
     shape_set_sym(m, n->out[0], (uint32_t)dim_value(cx, size), all);
