@@ -11,7 +11,7 @@
  *   8  Outputs of a graph exist and are visible at its end.
  *   9  Inputs and outputs of the main graph that have names have different names.
  *  10  Once inference has run (some node's output has a type), every value has a type or is poison; not so in the branch
- *      of an If whose condition is constant and the other: it never runs and need not make sense.
+ *      that an If of known condition does not take: it never runs and need not make sense.
  *  11  A constant has a tensor type with constant dims and as many bytes as that needs.
  *  12  Known contents (sym) belong to an integer tensor of that many elements and have no unknown in them.
  *  13  Values are poison only if an error was reported.
@@ -157,10 +157,18 @@ static void check_regions(Verifier *v, const Node *n) {
 
 static void check_graph(Verifier *v, Graph *g);
 
-/* Is g the branch of an If that its constant condition does not take? */
-static bool never_runs(const Node *n, const Graph *g) {
-    if (n->op != OP_If || n->in[0] == NULL || n->in[0]->data == NULL || n->in[0]->data->bytes == 0) return false;
-    return g == attr_at(n, const_i64(n->in[0], 0) != 0 ? AT_If_else_branch : AT_If_then_branch)->graph;
+/* The condition of an If where it is known: 0 or 1, else -1. */
+static int known_condition(const Context *cx, const Node *n) {
+    const Value *c = n->op == OP_If && n->n_in == 1 ? n->in[0] : NULL;
+    if (c != NULL && c->data != NULL && c->data->bytes != 0) return const_i64(c, 0) != 0;
+    if (c != NULL && c->sym != NULL && c->n_sym == 1 && dim_is_const(cx, c->sym[0])) return dim_value(cx, c->sym[0]) != 0;
+    return -1;
+}
+
+/* Is g the branch of an If that its known condition does not take? */
+static bool never_runs(const Context *cx, const Node *n, const Graph *g) {
+    int condition = known_condition(cx, n);
+    return condition >= 0 && g == attr_at(n, condition != 0 ? AT_If_else_branch : AT_If_then_branch)->graph;
 }
 
 static void check_region(Verifier *v, Node *n, Graph *g) {
@@ -171,7 +179,7 @@ static void check_region(Verifier *v, Node *n, Graph *g) {
         return;
     }
     vec_push(&v->cx->scratch, &v->graphs, g);
-    bool dead = never_runs(n, g);
+    bool dead = never_runs(v->cx, n, g);
     v->n_dead += dead;
     check_graph(v, g);
     v->n_dead -= dead;
