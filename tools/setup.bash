@@ -62,15 +62,15 @@ install_build_tools() {
     find_compiler || fail "no C compiler with OpenMP: clang 14 or gcc 12, or newer, is needed"
 }
 
-# build FOLDER [cmake options]: configures once, then builds; quiet unless something is wrong or there is a terminal.
+# build FOLDER TARGET [cmake options]: configures, then builds; quiet unless something is wrong or there is a terminal.
 build() {
-    local folder=$1 log
-    shift
+    local folder=$1 target=$2 log
+    shift 2
     mkdir -p "$folder"
     log=$folder/build.log
     cmake -S "$root" -B "$folder" -G Ninja "$@" > "$log" 2>&1 || { tail -n 30 "$log" >&2; fail "cmake failed, all of it is in $log"; }
-    if [ -t 1 ]; then cmake --build "$folder" || fail "the build failed"
-    else cmake --build "$folder" >> "$log" 2>&1 || { grep -E -A6 'error|warning|FAILED' "$log" | tail -n 60 >&2; fail "the build failed, all of it is in $log"; }
+    if [ -t 1 ]; then cmake --build "$folder" --target "$target" || fail "the build failed"
+    else cmake --build "$folder" --target "$target" >> "$log" 2>&1 || { grep -E -A6 'error|warning|FAILED' "$log" | tail -n 60 >&2; fail "the build failed, all of it is in $log"; }
     fi
 }
 
