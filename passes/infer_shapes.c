@@ -69,7 +69,9 @@ typedef struct Choices { Context *cx; VEC(Node *) list; } Choices;
 static void find_choices(Graph *g, void *user) {
     Choices *c = user;
     FOR_NODES(n, g) {
-        if (n->op == OP_If && attr_i(n, AT_If_keep) >= 0) vec_push(&c->cx->scratch, &c->list, n);
+        bool known = n->op != OP_If || attr_i(n, AT_If_keep) < 0;
+        for (uint32_t i = 0; i < c->list.n && !known; i++) known = c->list.v[i] == n;
+        if (!known) vec_push(&c->cx->scratch, &c->list, n);
     }
 }
 
