@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -27,7 +28,7 @@
 #include "frontend/tensor_file.h"
 #include "lathe.h"
 
-enum { GROUP = 40, TEXT = 512, MAX_FLAGS = 32, MAX_VALUES = 256, CASE_SECONDS = 120 };
+enum { GROUP = 40, TEXT = 512, MAX_FLAGS = 32, MAX_VALUES = 256, CASE_SECONDS = 120 /* of processor time, per process */ };
 
 typedef struct Case {
     char name[200];
@@ -429,7 +430,7 @@ static bool ended_well(pid_t pid, const char *what, Result *r) {
         if (errno != EINTR) die("waiting for", what);
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return true;
     char text[TEXT];
-    if (WIFSIGNALED(status)) snprintf(text, sizeof text, "%s: %s", what, WTERMSIG(status) == SIGALRM ? "takes too long" : strsignal(WTERMSIG(status)));
+    if (WIFSIGNALED(status)) snprintf(text, sizeof text, "%s: %s", what, WTERMSIG(status) == SIGXCPU ? "takes too long" : strsignal(WTERMSIG(status)));
     else snprintf(text, sizeof text, "%s fails with code %d", what, WEXITSTATUS(status));
     r->ok = 0;
     result_text(r, text);
@@ -440,7 +441,7 @@ static pid_t start(void) {
     fflush(NULL);
     pid_t pid = fork();
     if (pid < 0) die("cannot start", "a process");
-    if (pid == 0) alarm(CASE_SECONDS);
+    if (pid == 0) setrlimit(RLIMIT_CPU, &(struct rlimit){CASE_SECONDS, CASE_SECONDS + 5});
     return pid;
 }
 
