@@ -3,15 +3,17 @@
 
 #include "ir/shape/shape.h"
 
-static bool known_scalar(Module *m, Node *n, uint32_t i, Dim *d) { /* *d unchanged when the operand is left out */
-    if (i >= n->n_in || n->in[i] == NULL) return true;
+/* *d: the operand's value, unchanged when it is left out, 0 when only the run knows it. */
+static bool scalar_operand(Module *m, Node *n, uint32_t i, Dim *d) {
     uint32_t count;
-    const Dim *v = value_dims(m, n->in[i], &count);
-    if (v == NULL || count != 1) {
-        diag(m->cx, SEV_ERROR, n->loc, "input %u must be a scalar known at compile time", i);
+    if (!shape_has_in(n, i)) return true;
+    if (!shape_length(m, n, i, &count)) return false;
+    if (count != 1) {
+        diag(m->cx, SEV_ERROR, n->loc, "input %u has %u elements, a scalar is needed", i, count);
         return false;
     }
-    *d = v[0];
+    const Dim *v = value_dims(m, n->in[i], &count);
+    *d = v != NULL ? v[0] : 0;
     return true;
 }
 
@@ -35,33 +37,38 @@ static Dim half_plus_one(Module *m, Dim n) {
 bool dft_resolve(Module *m, Node *n, DftPlan *p) {
     Context *cx = m->cx;
     const Type *x = shape_in(m, n, 0);
+    *p = (DftPlan){0};
     if (x == NULL || !parts_of(m, n, x, &p->complex_in)) return false;
-    Dim axis = dim_const(cx, -2);
-    if (!known_scalar(m, n, 2, &axis)) return false;
-    if (!dim_is_const(cx, axis) || !shape_axis(m, n, dim_value(cx, axis), x->rank, &p->axis)) return false;
-    if (p->axis == x->rank - 1) {
+    p->inverse = attr_i(n, AT_DFT_inverse) != 0;
+    p->onesided = attr_i(n, AT_DFT_onesided) != 0;
+    p->real_out = p->inverse && p->onesided;
+    Dim axis = dim_const(cx, -2), length = 0;
+    if (!scalar_operand(m, n, 2, &axis) || !scalar_operand(m, n, 1, &length)) return false;
+    p->runtime_axis = axis == 0 || !dim_is_const(cx, axis);
+    p->runtime_length = shape_has_in(n, 1) && length == 0;
+    p->runtime = p->runtime_axis || p->runtime_length;
+    if (!p->runtime_axis && !shape_axis(m, n, dim_value(cx, axis), x->rank, &p->axis)) return false;
+    if (!p->runtime_axis && p->axis == x->rank - 1) {
         diag(cx, SEV_ERROR, n->loc, "axis %u holds real and imaginary parts", p->axis);
         return false;
     }
-    p->inverse = attr_i(n, AT_DFT_inverse) != 0;
-    p->onesided = attr_i(n, AT_DFT_onesided) != 0;
-    p->in = x->dim[p->axis];
-    p->real_out = p->inverse && p->onesided;
-    p->length = p->real_out ? dim_mul(cx, dim_const(cx, 2), dim_sub(cx, p->in, dim_const(cx, 1))) : p->in;
-    if (!known_scalar(m, n, 1, &p->length)) return false;
-    p->out = p->onesided && !p->inverse ? half_plus_one(m, p->length) : p->length;
+    for (uint32_t a = 0; a + 1 < x->rank; a++) {
+        p->out[a] = x->dim[a];
+        if (p->runtime_axis || (p->runtime_length && a == p->axis)) p->out[a] = shape_runtime_dim(m, n, 0, a, 0, INT64_MAX);
+    }
+    p->out[x->rank - 1] = dim_const(cx, p->real_out ? 1 : 2);
+    p->length = length;
+    if (p->runtime) return true;
+    Dim in = x->dim[p->axis], symmetric = dim_mul(cx, dim_const(cx, 2), dim_sub(cx, in, dim_const(cx, 1)));
+    if (length == 0) p->length = p->real_out ? symmetric : in;
+    p->out[p->axis] = p->onesided && !p->inverse ? half_plus_one(m, p->length) : p->length;
     return true;
 }
 
 bool shape_dft(Module *m, Node *n) {
     DftPlan p;
     if (!dft_resolve(m, n, &p)) return false;
-    const Type *x = n->in[0]->type;
-    Dim dim[RANK_MAX];
-    for (uint32_t a = 0; a < x->rank; a++) dim[a] = x->dim[a];
-    dim[p.axis] = p.out;
-    dim[x->rank - 1] = dim_const(m->cx, p.real_out ? 1 : 2);
-    shape_out(m, n, 0, x->dtype, x->rank, dim);
+    shape_out(m, n, 0, n->in[0]->type->dtype, n->in[0]->type->rank, p.out);
     return true;
 }
 
@@ -74,9 +81,8 @@ bool stft_resolve(Module *m, Node *n, StftPlan *p) {
         diag(cx, SEV_ERROR, n->loc, "input 0 has rank %u, [batch, signal, 1 or 2] is needed", x->rank);
         return false;
     }
-    p->step = 0;
-    p->length = x->dim[1];
-    if (n->n_in > 2 && n->in[2] != NULL) {
+    *p = (StftPlan){.length = x->dim[1], .complex_in = p->complex_in};
+    if (shape_has_in(n, 2)) {
         const Type *window = shape_in(m, n, 2);
         if (window == NULL || window->rank != 1) {
             if (window != NULL) diag(cx, SEV_ERROR, n->loc, "window (input 2) has rank %u, 1 is needed", window->rank);
@@ -84,13 +90,17 @@ bool stft_resolve(Module *m, Node *n, StftPlan *p) {
         }
         p->length = window->dim[0];
     }
-    if (!known_scalar(m, n, 1, &p->step) || !known_scalar(m, n, 3, &p->length)) return false;
-    if (p->step == 0 || dim_lo(cx, p->step) < 1) {
+    if (!scalar_operand(m, n, 1, &p->step) || !scalar_operand(m, n, 3, &p->length)) return false;
+    p->runtime = p->step == 0 || p->length == 0;
+    if (p->step != 0 && dim_lo(cx, p->step) < 1) {
         diag(cx, SEV_ERROR, n->loc, "frame_step (input 1) must be positive");
         return false;
     }
-    p->frames = dim_add(cx, dim_floordiv(cx, dim_sub(cx, x->dim[1], p->length), p->step), dim_const(cx, 1));
-    p->out = attr_i(n, AT_STFT_onesided) != 0 ? half_plus_one(m, p->length) : p->length;
+    int64_t samples = dim_hi(cx, x->dim[1]);
+    if (!p->runtime) p->frames = dim_add(cx, dim_floordiv(cx, dim_sub(cx, x->dim[1], p->length), p->step), dim_const(cx, 1));
+    else p->frames = shape_runtime_dim(m, n, 0, 1, 0, samples == INT64_MAX ? samples : samples + 1);
+    if (p->length == 0) p->out = shape_runtime_dim(m, n, 0, 2, 0, samples == INT64_MAX ? samples : samples + 1);
+    else p->out = attr_i(n, AT_STFT_onesided) != 0 ? half_plus_one(m, p->length) : p->length;
     return true;
 }
 

@@ -1,4 +1,4 @@
-/* Reductions, Resize, AffineGrid, MaxUnpool and Col2Im whose sizes come from operands of the run: the sizes are computed
+/* Reductions, Resize, AffineGrid, MaxUnpool, Col2Im, DFT and STFT whose sizes come from operands of the run: the sizes are computed
  * by ordinary operators and bound (bind.h) before the operator, which stays.
  *
  *     %y = ReduceSum(%x, %axes)      ->      %s = Where(axis listed in %axes, 1, Shape(%x))
@@ -6,6 +6,7 @@
  *                                            %y = ReduceSum(%x, %axes)
  *
  * Without keepdims the reduction keeps its axes and a Squeeze drops them. */
+#include "ir/shape/fourier.h"
 #include "ir/shape/reduce.h"
 #include "ir/shape/resize.h"
 #include "passes/expand/bind.h"
@@ -127,5 +128,51 @@ bool expand_window_sizes(Module *m, Node *n, Value **out) {
         attr_set_i(concat, AT_Concat_axis, 0);
         if (node_infer(m, concat)) bind_dims(m, n, concat->out[0], dims_type(m, y->rank - 1, y->dim + 1));
     }
+    return false;
+}
+
+/* The operand as an i64 vector of one element, or another value when it is left out. */
+static Value *vector_of(Module *m, Node *n, uint32_t i, Value *otherwise) {
+    return i < n->n_in && n->in[i] != NULL ? bind_vector(m, n, n->in[i]) : otherwise;
+}
+
+static Value *constant(Module *m, int64_t v) { return value_const_i64(m, 1, &v); }
+
+static Value *half_plus_one(Module *m, Node *at, Value *v) {
+    return build2(m, at, OP_Add, build2(m, at, OP_Div, v, constant(m, 2)), constant(m, 1));
+}
+
+bool expand_dft(Module *m, Node *n, Value **out) {
+    (void)out;
+    DftPlan p;
+    if (bound_before(n) || !dft_resolve(m, n, &p) || !p.runtime) return false;
+    const Type *x = n->in[0]->type;
+    int64_t number[RANK_MAX];
+    for (uint32_t a = 0; a < x->rank; a++) number[a] = a;
+    Value *axes = value_const_i64(m, x->rank, number), *have = shape_of(m, n, n->in[0]);
+    Value *axis = build2(m, n, OP_Mod, vector_of(m, n, 2, constant(m, -2)), constant(m, x->rank));
+    Value *length = build2(m, n, OP_Gather, have, axis);
+    if (p.real_out) length = build2(m, n, OP_Mul, build2(m, n, OP_Sub, length, constant(m, 1)), constant(m, 2));
+    length = vector_of(m, n, 1, length);
+    if (p.onesided && !p.inverse) length = half_plus_one(m, n, length);
+    Value *sizes = build3(m, n, OP_Where, build2(m, n, OP_Equal, axes, axis), length, have);
+    Value *last = build2(m, n, OP_Equal, axes, constant(m, (int64_t)x->rank - 1));
+    bind_dims(m, n, build3(m, n, OP_Where, last, constant(m, p.real_out ? 1 : 2), sizes), n->out[0]->type);
+    return false;
+}
+
+bool expand_stft(Module *m, Node *n, Value **out) {
+    (void)out;
+    StftPlan p;
+    if (bound_before(n) || !stft_resolve(m, n, &p) || !p.runtime) return false;
+    Value *samples = build2(m, n, OP_Gather, shape_of(m, n, n->in[0]), constant(m, 1));
+    Value *window = n->n_in > 2 && n->in[2] != NULL ? shape_of(m, n, n->in[2]) : samples, *length = vector_of(m, n, 3, window);
+    Value *room = build2(m, n, OP_Div, build2(m, n, OP_Sub, samples, length), vector_of(m, n, 1, NULL));
+    Value *frames = build2(m, n, OP_Add, room, constant(m, 1));
+    Value *bins = attr_i(n, AT_STFT_onesided) != 0 ? half_plus_one(m, n, length) : length;
+    Node *concat = node_new(m, n->graph, n, OP_Concat, 2, (Value *[]){frames, bins}, 1);
+    concat->loc = n->loc;
+    attr_set_i(concat, AT_Concat_axis, 0);
+    if (node_infer(m, concat)) bind_dims(m, n, concat->out[0], dims_type(m, 2, (Dim[]){p.frames, p.out}));
     return false;
 }
