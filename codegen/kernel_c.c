@@ -353,7 +353,6 @@ static void print_segments(Emit *e, const Nest *nest) {
 }
 
 static void print_parallel(Emit *e, const Stmt *s) {
-    emit_temps(e, emit_info(e, s));
     Nest nest = {.n = 0};
     const Stmt *l = s;
     for (uint32_t depth = 1; depth <= s->parallel && nest.n < RANK_MAX * 4; depth++, l = l->body) {
@@ -374,6 +373,7 @@ static void print_phases(Emit *e) {
     for (const Stmt *s = e->k->body; s != NULL; s = s->next) {
         if (s != e->k->body) cw_line(e->w, "lathe_barrier(nt);"), e->uses_barrier = true;
         if (s->parallel != 0) {
+            emit_temps(e, emit_info(e, s)); /* outside the braces: later phases may use them, too */
             if (several) cw_open(e->w, "{");
             print_parallel(e, s);
             if (several) cw_close(e->w, "}");
