@@ -39,8 +39,7 @@ bool plan_lower_if(PlanBuilder *b, StepTail *tail, Node *n) {
     for (int side = 0; side < 2; side++) {
         StepTail inner = side == 0 ? &s->body : &s->orelse;
         ok &= plan_lower_graph(b, &inner, branch[side]);
-        bool fails = branch[side]->first != NULL && branch[side]->first->op == OP_Fail; /* there is nothing to copy */
-        for (uint32_t i = 0; ok && !fails && i < n->n_out; i++) {
+        for (uint32_t i = 0; ok && i < n->n_out; i++) {
             if (n->out[i] == NULL) continue;
             copy_step(b, &inner, branch[side]->out[i], n->out[i]);
             let_dims(b, &inner, n->out[i]->type, branch[side]->out[i]->type);
