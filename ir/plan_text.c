@@ -48,15 +48,16 @@ static void print_blocks(Module *m, Writer *w, const Step *s) {
 }
 
 static void print_step(Module *m, Writer *w, const Step *s) {
-    static const char *const word[] = {[STEP_KERNEL] = "kernel ", [STEP_DIM] = "dim ", [STEP_COPY] = "copy ", [STEP_IF] = "if ", [STEP_LOOP] = "loop "};
+    static const char *const word[] = {[STEP_KERNEL] = "kernel ", [STEP_DIM] = "dim ", [STEP_LET] = "let ", [STEP_COPY] = "copy ", [STEP_IF] = "if ", [STEP_LOOP] = "loop "};
     cw_begin(w);
     cw_printf(w, "%s", word[s->kind]);
     if (s->kind == STEP_KERNEL) cw_printf(w, "%s", str_text(m->cx, s->kernel->name));
-    if (s->kind == STEP_DIM) {
+    if (s->kind == STEP_DIM || s->kind == STEP_LET) {
         dim_print(m->cx, w, s->symbol);
         cw_printf(w, " = ");
     }
-    print_values(m, w, s);
+    if (s->kind == STEP_LET) dim_print(m->cx, w, s->dim);
+    else print_values(m, w, s);
     cw_printf(w, "\n");
     if (s->kind == STEP_IF || s->kind == STEP_LOOP) print_blocks(m, w, s);
 }

@@ -153,7 +153,13 @@ bool plan_lower_scan(PlanBuilder *b, StepTail *tail, Node *n) {
 }
 
 bool lower_fail(Lower *lo, const Node *n) {
-    (void)n;
+    for (uint32_t i = 0; i < n->n_out; i++) { /* zeros: what follows still runs, on defined values */
+        if (n->out[i] == NULL) continue;
+        Expr *idx[RANK_MAX];
+        lower_for_type(lo, n->out[i]->type, idx);
+        lower_store(lo, n->out[i], idx, lx_const(lo, dtype_compute(n->out[i]->type->dtype), 0));
+        lower_end_n(lo, n->out[i]->type->rank);
+    }
     Value *cell = lower_scratch(lo, type_tensor(lo->cx, DT_I64, 0, NULL));
     lower_store_buf(lo, lower_buf(lo, cell), NULL, FN_NONE, ex_require(lo->cx, ex_i(lo->cx, DT_BOOL, 0), lx_i(lo, 0), LATHE_RT_SHAPE));
     return true;
