@@ -112,3 +112,32 @@ Value *value_const_scalar(Module *m, DType dtype, double x) {
     }
     return value_const(m, type_tensor(m->cx, dtype, 0, NULL), &bytes, false);
 }
+
+const void *const_transpose(Context *cx, const Value *v, const uint32_t *perm) {
+    const Type *t = v->type;
+    uint32_t r = t->rank;
+    size_t size = dtype_bits(t->dtype) / 8;
+    int64_t stride[RANK_MAX], n[RANK_MAX], step[RANK_MAX], idx[RANK_MAX] = {0}, count = 1, from = 0;
+    CHECK(cx, size != 0 && t->dtype != DT_STRING);
+    for (uint32_t i = r; i-- > 0;) {
+        stride[i] = count;
+        count *= dim_value(cx, t->dim[i]);
+    }
+    for (uint32_t i = 0; i < r; i++) {
+        n[i] = dim_value(cx, t->dim[perm[i]]);
+        step[i] = stride[perm[i]];
+    }
+    uint8_t *to = ARENA_ARRAY(&cx->arena, uint8_t, (size_t)count * size);
+    const uint8_t *data = v->data->data;
+    for (int64_t k = 0; k < count; k++) {
+        if (size == 4) memcpy(to + (size_t)k * 4, data + (size_t)from * 4, 4); /* a constant size is a plain move */
+        else memcpy(to + (size_t)k * size, data + (size_t)from * size, size);
+        for (uint32_t i = r; i-- > 0;) {
+            from += step[i];
+            if (++idx[i] < n[i]) break;
+            from -= n[i] * step[i];
+            idx[i] = 0;
+        }
+    }
+    return to;
+}

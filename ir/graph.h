@@ -213,6 +213,8 @@ void values_replace(Module *m, Value *const *map);
 /* Element i of a constant as int64/double; dtype conversions are exact or rounded to nearest. */
 int64_t const_i64(const Value *v, int64_t i);
 double const_f64(const Value *v, int64_t i);
+/* The elements of a constant with dimension i of the result being dimension perm[i] of v; not for packed types. Arena memory. */
+const void *const_transpose(Context *cx, const Value *v, const uint32_t *perm);
 bool value_is_const(const Value *v);
 /* Elements of a small integer tensor as dims, from data or sym. NULL if unknown. *n = number of elements. */
 const Dim *value_dims(Module *m, const Value *v, uint32_t *n);

@@ -122,11 +122,25 @@ static bool has_outputs(const Node *n) {
     return false;
 }
 
+/* Transposed weights are large: moved directly, not by the interpreter. */
+static bool move_elements(Module *m, Node *n) {
+    const Type *t = n->in[0]->type;
+    if (n->op != OP_Transpose || dtype_bits(t->dtype) < 8) return false;
+    const Attr *a = attr_at(n, AT_Transpose_perm);
+    uint32_t perm[RANK_MAX];
+    for (uint32_t i = 0; i < t->rank; i++) {
+        int64_t p = a->present && a->ints.n == t->rank ? a->ints.v[i] : (int64_t)t->rank - 1 - i;
+        perm[i] = (uint32_t)(p < 0 ? p + t->rank : p);
+    }
+    become_constant(m, n->out[0], const_transpose(m->cx, n->in[0], perm), n->in[0]->data->bytes);
+    return true;
+}
+
 bool fold_node(Module *m, Node *n) {
     bool changed = false;
     if (n->n_in == 0 && n->op == OP_Constant) return false; /* importers make these values */
     for (uint32_t i = 0; i < n->n_out; i++) changed |= fold_known(m, n->out[i]);
-    if (has_outputs(n) && foldable(m, n)) changed |= run_node(m, n);
+    if (has_outputs(n) && foldable(m, n)) changed |= move_elements(m, n) || run_node(m, n);
     if (changed && !has_outputs(n)) node_remove(n);
     return changed;
 }

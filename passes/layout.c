@@ -47,27 +47,9 @@ static bool spatial_is_one(const Layout *l, const Type *t, uint32_t first) {
 
 /* ---- the two forms ---------------------------------------------------------------------------------------------------- */
 static Value *move_constant(Layout *l, const Value *v, const uint32_t *perm) {
-    Context *cx = l->cx;
-    const Type *t = v->type;
-    uint32_t r = t->rank, size = dtype_bits(t->dtype) / 8;
     Dim dim[RANK_MAX];
-    int64_t stride[RANK_MAX], n[RANK_MAX], idx[RANK_MAX] = {0}, step = 1;
-    for (uint32_t i = r; i-- > 0;) {
-        stride[i] = step;
-        step *= dim_value(cx, t->dim[i]);
-    }
-    for (uint32_t i = 0; i < r; i++) {
-        dim[i] = t->dim[perm[i]];
-        n[i] = dim_value(cx, dim[i]);
-    }
-    uint8_t *to = ARENA_ARRAY(&cx->arena, uint8_t, (size_t)step * size);
-    for (int64_t k = 0; k < step; k++) {
-        int64_t from = 0;
-        for (uint32_t i = 0; i < r; i++) from += idx[i] * stride[perm[i]];
-        memcpy(to + (size_t)k * size, (const uint8_t *)v->data->data + (size_t)from * size, size);
-        for (uint32_t i = r; i-- > 0 && ++idx[i] == n[i];) idx[i] = 0;
-    }
-    return value_const(l->m, type_tensor(cx, t->dtype, r, dim), to, true);
+    for (uint32_t i = 0; i < v->type->rank; i++) dim[i] = v->type->dim[perm[i]];
+    return value_const(l->m, type_tensor(l->cx, v->type->dtype, v->type->rank, dim), const_transpose(l->cx, v, perm), true);
 }
 
 static Value *finish(Layout *l, Node *n) {
