@@ -3,17 +3,24 @@
  *     m = max x;   s = sum exp(x - m);   softmax = exp(x - m) / s;   log_softmax = x - m - log s
  *
  * MaskedSoftmax gives 0 for a row of -inf, where softmax would be 0/0.
+ * Softmax of f16 and bf16 rounds where ONNX's definition by ordinary operators does: x - m, exp and the finished sum.
+ * The running sum is f32, or long rows would stop growing.
  * A row that fits the stack is kept there between the passes, so exp runs once per element. */
 #include "passes/lower/rows.h"
 #include "passes/rules.h"
 #include "ir/shape/reduce.h"
+
+/* exp(x - top), each step rounded to `step`. */
+static Expr *exp_below(Lower *lo, DType step, Expr *x, Expr *top) {
+    return ex_round_to(lo->k, lo->cx, step, lx_1(lo, FN_EXP, ex_round_to(lo->k, lo->cx, step, lx_sub(lo, x, top))));
+}
 
 bool lower_softmax(Lower *lo, const Node *n) {
     const Value *x = n->in[0];
     bool log_form = n->op == OP_LogSoftmax;
     int64_t a = attr_i(n, attr_named(n, "axis"));
     uint32_t axis = (uint32_t)(a < 0 ? a + x->type->rank : a);
-    DType t = dtype_compute(x->type->dtype);
+    DType t = dtype_compute(x->type->dtype), step = log_form ? t : x->type->dtype;
     Rows r;
     rows_open(&r, lo, x->type->rank, x->type->dim, 1u << axis);
     RowStage stage = {0};
@@ -37,7 +44,7 @@ bool lower_softmax(Lower *lo, const Node *n) {
     RowAcc sum = rows_acc(&r, t, lx_const(lo, t, 0));
     rows_each(&r);
     e = again && stage.on ? rows_take(&r, stage) : lower_load(lo, x, r.idx);
-    e = lx_1(lo, FN_EXP, lx_sub(lo, e, rows_get(&r, top)));
+    e = exp_below(lo, step, e, rows_get(&r, top));
     if (!log_form && stage.on) {
         rows_put(&r, stage, e);
         e = rows_take(&r, stage);
@@ -46,7 +53,7 @@ bool lower_softmax(Lower *lo, const Node *n) {
     rows_each_end(&r);
 
     rows_lane(&r);
-    Expr *s = rows_get(&r, sum);
+    Expr *s = ex_round_to(lo->k, lo->cx, step, rows_get(&r, sum));
     if (masked) s = lx_select(lo, lx_2(lo, FN_EQ, s, lx_const(lo, t, 0)), lx_const(lo, t, 1), s);
     rows_add(&r, sum, FN_NONE, log_form ? lx_1(lo, FN_LOG, s) : lx_div(lo, lx_const(lo, t, 1), s));
     rows_lane_end(&r);
@@ -56,7 +63,7 @@ bool lower_softmax(Lower *lo, const Node *n) {
         e = stage.on ? rows_take(&r, stage) : lower_load(lo, x, r.idx);
         e = lx_sub(lo, lx_sub(lo, e, rows_get(&r, top)), rows_get(&r, sum)); /* in this order: x and m may be large */
     } else {
-        e = stage.on ? rows_take(&r, stage) : lx_1(lo, FN_EXP, lx_sub(lo, lower_load(lo, x, r.idx), rows_get(&r, top)));
+        e = stage.on ? rows_take(&r, stage) : exp_below(lo, step, lower_load(lo, x, r.idx), rows_get(&r, top));
         e = lx_mul(lo, e, rows_get(&r, sum));
     }
     lower_store(lo, n->out[0], r.idx, e);
