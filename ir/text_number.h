@@ -7,6 +7,19 @@
 #define LATHE_IR_TEXT_NUMBER_H
 #include "ir/type.h"
 
+/* Characters of names: bare names are made of name characters and start with no digit. */
+static inline bool is_letter(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+}
+
+static inline bool is_digit(char c) {
+    return c >= '0' && c <= '9';
+}
+
+static inline bool is_name_char(char c) {
+    return is_letter(c) || is_digit(c) || c == '.' || c == '/';
+}
+
 /* The type of the numbers a constant of type d is written in: c64 -> f32, c128 -> f64, all others d itself. */
 DType number_dtype(DType d);
 uint64_t number_get(const void *data, DType d, size_t i);       /* storage bits of element i; data may be unaligned */
