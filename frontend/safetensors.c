@@ -150,6 +150,11 @@ static bool place_data(Reader *r, HostTensor *t, const int64_t range[2], const u
         return !(r->failed = true);
     }
     t->data = (void *)(uintptr_t)(data + range[0]);
+    if ((uintptr_t)t->data % 16 != 0) { /* the header's length is free, so data may start anywhere: readers need alignment */
+        void *aligned = arena_alloc(&r->cx->arena, t->bytes);
+        if (t->bytes != 0) memcpy(aligned, t->data, t->bytes);
+        t->data = aligned;
+    }
     return true;
 }
 
