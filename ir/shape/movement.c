@@ -219,6 +219,29 @@ bool shape_depth_to_space(Module *m, Node *n) {
 }
 
 /* ---- sizes from operands ----------------------------------------------------------------------------------------- */
+/* Element i of a vector of sizes whose other elements only the run may know: Concat(%n, [2, 3]) says 2 and 3. 0: unknown. */
+static Dim known_element(Module *m, const Value *v, uint32_t i) {
+    uint32_t count;
+    const Dim *all = value_dims(m, v, &count);
+    if (all != NULL) return i < count ? all[i] : 0;
+    if (v->def == NULL || v->def->op != OP_Concat) return 0;
+    for (uint32_t k = 0; k < v->def->n_in; k++) {
+        const Value *part = v->def->in[k];
+        if (part->type == NULL || part->type->rank != 1 || !dim_is_const(m->cx, part->type->dim[0])) return 0;
+        int64_t length = dim_value(m->cx, part->type->dim[0]);
+        if (i < length) return known_element(m, part, i);
+        i -= (uint32_t)length;
+    }
+    return 0;
+}
+
+/* The size that `wanted` (0: the run decides) and the input's size `have` broadcast to; 0 if the run decides. */
+static Dim expanded_size(Module *m, Dim have, Dim wanted) {
+    if (wanted == 0) return 0;
+    if (have == wanted || have == dim_const(m->cx, 1)) return wanted;
+    return dim_is_const(m->cx, wanted) && (dim_value(m->cx, wanted) == 1 || dim_is_const(m->cx, have)) ? have : 0;
+}
+
 bool shape_expand(Module *m, Node *n) {
     Context *cx = m->cx;
     const Type *t = shape_in(m, n, 0);
@@ -237,8 +260,9 @@ bool shape_expand(Module *m, Node *n) {
     } else {
         rank = count > t->rank ? count : t->rank;
         for (uint32_t i = 0; i < rank; i++) {
-            bool from_input = i + count < rank;
-            dim[i] = from_input ? t->dim[i] : shape_runtime_dim(m, n, 0, i, 0, INT64_MAX);
+            Dim have = i + t->rank < rank ? constant(m, 1) : t->dim[i + t->rank - rank];
+            dim[i] = i + count < rank ? have : expanded_size(m, have, known_element(m, n->in[1], i + count - rank));
+            if (dim[i] == 0) dim[i] = shape_runtime_dim(m, n, 0, i, 0, INT64_MAX);
         }
     }
     shape_out(m, n, 0, t->dtype, rank, dim);
