@@ -3,11 +3,12 @@
  *     rows * NV / 2           multiply-adds, two per cycle
  *     (rows + NV) / 2         loads of B and broadcasts of A, two per cycle
  *     2 * NV                  B from the second-level cache at about half a vector per cycle, if a panel does not fit the first
+ *     4                       the latency of a multiply-add: each accumulator waits for its last one
  *
  * cycles; rows * NV accumulators, NV vectors of B and a broadcast must fit the register file. */
 #include "passes/tile.h"
 
-enum { L1_BYTES = 32768, MAX_ROWS = 14 };
+enum { L1_BYTES = 32768, MAX_ROWS = 14, FEW_ROWS = 3 };
 
 static int64_t max_rows(const Target *t, int64_t nv) {
     int64_t r = (t->registers - 1 - nv) / nv;
@@ -18,6 +19,7 @@ static int64_t max_rows(const Target *t, int64_t nv) {
 static double step_cycles(int64_t rows, int64_t nv, bool from_l2) {
     double fma = (double)(rows * nv) / 2, load = (double)(rows + nv) / 2, l2 = from_l2 ? 2.0 * (double)nv : 0;
     double longest = fma > load ? fma : load;
+    if (longest < 4) longest = 4;
     return longest > l2 ? longest : l2;
 }
 
@@ -34,7 +36,7 @@ static Tile choose(const Target *t, Dim m, int64_t n, int64_t k, Context *cx, bo
     if (rows_of < 1) rows_of = 1;
     Tile best = {0};
     double best_cost = 0;
-    for (int64_t nv = 4; nv >= 1; nv--) {
+    for (int64_t nv = rows_of <= FEW_ROWS ? 8 : 4; nv >= 1; nv--) { /* with few rows, wide tiles give enough accumulators */
         if (dividing && n % (nv * vector) != 0) continue;
         int64_t most = max_rows(t, nv);
         for (int64_t rows = most; rows >= 1; rows--) {
