@@ -61,14 +61,16 @@ bool shape_if(Module *m, Node *n) {
         known = true;
         taken = attr_i(n, AT_If_keep) == 1;
     }
+    bool ok = true;
     for (int side = 0; side < 2; side++) {
         if (known && side != taken) continue; /* a branch that never runs need not make sense */
-        if (!graph_infer(m, branch[side])) return false;
+        if (!graph_infer(m, branch[side])) ok = false; /* the other one is still looked at: its errors count by themselves */
         if (branch[side]->n_out != n->n_out) {
             diag(m->cx, SEV_ERROR, n->loc, "a branch has %u outputs, the node %u", branch[side]->n_out, n->n_out);
             return false;
         }
     }
+    if (!ok) return false;
     if (!known && kept_branch(n, branch) >= 0) {
         known = true;
         taken = attr_i(n, AT_If_keep) == 1;
