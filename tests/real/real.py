@@ -38,6 +38,8 @@ MODELS = [
     ("silero-vad==6.2.3", "silero_vad/data/silero_vad_16k_sequence.onnx", 1e-4, {}),
     ("silero-vad==6.2.3", "silero_vad/data/silero_vad.onnx", 1e-4,
      {"input": ((2, 576), 0), "state": ((2, 2, 128), "zeros"), "sr": ((), ("value", 16000))}),
+    ("silero-vad==6.2.3", "silero_vad/data/silero_vad.onnx", 1e-4,
+     {"input": ((2, 288), 0), "state": ((2, 2, 128), "zeros"), "sr": ((), ("value", 8000))}),
     ("basic-pitch==0.4.0", "basic_pitch/saved_models/icassp_2022/nmp.onnx", 1e-4, {}),
     ("rapidocr-onnxruntime==1.4.4", "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx", 1e-3, {"x": ((1, 3, 160, 160), "text")}),
     ("rapidocr-onnxruntime==1.4.4", "rapidocr_onnxruntime/models/ch_ppocr_mobile_v2.0_cls_infer.onnx", 1e-3, {"x": ((1, 3, 48, 192), 0)}),
