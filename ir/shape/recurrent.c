@@ -80,14 +80,20 @@ bool shape_dynamic_quantize_lstm(Module *m, Node *n) {
     Context *cx = m->cx;
     const Type *x = shape_in(m, n, 0), *w = x != NULL ? shape_in(m, n, 1) : NULL, *r = w != NULL ? shape_in(m, n, 2) : NULL;
     if (r == NULL) return false;
-    for (uint32_t i = 8; i < 12; i++)
-        if (shape_in(m, n, i) == NULL) return false;
     if (x->rank != 3 || w->rank != 3 || r->rank != 3) {
         diag(cx, SEV_ERROR, n->loc, "X, W and R have ranks %u, %u, %u; 3 is needed", x->rank, w->rank, r->rank);
         return false;
     }
     Dim gates = dim_mul(cx, r->dim[1], dim_const(cx, 4));
     if (!expect(m, n, 1, 3, (Dim[]){r->dim[0], x->dim[2], gates}) || !expect(m, n, 2, 3, (Dim[]){0, 0, gates})) return false;
+    for (uint32_t i = 8; i < 12; i++) { /* scales and zero points: per direction or per gate row */
+        const Type *t = shape_in(m, n, i);
+        if (t == NULL || !expect(m, n, i, t->rank == 2 ? 2 : 1, (Dim[]){r->dim[0], gates})) return false;
+    }
+    Dim state[3] = {r->dim[0], x->dim[1], r->dim[1]};
+    if (!expect(m, n, 3, 2, (Dim[]){r->dim[0], dim_mul(cx, gates, dim_const(cx, 2))}) || !expect(m, n, 4, 1, &x->dim[1]) || !expect(m, n, 5, 3, state) ||
+        !expect(m, n, 6, 3, state) || !expect(m, n, 7, 2, (Dim[]){r->dim[0], dim_mul(cx, r->dim[1], dim_const(cx, 3))}))
+        return false;
     shape_out(m, n, 0, x->dtype, 4, (Dim[]){x->dim[0], r->dim[0], x->dim[1], r->dim[1]});
     for (uint32_t i = 1; i < n->n_out; i++) shape_out(m, n, i, x->dtype, 3, (Dim[]){r->dim[0], x->dim[1], r->dim[1]});
     return true;

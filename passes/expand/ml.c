@@ -212,30 +212,3 @@ bool expand_one_hot_encoder(Module *m, Node *n, Value **out) {
     out[0] = expand_cast(m, n, build2(m, n, OP_Equal, wide, expand_ints(m, 1, (int64_t[]){cats->ints.n}, cats->ints.v)), DT_F32);
     return out[0] != NULL;
 }
-
-/* ---- quantized LSTM ---------------------------------------------------------------------------------------------- */
-/* W or R [D,K,4*H] of 8 bits, with a scale and zero point per direction or per column, as float [D,4*H,K]. */
-static Value *dequantized(Module *m, Node *n, Value *w, Value *scale, Value *zero) {
-    int64_t axes[2] = {1, 2};
-    uint32_t missing = w->type->rank - scale->type->rank;
-    Value *at = value_const_i64(m, missing, axes);
-    if (missing != 0) scale = build2(m, n, OP_Unsqueeze, scale, at);
-    if (zero->type->rank < w->type->rank) zero = build2(m, n, OP_Unsqueeze, zero, value_const_i64(m, w->type->rank - zero->type->rank, axes));
-    Value *x = build2(m, n, OP_Sub, expand_cast(m, n, w, DT_F32), expand_cast(m, n, zero, DT_F32));
-    return expand_transpose(m, n, build2(m, n, OP_Mul, x, scale), 3, (int64_t[]){0, 2, 1});
-}
-
-/* Weights are widened at compile time and products run in float: more exact than quantizing the states at each step. */
-bool expand_dynamic_quantize_lstm(Module *m, Node *n, Value **out) {
-    Value *in[8] = {n->in[0], dequantized(m, n, n->in[1], n->in[8], n->in[9]), dequantized(m, n, n->in[2], n->in[10], n->in[11])};
-    if (in[1] == NULL || in[2] == NULL) return false;
-    for (uint32_t i = 3; i < 8; i++) in[i] = n->in[i];
-    Node *l = expand_node(m, n, OP_LSTM, 8, in, n->n_out);
-    uint32_t first = op_info(OP_LSTM)->attr_first;
-    for (uint32_t i = 0; i < op_attr_count(OP_LSTM); i++) {
-        AttrSlot slot = (AttrSlot)(first + i), source = attr_named(n, attr_info(slot)->name);
-        if (source != AT_COUNT && attr_has(n, source)) *attr_at(l, slot) = *attr_at(n, source);
-    }
-    for (uint32_t i = 0; i < n->n_out; i++) out[i] = n->out[i] != NULL ? l->out[i] : NULL;
-    return node_infer(m, l);
-}

@@ -7,6 +7,8 @@
  *         for j < H:        c, h, Y[t, d, b, j] from the gates of j
  *
  * Gate order as in ONNX: RNN one; GRU update z, reset r, hidden h; LSTM input i, output o, forget f, cell c.
+ * R of 8 bits (with a scale and a zero point, per direction or per gate row) makes the product one of integers: at each
+ * step the row of h is quantized over its own range to u8, as DynamicQuantizeLinear does, and the sum is in i32.
  * Beyond sequence_lens[b] the state stays and Y is 0; the reverse direction starts at the sequence's own end. */
 #include "passes/lower/rows.h"
 #include "passes/rules.h"
@@ -23,6 +25,8 @@ typedef struct Steps {
     Expr *size;                     /* H */
     Activation act[2][3];           /* by direction */
     Value *gate, *h, *c, *reset;    /* scratch [D, B, gates*H] and [D, B, H] */
+    Value *level;                   /* 8-bit R: h as integers minus their zero point, i16 scratch [D, B, H]; else NULL */
+    Expr *level_scale;              /* and what one of them is worth at this step */
     Expr *d, *b, *at;               /* at: the time index of the current step */
 } Steps;
 
@@ -141,12 +145,55 @@ static void store_output(Steps *s, Expr *j, Expr *at, Expr *e) {
     else lower_store(s->lo, s->n->out[0], (Expr *[]){at, s->d, s->b, j}, e);
 }
 
+/* ---- quantized state --------------------------------------------------------------------------------------------- */
+/* The row of h in 255 steps of a range that holds 0; the zero point is taken off at once, as every product needs that. */
+static void quantize_state(Steps *s) {
+    Lower *lo = s->lo;
+    DType t = s->t;
+    Expr *zero = lx_const(lo, t, 0), *top = lx_const(lo, t, 255);
+    Expr *least = lower_local(lo, t, zero), *most = lower_local(lo, t, zero);
+    Expr *k = lower_for_dim(lo, s->hidden);
+    lower_accumulate(lo, least, FN_MIN, scratch(s, s->h, k));
+    lower_accumulate(lo, most, FN_MAX, scratch(s, s->h, k));
+    lower_end(lo);
+    Expr *range = lx_sub(lo, most, least);
+    s->level_scale = lower_local(lo, t, lx_select(lo, lx_2(lo, FN_EQ, range, zero), lx_const(lo, t, 1), lx_div(lo, range, top)));
+    Expr *offset = lx_2(lo, FN_MIN, lx_2(lo, FN_MAX, lx_div(lo, lx_1(lo, FN_NEG, least), s->level_scale), zero), top);
+    offset = lower_local(lo, t, lx_1(lo, FN_RINT, offset));
+    k = lower_for_dim(lo, s->hidden);
+    Expr *q = lx_add(lo, lx_1(lo, FN_RINT, lx_div(lo, scratch(s, s->h, k), s->level_scale)), offset);
+    q = lx_sub(lo, lx_2(lo, FN_MIN, lx_2(lo, FN_MAX, q, zero), top), offset);
+    set_scratch(s, s->level, k, lx_cast(lo, dtype_compute(DT_I16), q));
+    lower_end(lo);
+}
+
+/* The scale or zero point of row g of R: of shape [D] or [D, gates*H]. */
+static Expr *row_parameter(Steps *s, uint32_t i, Expr *g, DType t) {
+    return lx_cast(s->lo, t, lower_load(s->lo, operand(s, i), (Expr *[]){s->d, g}));
+}
+
+/* R[d, g, :] . h from the quantized row */
+static Expr *quantized_product(Steps *s, Expr *g) {
+    Lower *lo = s->lo;
+    Expr *zero = lower_local(lo, DT_I32, row_parameter(s, 9, g, DT_I32)), *sum = lower_local(lo, DT_I32, lx_const(lo, DT_I32, 0));
+    Expr *k = lower_for_dim(lo, s->hidden);
+    Expr *r = lx_cast(lo, DT_I32, lower_load(lo, s->n->in[2], (Expr *[]){s->d, g, k}));
+    lower_accumulate(lo, sum, FN_ADD, lx_mul(lo, lx_cast(lo, DT_I32, scratch(s, s->level, k)), lx_sub(lo, r, zero)));
+    lower_end(lo);
+    return lx_mul(lo, lx_cast(lo, s->t, sum), lx_mul(lo, s->level_scale, row_parameter(s, 8, g, s->t)));
+}
+
 /* gate[g] = start(g) + R[d, g, :] . state for the gates from..to */
 static void products(Steps *s, uint32_t from, uint32_t to, const Value *state, bool with_input) {
     Lower *lo = s->lo;
     Expr *j = lower_for(lo, lx_mul(lo, s->size, lx_i(lo, to - from)));
     Expr *g = gate_index(s, from, j), *start = bias(s, g, true);
     if (with_input) start = lx_add(lo, lx_add(lo, projected(s, g), bias(s, g, false)), start);
+    if (s->level != NULL) {
+        set_scratch(s, s->gate, g, lx_add(lo, quantized_product(s, g), start));
+        lower_end(lo);
+        return;
+    }
     Expr *sum = lower_local(lo, s->t, lx_const(lo, s->t, 0));
     Expr *k = lower_for_dim(lo, s->hidden);
     Expr *r = lx_cast(lo, s->t, lower_load(lo, s->n->in[2], (Expr *[]){s->d, g, k}));
@@ -200,6 +247,7 @@ static Expr *peephole(Steps *s, Expr *x, uint32_t which, Expr *j, Expr *c) {
 
 static void cell_lstm(Steps *s) {
     Lower *lo = s->lo;
+    if (s->level != NULL) quantize_state(s);
     products(s, 0, 4, s->h, true);
     Expr *j = lower_for_dim(lo, s->hidden), *c = scratch(s, s->c, j), *gate[4];
     for (uint32_t i = 0; i < 4; i++) gate[i] = scratch(s, s->gate, gate_index(s, i, j));
@@ -215,8 +263,8 @@ static void cell_lstm(Steps *s) {
 }
 
 /* ---- the frame --------------------------------------------------------------------------------------------------- */
-static Value *new_scratch(Steps *s, Dim width) {
-    return lower_scratch(s->lo, type_tensor(s->lo->cx, s->t, 3, (Dim[]){s->n->in[2]->type->dim[0], s->batch, width}));
+static Value *new_scratch(Steps *s, DType t, Dim width) {
+    return lower_scratch(s->lo, type_tensor(s->lo->cx, t, 3, (Dim[]){s->n->in[2]->type->dim[0], s->batch, width}));
 }
 
 static void initial_state(Steps *s) {
@@ -280,10 +328,11 @@ bool lower_recurrent_steps(Lower *lo, const Node *n) {
     s.batch = x->dim[s.batch_first ? 0 : 1];
     s.size = lx_dim(lo, s.hidden);
     if (!read_activations(&s)) return false;
-    s.gate = new_scratch(&s, dim_mul(lo->cx, s.hidden, dim_const(lo->cx, s.n_gate)));
-    s.h = new_scratch(&s, s.hidden);
-    if (s.n_gate == 4) s.c = new_scratch(&s, s.hidden);
-    if (s.n_gate == 3) s.reset = new_scratch(&s, s.hidden);
+    s.gate = new_scratch(&s, s.t, dim_mul(lo->cx, s.hidden, dim_const(lo->cx, s.n_gate)));
+    s.h = new_scratch(&s, s.t, s.hidden);
+    if (s.n_gate == 4) s.c = new_scratch(&s, s.t, s.hidden);
+    if (operand(&s, 8) != NULL) s.level = new_scratch(&s, DT_I16, s.hidden);
+    if (s.n_gate == 3) s.reset = new_scratch(&s, s.t, s.hidden);
     s.d = lower_for_dim(lo, r->dim[0]);
     s.b = lower_for_dim(lo, s.batch);
     initial_state(&s);
