@@ -75,6 +75,15 @@ static void find_choices(Graph *g, void *user) {
     }
 }
 
+/* Infers everything again with another choice for n; how many errors there are then. */
+static uint32_t retry(Context *cx, Module *m, Node *n, int keep, uint32_t n_diag, uint32_t n_error) {
+    attr_set_i(n, AT_If_keep, keep);
+    cx->diags.n = n_diag;
+    cx->n_error = n_error;
+    graph_infer(m, m->main);
+    return cx->n_error;
+}
+
 /* Which branch of an If of two ranks is meant shows in what follows: as long as there are errors, choices are turned
  * round one at a time, and stay so where that leaves fewer errors. */
 static void infer(Context *cx, Module *m) {
@@ -86,22 +95,40 @@ static void infer(Context *cx, Module *m) {
     for (uint32_t i = 0; i < c.list.n && cx->n_error != n_error; i++) {
         Node *n = c.list.v[i];
         uint32_t errors = cx->n_error;
-        for (int turn = 0; turn < 2 && (turn == 0 || cx->n_error >= errors); turn++) { /* there, and back if it is no better */
-            attr_set_i(n, AT_If_keep, 1 - attr_i(n, AT_If_keep));
-            cx->diags.n = n_diag;
-            cx->n_error = n_error;
-            graph_infer(m, m->main);
-            if (turn == 0 && cx->n_error < errors) break;
-        }
+        int was = (int)attr_i(n, AT_If_keep);
+        bool better = false;
+        for (int side = 1; side >= 0 && !better; side--)
+            if (side != was) better = retry(cx, m, n, side, n_diag, n_error) < errors;
+        if (!better) retry(cx, m, n, was, n_diag, n_error);
         graph_visit(m->main, find_choices, &c); /* choices behind this one may only show now */
     }
 }
 
+/* Numbers that one branch gives where the other gives a vector of one become such vectors. */
+static void make_vectors(Module *m, Node *n) {
+    Graph *branch[2] = {attr_at(n, AT_If_else_branch)->graph, attr_at(n, AT_If_then_branch)->graph};
+    for (uint32_t i = 0; i < 2 * n->n_out; i++) {
+        Graph *g = branch[i % 2];
+        const Type *other = branch[1 - i % 2]->out[i / 2]->type;
+        Value *v = g->out[i / 2];
+        if (v->type->kind != TYPE_TENSOR || other->kind != TYPE_TENSOR || v->type->rank != 0 || other->rank != 1) continue;
+        Node *r = node_new(m, g, NULL, OP_Reshape, 2, (Value *[]){v, value_const_i64(m, 1, (int64_t[]){1})}, 1);
+        r->loc = n->loc;
+        node_infer(m, r);
+        g->out[i / 2] = r->out[0];
+    }
+    attr_set_i(n, AT_If_keep, -1);
+}
+
 /* The branch that is not compiled becomes a run-time error. */
-static void fail_others(Graph *g, void *user) {
+static void settle_choices(Graph *g, void *user) {
     Module *m = user;
     FOR_NODES(n, g) {
         if (n->op != OP_If || attr_i(n, AT_If_keep) < 0) continue;
+        if (attr_i(n, AT_If_keep) == IF_VECTORS) {
+            make_vectors(m, n);
+            continue;
+        }
         bool then = attr_i(n, AT_If_keep) == 1;
         Graph *kept = attr_at(n, then ? AT_If_then_branch : AT_If_else_branch)->graph, *fail = graph_new(m, g, "fail");
         diag(m->cx, SEV_NOTE, n->loc, "the branches give different ranks; only the %s branch is compiled, taking the other one is a run-time error", then ? "then" : "else");
@@ -129,7 +156,7 @@ bool pass_infer_shapes(Context *cx, Module *m) {
         if (v->type != NULL && (v->type->kind == TYPE_SEQUENCE || v->type->kind == TYPE_OPTIONAL)) v->type = shape_open_elements(cx, v->type);
     }
     infer(cx, m);
-    graph_visit(m->main, fail_others, m);
+    graph_visit(m->main, settle_choices, m);
     graph_visit(m->main, bound_by_declared, cx);
     for (uint32_t i = 0; i < m->main->n_out; i++) check_declared(cx, m->main->out[i], said[i]);
     graph_visit(m->main, compare_types, &s);

@@ -37,19 +37,31 @@ static bool tensor_of_rank(Module *m, Node *n, const Value *v, const char *what)
     return false;
 }
 
+/* A number and a vector of one number: both branches can be compiled, the number as a vector. */
+static bool number_and_vector(Module *m, const Type *a, const Type *b) {
+    const Type *vector = a->rank > b->rank ? a : b;
+    return a->rank + b->rank == 1 && vector->dim[0] == dim_const(m->cx, 1);
+}
+
 /* Both branches compiled need one rank. Exporters write squeeze(x, axis) as
  *
  *     If(size == 1) { Squeeze(%x) } else { Identity(%x) }
  *
  * where the size is only known at run time. One branch is kept (the attribute `keep`; the one of lower rank first,
- * pass_infer_shapes takes the other one if the rest of the model needs that), and taking the other is a run-time error. */
-static int kept_branch(Node *n, Graph *const branch[2]) {
+ * pass_infer_shapes takes the other one if the rest of the model needs that), and taking the other is a run-time error.
+ * Not so for a number against a vector of one: the number becomes such a vector if the rest of the model allows. */
+static int kept_branch(Module *m, Node *n, Graph *const branch[2]) {
     int keep = (int)attr_i(n, AT_If_keep);
-    for (uint32_t i = 0; i < n->n_out && keep < 0; i++) {
+    if (keep >= 0) return keep;
+    bool vectors = true;
+    for (uint32_t i = 0; i < n->n_out; i++) {
         const Type *t[2] = {branch[0]->out[i]->type, branch[1]->out[i]->type};
         if (n->out[i] == NULL || t[0]->kind != TYPE_TENSOR || t[1]->kind != TYPE_TENSOR || t[0]->dtype != t[1]->dtype) continue;
-        if (t[0]->rank != t[1]->rank) keep = t[1]->rank < t[0]->rank;
+        if (t[0]->rank == t[1]->rank) continue;
+        if (keep < 0) keep = t[1]->rank < t[0]->rank;
+        vectors = vectors && number_and_vector(m, t[0], t[1]);
     }
+    if (keep >= 0 && vectors) keep = IF_VECTORS;
     attr_set_i(n, AT_If_keep, keep);
     return keep;
 }
@@ -58,7 +70,7 @@ bool shape_if(Module *m, Node *n) {
     Graph *branch[2] = {attr_at(n, AT_If_else_branch)->graph, attr_at(n, AT_If_then_branch)->graph};
     bool taken, known = known_bool(m, n->in[0], &taken);
     if (!known && attr_i(n, AT_If_keep) >= 0) {
-        known = true;
+        known = attr_i(n, AT_If_keep) != IF_VECTORS;
         taken = attr_i(n, AT_If_keep) == 1;
     }
     bool ok = true;
@@ -71,8 +83,8 @@ bool shape_if(Module *m, Node *n) {
         }
     }
     if (!ok) return false;
-    if (!known && kept_branch(n, branch) >= 0) {
-        known = true;
+    if (!known && kept_branch(m, n, branch) >= 0) {
+        known = attr_i(n, AT_If_keep) != IF_VECTORS;
         taken = attr_i(n, AT_If_keep) == 1;
     }
     for (uint32_t i = 0; i < n->n_out; i++) {
@@ -84,7 +96,8 @@ bool shape_if(Module *m, Node *n) {
             bool keep = old != NULL && old->kind == TYPE_TENSOR && a->kind == TYPE_TENSOR && old->rank == a->rank && a->rank == b->rank;
             for (uint32_t d = 0; keep && d < a->rank; d++)
                 keep = a->dim[d] == b->dim[d] ? old->dim[d] == a->dim[d] : old->dim[d] != 0 && dim_node(m->cx, old->dim[d])->runtime;
-            t = keep ? old : shape_join(m, n, a, b);
+            bool vectors = a->kind == TYPE_TENSOR && b->kind == TYPE_TENSOR && a->dtype == b->dtype && number_and_vector(m, a, b);
+            t = keep ? old : vectors ? (a->rank == 1 ? a : b) : shape_join(m, n, a, b);
         }
         if (t == NULL) return false;
         n->out[i]->type = t;

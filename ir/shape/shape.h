@@ -31,6 +31,9 @@ const int64_t *shape_constants(Module *m, Node *n, uint32_t i, uint32_t *count);
  * other one; NULL after a diagnostic when element types or ranks differ. */
 const Type *shape_join(Module *m, Node *n, const Type *a, const Type *b);
 
+/* If's attribute `keep` while types are inferred: both branches, and a number of one as a vector, as in the other. */
+enum { IF_VECTORS = 2 };
+
 /* t with run-time symbols for the open sizes of sequences (the model's own inputs). */
 const Type *shape_open_elements(Context *cx, const Type *t);
 
