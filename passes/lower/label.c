@@ -3,7 +3,7 @@
  *     keys ["b", "a"], values [0, 1]   ->   key = ["a", "b"], value = [1, 0, default]
  *     for i:  find the first place with key[place] >= x[i];  y[i] = value[key[place] == x[i] ? place : 2]
  *
- * Of equal keys the first one counts. NaN is a key like any other: the largest. */
+ * Of equal keys the last one counts. NaN is a key like any other: the largest. */
 #include <stdlib.h>
 
 #include "ir/shape/label.h"
@@ -41,7 +41,7 @@ static int by_key(const void *a, const void *b) {
     if (order == 0) order = nan_x || nan_y ? nan_x - nan_y : (x->real > y->real) - (x->real < y->real);
     if (order == 0) order = (x->whole > y->whole) - (x->whole < y->whole);
     if (order == 0) order = (x->natural > y->natural) - (x->natural < y->natural);
-    return order != 0 ? order : (x->at > y->at) - (x->at < y->at);
+    return order != 0 ? order : (x->at < y->at) - (x->at > y->at); /* the last of equal keys is found first */
 }
 
 static const Entry *sorted_keys(Context *cx, const Value *keys, uint32_t n) {
