@@ -15,3 +15,14 @@ bool shape_optimizer(Module *m, Node *n) {
     }
     return true;
 }
+
+/* Gradients have the types of the values they belong to: the first inputs, one per name in xs. */
+bool shape_gradient(Module *m, Node *n) {
+    for (uint32_t i = 0; i < n->n_out; i++) {
+        if (n->out[i] == NULL) continue;
+        const Type *t = shape_in(m, n, i);
+        if (t == NULL) return false;
+        n->out[i]->type = t;
+    }
+    return true;
+}
