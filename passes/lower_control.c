@@ -32,20 +32,31 @@ static void let_dims(PlanBuilder *b, StepTail *tail, const Type *t, const Type *
     }
 }
 
-bool plan_lower_if(PlanBuilder *b, StepTail *tail, Node *n) {
-    Step *s = plan_step(b, tail, STEP_IF, n, 1, n->in);
-    bool ok = true;
-    Graph *branch[2] = {attr_at(n, AT_If_then_branch)->graph, attr_at(n, AT_If_else_branch)->graph};
-    for (int side = 0; side < 2; side++) {
-        StepTail inner = side == 0 ? &s->body : &s->orelse;
-        ok &= plan_lower_graph(b, &inner, branch[side]);
-        for (uint32_t i = 0; ok && i < n->n_out; i++) {
-            if (n->out[i] == NULL) continue;
-            copy_step(b, &inner, branch[side]->out[i], n->out[i]);
-            let_dims(b, &inner, n->out[i]->type, branch[side]->out[i]->type);
-        }
+/* The side a condition known at compile time takes: 0 then, 1 else; -1 unknown. The other side may have no types. */
+static int known_side(Module *m, const Value *condition) {
+    uint32_t count;
+    const Dim *d = value_dims(m, condition, &count);
+    return d == NULL || count != 1 || !dim_is_const(m->cx, d[0]) ? -1 : dim_value(m->cx, d[0]) == 0;
+}
+
+static bool lower_branch(PlanBuilder *b, StepTail *tail, const Node *n, Graph *branch) {
+    if (!plan_lower_graph(b, tail, branch)) return false;
+    for (uint32_t i = 0; i < n->n_out; i++) {
+        if (n->out[i] == NULL) continue;
+        copy_step(b, tail, branch->out[i], n->out[i]);
+        let_dims(b, tail, n->out[i]->type, branch->out[i]->type);
     }
-    return ok;
+    return true;
+}
+
+bool plan_lower_if(PlanBuilder *b, StepTail *tail, Node *n) {
+    Graph *branch[2] = {attr_at(n, AT_If_then_branch)->graph, attr_at(n, AT_If_else_branch)->graph};
+    int known = known_side(b->m, n->in[0]);
+    if (known >= 0) return lower_branch(b, tail, n, branch[known]);
+    Step *s = plan_step(b, tail, STEP_IF, n, 1, n->in);
+    StepTail then = &s->body, otherwise = &s->orelse;
+    bool ok = lower_branch(b, &then, n, branch[0]);
+    return lower_branch(b, &otherwise, n, branch[1]) && ok;
 }
 
 /* Carries values into the next iteration. A value that is itself a parameter would be overwritten before it is read:
