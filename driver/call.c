@@ -32,6 +32,12 @@ Exit call_prepare(Driver *d, const Program *p, const DataSet *set, Call *c) {
         .out = ARENA_ARRAY(&d->arena, void *, p->n_out),
         .out_dims = ARENA_ARRAY(&d->arena, int64_t, n_out_dim),
     };
+    for (uint32_t i = 0; i < p->n_in + p->n_out; i++) {
+        bool in = i < p->n_in;
+        if (element_class(in ? set->in[i].number : (int)p->out[i - p->n_in].dtype) != ELEMENT_STRING) continue;
+        driver_error(d, "%s %s holds strings, only models of numbers can be run", in ? "input" : "output", printable(d, in ? set->in[i].name : p->out[i - p->n_in].name));
+        return DIFFERS;
+    }
     int64_t *dim = c->in_dims;
     for (uint32_t i = 0; i < p->n_in; i++) {
         c->in[i] = set->in[i].data;
