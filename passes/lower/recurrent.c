@@ -146,18 +146,30 @@ static void store_output(Steps *s, Expr *j, Expr *at, Expr *e) {
     else lower_store(s->lo, s->n->out[0], (Expr *[]){at, s->d, s->b, j}, e);
 }
 
+/* The length of sequence b. */
+static Expr *length_of(Steps *s) {
+    Lower *lo = s->lo;
+    Expr *time = lx_dim(lo, s->time);
+    if (operand(s, 4) == NULL) return time;
+    Expr *length = lx_cast(lo, DT_I64, lower_load(lo, operand(s, 4), &s->b));
+    return lower_local(lo, DT_I64, lx_2(lo, FN_MAX, lx_2(lo, FN_MIN, length, time), lx_i(lo, 0)));
+}
+
 /* ---- quantized state --------------------------------------------------------------------------------------------- */
-/* h of all b in 255 levels of a range that holds 0; the zero point is taken off at once, as every product needs that. */
-static void quantize_state(Steps *s) {
+/* h of all b in 255 levels of a range that holds 0; the zero point is taken off at once, as every product needs that.
+ * A sequence counts for the range up to the step that follows its last one, where ONNX Runtime still reads its state. */
+static void quantize_state(Steps *s, Expr *step) {
     Lower *lo = s->lo;
     DType t = s->t;
     Expr *zero = lx_const(lo, t, 0), *top = lx_const(lo, t, 255);
     Expr *least = lower_local(lo, t, zero), *most = lower_local(lo, t, zero);
     s->b = lower_for_dim(lo, s->batch);
+    bool ends = operand(s, 4) != NULL;
+    if (ends) lower_if(lo, lx_2(lo, FN_LE, step, length_of(s)));
     Expr *k = lower_for_dim(lo, s->hidden);
     lower_accumulate(lo, least, FN_MIN, scratch(s, s->h, k));
     lower_accumulate(lo, most, FN_MAX, scratch(s, s->h, k));
-    lower_end_n(lo, 2);
+    lower_end_n(lo, ends ? 3 : 2);
     Expr *range = lx_sub(lo, most, least);
     s->level_scale = lower_local(lo, t, lx_select(lo, lx_2(lo, FN_EQ, range, zero), lx_const(lo, t, 1), lx_div(lo, range, top)));
     Expr *offset = lx_2(lo, FN_MIN, lx_2(lo, FN_MAX, lx_div(lo, lx_1(lo, FN_NEG, least), s->level_scale), zero), top);
@@ -296,15 +308,6 @@ static void one_step(Steps *s) {
     }
 }
 
-/* The length of sequence b. */
-static Expr *length_of(Steps *s) {
-    Lower *lo = s->lo;
-    Expr *time = lx_dim(lo, s->time);
-    if (operand(s, 4) == NULL) return time;
-    Expr *length = lx_cast(lo, DT_I64, lower_load(lo, operand(s, 4), &s->b));
-    return lower_local(lo, DT_I64, lx_2(lo, FN_MAX, lx_2(lo, FN_MIN, length, time), lx_i(lo, 0)));
-}
-
 /* What happens to sequence b at one step. */
 static void step_of(Steps *s, Expr *step, Expr *length) {
     Lower *lo = s->lo;
@@ -340,7 +343,7 @@ static void by_step(Steps *s) {
     initial_state(s);
     lower_end(lo);
     Expr *step = lower_for_dim(lo, s->time);
-    quantize_state(s);
+    quantize_state(s, step);
     s->b = lower_for_dim(lo, s->batch);
     step_of(s, step, length_of(s));
     lower_end_n(lo, 2);
