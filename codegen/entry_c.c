@@ -176,7 +176,7 @@ static void five_lines(Emit *e) {
     const Graph *g = e->m->main;
     const char *n = e->name, *up = e->upper;
     if (e->weights == LATHE_WEIGHTS_FILE || e->plan->arena_bytes > (1u << 30)) return;
-    cw_printf(w, "int %s(", n);
+    cw_printf(w, "#ifndef LATHE_NO_STATIC_ARENA /* for callers of %s_run only: saves the memory */\nint %s(", n, n);
     emit_short_parameters(e, w);
     cw_printf(w, ")\n{\n    static unsigned char lathe_arena[%s_ARENA_BYTES + 1] LATHE_ALIGN64;\n    %s_ctx ctx;\n    %s_inputs in;\n    %s_outputs out;\n", up, n, n, n);
     cw_printf(w, "    const int code = %s_init(&ctx, lathe_arena, sizeof lathe_arena, NULL, 0);\n    if (code != %s_OK) return code;\n", n, up);
@@ -190,7 +190,7 @@ static void five_lines(Emit *e) {
     for (uint32_t i = 0; i < dim_symbol_count(e->cx); i++)
         if (emit_symbol_is_output(e, i)) cw_printf(w, "    out.%s = %s;\n", e->symbol_name[i], e->symbol_name[i]);
     if (g->n_out == 0) cw_printf(w, "    out.unused = 0;\n");
-    cw_printf(w, "    return %s_run(&ctx, &in, &out);\n}\n", n);
+    cw_printf(w, "    return %s_run(&ctx, &in, &out);\n}\n#endif\n", n);
 }
 
 /* ---- messages ---------------------------------------------------------------------------------------------------------------- */

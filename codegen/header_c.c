@@ -127,9 +127,9 @@ static void functions(Emit *e, Writer *h) {
     cw_printf(h, "int %s_call(%s_ctx *ctx, const void *const *in, const int64_t *in_dims, void *const *out, int64_t *out_dims);\n\n", n, n);
     cw_printf(h, "/* What a returned code means; never NULL. */\nconst char *%s_error(int code);\n\n", n);
     if (!external && e->plan->arena_bytes <= (1u << 30)) {
-        cw_printf(h, "/* Everything in one call, with a static context: not to be called by two threads at the same time. */\nint %s(", n);
+        cw_printf(h, "#ifndef LATHE_NO_STATIC_ARENA\n/* Everything in one call, with a static context: not to be called by two threads at the same time. */\nint %s(", n);
         emit_short_parameters(e, h);
-        cw_printf(h, ");\n\n");
+        cw_printf(h, ");\n#endif\n\n");
     }
 }
 

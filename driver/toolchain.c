@@ -92,7 +92,7 @@ static const char *width_flag(const char *target) {
 }
 
 static Texts build_command(Driver *d, const Request *r, const Toolchain *t, const char *dir, const char *source, const char *object) {
-    static const char *const fixed[] = {"-std=gnu11", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fPIC", "-shared", "-w"};
+    static const char *const fixed[] = {"-std=gnu11", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fPIC", "-shared", "-w", "-DLATHE_NO_STATIC_ARENA"};
     Texts argv = {0};
     for (uint32_t i = 0; i < t->command.n; i++) vec_push(&d->arena, &argv, t->command.v[i]);
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) vec_push(&d->arena, &argv, fixed[i]);

@@ -655,7 +655,7 @@ static int report(const Options *o, const Case *cases, int n) {
 
 static Options read_options(int argc, char **argv) {
     Options o = {.jobs = 2, .threads = 1, .cc = getenv("CC") != NULL ? getenv("CC") : "clang"};
-    for (const char *const *f = (const char *const[]){"-O1", "-fPIC", "-w", "-fopenmp", "-fno-math-errno", NULL}; *f != NULL; f++) o.flag[o.n_flag++] = *f;
+    for (const char *const *f = (const char *const[]){"-O1", "-fPIC", "-w", "-fopenmp", "-fno-math-errno", "-DLATHE_NO_STATIC_ARENA", NULL}; *f != NULL; f++) o.flag[o.n_flag++] = *f;
     for (int i = 1; i < argc; i++) {
         const char *a = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
         if (strcmp(a, "--update") == 0) { o.update = true; continue; }
