@@ -132,6 +132,7 @@ void dims_bound(LatheModel *m) {
         if (node.runtime || node.hi != INT64_MAX) continue;
         int64_t lo = node.lo > 0 ? node.lo : 1, hi = lo > LATHE_DEFAULT_DIM_BOUND ? lo : LATHE_DEFAULT_DIM_BOUND;
         dim_set_bounds(cx, d, lo, hi);
+        dim_set_assumed(cx, d, true);
         const char *name = str_text(cx, node.name);
         diag(cx, SEV_NOTE, (Loc){0}, "dim \"%s\" has no upper bound: using %lld..%lld; change it with --dim %s=LOW..HIGH, fix it with --dim %s=SIZE",
              name, (long long)lo, (long long)hi, name, name);

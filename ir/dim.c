@@ -159,6 +159,11 @@ void dim_set_runtime(Context *cx, Dim symbol, bool runtime) {
     cx->dims->node[symbol].runtime = runtime;
 }
 
+void dim_set_assumed(Context *cx, Dim symbol, bool assumed) {
+    CHECK(cx, dim_node(cx, symbol)->kind == DIM_SYMBOL);
+    cx->dims->node[symbol].assumed = assumed;
+}
+
 void dim_set_bounds(Context *cx, Dim symbol, int64_t lo, int64_t hi) {
     CHECK(cx, dim_node(cx, symbol)->kind == DIM_SYMBOL);
     cx->dims->node[symbol].lo = lo;

@@ -37,6 +37,7 @@ typedef struct DimNode {
     Str name;                      /* SYMBOL */
     uint32_t symbol;               /* SYMBOL: dense index, the slot of the emitted dims array */
     bool runtime;                  /* SYMBOL: set by a kernel of the model itself (data-dependent), not by the caller */
+    bool assumed;                  /* SYMBOL: nobody gave its upper bound; inference may raise it */
     uint32_t n_term; const DimTerm *term; /* POLY */
     Dim a, b;                      /* FLOORDIV, MOD, MIN, MAX */
     int64_t lo, hi;                /* bounds; hi == INT64_MAX: none */
@@ -49,6 +50,7 @@ Dim dim_symbol(Context *cx, Str name, int64_t lo, int64_t hi);
 Dim dim_runtime(Context *cx, const char *prefix, int64_t lo, int64_t hi);
 void dim_set_bounds(Context *cx, Dim symbol, int64_t lo, int64_t hi);
 void dim_set_runtime(Context *cx, Dim symbol, bool runtime);
+void dim_set_assumed(Context *cx, Dim symbol, bool assumed);
 Dim dim_add(Context *cx, Dim a, Dim b);
 Dim dim_sub(Context *cx, Dim a, Dim b);
 Dim dim_mul(Context *cx, Dim a, Dim b);

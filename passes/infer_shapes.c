@@ -86,10 +86,11 @@ static uint32_t retry(Context *cx, Module *m, Node *n, int keep, uint32_t n_diag
 
 /* Which branch of an If of two ranks is meant shows in what follows: as long as there are errors, choices are turned
  * round one at a time, and stay so where that leaves fewer errors. */
-static void infer(Context *cx, Module *m) {
-    uint32_t n_diag = cx->diags.n, n_error = cx->n_error;
+static uint32_t infer_choosing(Context *cx, Module *m, uint32_t n_diag, uint32_t n_error) { /* the number of errors */
+    cx->diags.n = n_diag;
+    cx->n_error = n_error;
     graph_infer(m, m->main);
-    if (cx->n_error == n_error) return;
+    if (cx->n_error == n_error) return 0;
     Choices c = {.cx = cx};
     graph_visit(m->main, find_choices, &c);
     for (uint32_t i = 0; i < c.list.n && cx->n_error != n_error; i++) {
@@ -101,6 +102,48 @@ static void infer(Context *cx, Module *m) {
             if (side != was) better = retry(cx, m, n, side, n_diag, n_error) < errors;
         if (!better) retry(cx, m, n, was, n_diag, n_error);
         graph_visit(m->main, find_choices, &c); /* choices behind this one may only show now */
+    }
+    return cx->n_error - n_error;
+}
+
+static void forget(Graph *g, void *user) { /* what an inference with other bounds found out */
+    (void)user;
+    FOR_NODES(n, g) {
+        if (n->op == OP_If) attr_set_i(n, AT_If_keep, -1);
+        for (uint32_t i = 0; i < n->n_out; i++) {
+            if (n->out[i] == NULL) continue;
+            n->out[i]->type = NULL;
+            n->out[i]->sym = NULL;
+            n->out[i]->n_sym = 0;
+            n->out[i]->poison = false;
+        }
+    }
+}
+
+/* An upper bound that nobody gave may be too small for the model: a convolution over time wants more than it. Where
+ * there are errors, such bounds are raised, one symbol at a time, and stay raised where that leaves fewer errors. */
+static void infer(Context *cx, Module *m) {
+    uint32_t n_diag = cx->diags.n, n_error = cx->n_error, errors = infer_choosing(cx, m, n_diag, n_error), n_symbol = dim_symbol_count(cx);
+    static const int64_t bounds[] = {1024, 16384};
+    bool *raised = ARENA_ARRAY(&cx->scratch, bool, n_symbol + 1);
+    if (errors == 0) return;
+    for (size_t b = 0; b < sizeof bounds / sizeof *bounds && errors != 0; b++) {
+        for (uint32_t s = 0; s < n_symbol && errors != 0; s++) {
+            Dim d = dim_symbol_at(cx, s);
+            int64_t lo = dim_lo(cx, d), hi = dim_hi(cx, d);
+            if (!dim_node(cx, d)->assumed || hi >= bounds[b]) continue;
+            dim_set_bounds(cx, d, lo, bounds[b]);
+            graph_visit(m->main, forget, NULL);
+            uint32_t now = infer_choosing(cx, m, n_diag, n_error);
+            raised[s] |= now < errors;
+            if (now < errors) errors = now;
+            else dim_set_bounds(cx, d, lo, hi);
+        }
+    }
+    if (errors != 0) graph_visit(m->main, forget, NULL), infer_choosing(cx, m, n_diag, n_error); /* the diagnostics of what was kept */
+    for (uint32_t s = 0; s < n_symbol; s++) {
+        const DimNode *d = dim_node(cx, dim_symbol_at(cx, s));
+        if (raised[s]) diag(cx, SEV_NOTE, (Loc){0}, "dim \"%s\": its assumed bound is too small for the model: using %lld..%lld", str_text(cx, d->name), (long long)d->lo, (long long)d->hi);
     }
 }
 
