@@ -78,7 +78,7 @@ void plan_print(Module *m, Writer *w) {
     w->indent--;
     cw_line(w, "}");
     for (uint32_t i = 0; i < p->n_kernel; i++) {
-        cw_line(w, "");
+        cw_text(w, "\n", 1);
         kernel_print(m->cx, w, p->kernel[i]);
     }
 }

@@ -248,7 +248,7 @@ static bool take(Parser *p, TokenKind kind, const char *what, Token *t) {
 }
 
 static bool parse_string(Parser *p, Str *s) {
-    Token t;
+    Token t = {0};
     if (!take(p, T_STRING, "a string", &t)) return false;
     *s = unescape(p, t.at, t.n);
     return true;

@@ -223,7 +223,7 @@ static bool move_concat(Layout *l, Node *n) {
     uint32_t r = n->out[0]->type->rank, followers = 0;
     if (r < 3) return false;
     for (uint32_t i = 0; i < n->n_in; i++) followers += has_last(l, n->in[i]);
-    if (2 * followers <= n->n_in - (n->n_in > 1)) return false;
+    if (2 * followers <= (uint32_t)n->n_in - (n->n_in > 1)) return false;
     Value **in = ARENA_ARRAY(&l->cx->scratch, Value *, n->n_in);
     for (uint32_t i = 0; i < n->n_in; i++) {
         in[i] = channels_last(l, n->in[i]);

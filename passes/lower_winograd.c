@@ -139,7 +139,7 @@ static Spot open_tiles(Lower *lo, const Winograd *w) {
 static void input_channels(Lower *lo, const Winograd *w, const Spot *s, Expr *y0, Expr *x0, bool border) {
     const ConvGeometry *g = w->g;
     int a = w->f->a;
-    Expr *c = lower_for(lo, lx_i(lo, w->cin)), *d[MOST * MOST], *v[MOST * MOST], *zero = lx_const(lo, DT_F32, 0);
+    Expr *c = lower_for(lo, lx_i(lo, w->cin)), *d[MOST * MOST] = {0}, *v[MOST * MOST], *zero = lx_const(lo, DT_F32, 0);
     for (int i = 0; i < a; i++) {
         for (int j = 0; j < a; j++) {
             Expr *y = lx_add(lo, y0, lx_i(lo, i)), *x = lx_add(lo, x0, lx_i(lo, j));

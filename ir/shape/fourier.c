@@ -48,7 +48,7 @@ bool dft_resolve(Module *m, Node *n, DftPlan *p) {
     p->runtime_length = shape_has_in(n, 1) && length == 0;
     p->runtime = p->runtime_axis || p->runtime_length;
     if (!p->runtime_axis && !shape_axis(m, n, dim_value(cx, axis), x->rank, &p->axis)) return false;
-    if (!p->runtime_axis && p->axis == x->rank - 1) {
+    if (!p->runtime_axis && p->axis == x->rank - 1u) {
         diag(cx, SEV_ERROR, n->loc, "axis %u holds real and imaginary parts", p->axis);
         return false;
     }
