@@ -122,13 +122,13 @@ static void print_kernel_step(Walk *k, const Step *s) {
     cw_printf(w, guard && sig->err ? " }\n" : "\n");
 }
 
-static void print_dim_step(Walk *k, const Step *s) {
+/* dims[symbol] = value, on one thread; beyond its bounds the step fails. */
+static void set_symbol(Walk *k, const Step *s, const char *value) {
     Emit *e = k->e;
     const DimNode *n = dim_node(e->cx, s->symbol);
     barrier(k); /* every thread reads dims */
     if (e->any_parallel) cw_open(k->w, "if (tid == 0) {");
-    cw_line(k->w, "dims[%u] = lathe_bound(*%s, %lld, %lld, &err);", n->symbol, pointer(k, s->value[0], DT_I64, false), (long long)n->lo,
-            (long long)n->hi);
+    cw_line(k->w, "dims[%u] = lathe_bound(%s, %lld, %lld, &err);", n->symbol, value, (long long)n->lo, (long long)n->hi);
     cw_begin(k->w);
     note_fault(k, s);
     cw_printf(k->w, "\n");
@@ -137,19 +137,11 @@ static void print_dim_step(Walk *k, const Step *s) {
     barrier(k);
 }
 
-static void print_let_step(Walk *k, const Step *s) {
-    Emit *e = k->e;
-    const DimNode *n = dim_node(e->cx, s->symbol);
-    barrier(k);
-    if (e->any_parallel) cw_open(k->w, "if (tid == 0) {");
-    cw_line(k->w, "dims[%u] = lathe_bound(%s, %lld, %lld, &err);", n->symbol, emit_dim_text(e, s->dim, e->dims_slot, 0), (long long)n->lo, (long long)n->hi);
-    cw_begin(k->w);
-    note_fault(k, s);
-    cw_printf(k->w, "\n");
-    if (e->any_parallel) cw_close(k->w, "}");
-    e->uses_bound = true;
-    barrier(k);
+static void print_dim_step(Walk *k, const Step *s) {
+    set_symbol(k, s, str_text(k->e->cx, str_format(k->e->cx, "*%s", pointer(k, s->value[0], DT_I64, false))));
 }
+
+static void print_let_step(Walk *k, const Step *s) { set_symbol(k, s, emit_dim_text(k->e, s->dim, k->e->dims_slot, 0)); }
 
 static void print_copy_step(Walk *k, const Step *s) {
     Emit *e = k->e;

@@ -48,6 +48,8 @@ const char *op_name(Op op) {
     return file_name(ops[op].name);
 }
 
+bool op_is_reshape(Op op) { return op == OP_Reshape || op == OP_Flatten || op == OP_Squeeze || op == OP_Unsqueeze; }
+
 const AttrInfo *attr_info(AttrSlot slot) {
     return &attrs[slot];
 }
@@ -88,6 +90,11 @@ bool attr_has(const Node *n, AttrSlot slot) { return attr_at(n, slot)->present; 
 int64_t attr_i(const Node *n, AttrSlot slot) { return attr_at(n, slot)->i; }
 double attr_f(const Node *n, AttrSlot slot) { return attr_at(n, slot)->f; }
 Str attr_s(const Node *n, AttrSlot slot) { return attr_at(n, slot)->s; }
+
+int64_t attr_ints_at(const Node *n, AttrSlot slot, uint32_t i) {
+    const Attr *a = attr_at(n, slot);
+    return a->present && i < a->ints.n ? a->ints.v[i] : 0;
+}
 
 bool attr_s_is(const Context *cx, const Node *n, AttrSlot slot, const char *text) {
     return strcmp(str_text(cx, attr_s(n, slot)), text) == 0;

@@ -147,6 +147,8 @@ const OpInfo *op_info(Op op);
 uint32_t op_attr_count(Op op);
 const char *op_name(Op op);                             /* as in files: without the Ms_ prefix */
 const AttrInfo *attr_info(AttrSlot slot);
+/* Reshape, Flatten, Squeeze, Unsqueeze: the elements stay where they are, only the dims change. */
+bool op_is_reshape(Op op);
 const char *domain_text(OpDomain d);                    /* "", "ai.onnx.ml", … as in ONNX files */
 Op op_find(OpDomain domain, const char *name);          /* OP_NONE if unknown */
 bool domain_find(const char *text, OpDomain *domain);   /* "" and "ai.onnx" are the same */
@@ -157,6 +159,7 @@ bool attr_has(const Node *n, AttrSlot slot);
 int64_t attr_i(const Node *n, AttrSlot slot);
 double attr_f(const Node *n, AttrSlot slot);
 Str attr_s(const Node *n, AttrSlot slot);
+int64_t attr_ints_at(const Node *n, AttrSlot slot, uint32_t i); /* element i of an INTS attribute, 0 where it has none */
 bool attr_s_is(const Context *cx, const Node *n, AttrSlot slot, const char *text);
 void attr_set_i(Node *n, AttrSlot slot, int64_t i);
 void attr_set_f(Node *n, AttrSlot slot, double f);

@@ -154,3 +154,8 @@ bool type_agrees(const Context *cx, const Type *a, const Type *b) {
         if (a->dim[i] != b->dim[i] && dim_is_const(cx, a->dim[i]) && dim_is_const(cx, b->dim[i])) return false;
     return true;
 }
+
+bool type_same_dims(const Type *a, const Type *b) {
+    if (a == NULL || b == NULL || a->kind != TYPE_TENSOR || b->kind != TYPE_TENSOR || a->rank != b->rank || a->rank == RANK_UNKNOWN) return false;
+    return a->rank == 0 || memcmp(a->dim, b->dim, a->rank * sizeof *a->dim) == 0;
+}

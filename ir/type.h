@@ -101,5 +101,6 @@ Dim type_numel(Context *cx, const Type *t);      /* product of the dims; 0 if on
 /* May both describe one value? Kinds, element types, ranks and constant dims must be equal; unknown agrees with all. */
 bool type_agrees(const Context *cx, const Type *a, const Type *b);
 bool type_is_static(const Context *cx, const Type *t); /* all dims constant */
+bool type_same_dims(const Type *a, const Type *b);     /* both tensors of known rank with equal dims; NULL: false */
 
 #endif

@@ -42,8 +42,8 @@ static NodeKind classify(const Node *n) {
         if (n->out[i] != NULL && (n->out[i]->type == NULL || n->out[i]->type->kind != TYPE_TENSOR || n->out[i]->type->dtype == DT_STRING)) return OPAQUE;
     for (uint32_t i = 0; i < n->n_in; i++)
         if (n->in[i] != NULL && (n->in[i]->type == NULL || n->in[i]->type->kind != TYPE_TENSOR || n->in[i]->type->dtype == DT_STRING)) return OPAQUE;
+    if (n->op == OP_Identity || op_is_reshape(n->op)) return VIEW;
     switch ((Op)n->op) {
-    case OP_Identity: case OP_Reshape: case OP_Flatten: case OP_Squeeze: case OP_Unsqueeze: return VIEW;
     case OP_Transpose: case OP_Slice: return rules.define != NULL ? MOVE : OPAQUE;
     default: break; /* by its rules */
     }
@@ -72,10 +72,6 @@ typedef struct Fuse {
     Value **replace;       /* by value id: the Fused output that stands for it outside */
     Node **holder;         /* by node id: the Fused node it went into */
 } Fuse;
-
-static bool same_dims(const Type *a, const Type *b) {
-    return a->rank == b->rank && (a->rank == 0 || memcmp(a->dim, b->dim, a->rank * sizeof *a->dim) == 0);
-}
 
 static Group *group_of(Fuse *f, const Value *v, const Graph *g) {
     return v != NULL && v->def != NULL && v->def->graph == g ? f->group[v->def->id] : NULL;
@@ -174,10 +170,10 @@ static bool all_used_only_by(Fuse *f, const Group *group, const Group *by, const
 /* May pointwise node n (alone in its group) join producer group p as epilogue? */
 static bool can_join(Fuse *f, const Node *n, const Group *p, const Graph *g) {
     const Type *space = n->out[0]->type;
-    if (p->closed || p->space == NULL || !same_dims(p->space, space) || p->node.n >= GROUP_MAX) return false;
+    if (p->closed || p->space == NULL || !type_same_dims(p->space, space) || p->node.n >= GROUP_MAX) return false;
     for (uint32_t i = 0; i < n->n_in; i++) {
         if (group_of(f, n->in[i], g) != p) continue;
-        if (!same_dims(n->in[i]->type, space)) return false;                     /* broadcast of what is being computed */
+        if (!type_same_dims(n->in[i]->type, space)) return false;                     /* broadcast of what is being computed */
         if (p->anchor != NULL && n->in[i]->def == p->anchor && n->in[i]->def_out != 0) return false;
     }
     return true;
@@ -212,7 +208,7 @@ static void join_anchor(Fuse *f, Node *n, const Graph *g) {
     Group *own = f->group[n->id];
     Group *p = group_of(f, n->in[0], g);
     if (p == NULL || p == own || p->anchor != NULL || p->space == NULL || p->node.n >= GROUP_MAX / 2) return;
-    if (!same_dims(p->space, n->in[0]->type) || !all_used_only_by(f, p, own, g) || makes_cycle(f, own, p, g)) return;
+    if (!type_same_dims(p->space, n->in[0]->type) || !all_used_only_by(f, p, own, g) || makes_cycle(f, own, p, g)) return;
     merge(f, own, p);
 }
 

@@ -194,7 +194,6 @@ static Value *moved_operand(Layout *l, Value *v, uint32_t r) {
     return wide != NULL ? permuted(l, wide, true) : NULL;
 }
 
-static bool same_dims(const Type *a, const Type *b) { return a->rank == b->rank && memcmp(a->dim, b->dim, a->rank * sizeof *a->dim) == 0; }
 
 static bool is_pointwise(const Node *n) {
     if (n->n_out != 1 || !(op_info(n->op)->flags & OPF_INPLACE) || (op_info(n->op)->flags & (OPF_RANDOM | OPF_REGION))) return false;
@@ -207,7 +206,7 @@ static bool move_pointwise(Layout *l, Node *n) {
     for (uint32_t i = 0; i < n->n_in; i++) {
         if (n->in[i] == NULL) continue;
         if (!is_tensor(n->in[i]) || n->in[i]->type->rank > r) return false;
-        followers += has_last(l, n->in[i]) && same_dims(n->in[i]->type, n->out[0]->type);
+        followers += has_last(l, n->in[i]) && type_same_dims(n->in[i]->type, n->out[0]->type);
     }
     if (followers == 0) return false;
     Value **in = ARENA_ARRAY(&l->cx->scratch, Value *, n->n_in);

@@ -120,18 +120,13 @@ bool plan_lower_loop(PlanBuilder *b, StepTail *tail, Node *n) {
     return true;
 }
 
-static int64_t list_at(const Node *n, AttrSlot slot, uint32_t i) {
-    const Attr *a = attr_at(n, slot);
-    return a->present && i < a->ints.n ? a->ints.v[i] : 0;
-}
-
 bool plan_lower_scan(PlanBuilder *b, StepTail *tail, Node *n) {
     Module *m = b->m;
     Context *cx = m->cx;
     Graph *body = attr_at(n, AT_Scan_body)->graph;
     uint32_t scan_in = (uint32_t)attr_i(n, AT_Scan_num_scan_inputs), states = n->n_in - scan_in;
     const Type *first = n->in[states]->type;
-    int64_t axis0 = list_at(n, AT_Scan_scan_input_axes, 0);
+    int64_t axis0 = attr_ints_at(n, AT_Scan_scan_input_axes, 0);
     Dim trip = first->dim[axis0 < 0 ? axis0 + first->rank : axis0];
     Value *count = value_new(m, type_tensor(cx, DT_I64, 0, NULL), 0), *iteration = value_new(m, count->type, 0);
     count->sym = ARENA_ARRAY(&cx->arena, Dim, 1);
@@ -147,14 +142,14 @@ bool plan_lower_scan(PlanBuilder *b, StepTail *tail, Node *n) {
     StepTail inner = &loop->body;
     bool ok = true;
     for (uint32_t i = 0; ok && i < scan_in; i++) {
-        int64_t axis = list_at(n, AT_Scan_scan_input_axes, i), rank = n->in[states + i]->type->rank;
-        ok = slice_step(b, &inner, n, OP_ScanRead, n->in[states + i], iteration, body->in[states + i], axis < 0 ? axis + rank : axis, list_at(n, AT_Scan_scan_input_directions, i) != 0);
+        int64_t axis = attr_ints_at(n, AT_Scan_scan_input_axes, i), rank = n->in[states + i]->type->rank;
+        ok = slice_step(b, &inner, n, OP_ScanRead, n->in[states + i], iteration, body->in[states + i], axis < 0 ? axis + rank : axis, attr_ints_at(n, AT_Scan_scan_input_directions, i) != 0);
     }
     ok = ok && plan_lower_graph(b, &inner, body);
     for (uint32_t i = states; ok && i < n->n_out; i++) {
         if (n->out[i] == NULL) continue;
-        int64_t axis = list_at(n, AT_Scan_scan_output_axes, i - states), rank = n->out[i]->type->rank;
-        ok = slice_step(b, &inner, n, OP_ScanWrite, body->out[i], iteration, n->out[i], axis < 0 ? axis + rank : axis, list_at(n, AT_Scan_scan_output_directions, i - states) != 0);
+        int64_t axis = attr_ints_at(n, AT_Scan_scan_output_axes, i - states), rank = n->out[i]->type->rank;
+        ok = slice_step(b, &inner, n, OP_ScanWrite, body->out[i], iteration, n->out[i], axis < 0 ? axis + rank : axis, attr_ints_at(n, AT_Scan_scan_output_directions, i - states) != 0);
     }
     if (!ok) return false;
     carry(b, &inner, states, body->in, body->out);

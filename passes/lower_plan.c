@@ -55,12 +55,7 @@ Step *plan_step(PlanBuilder *b, StepTail *tail, StepKind kind, Node *n, uint32_t
 }
 
 /* Reshape and its kin: the output is the input's memory under another type. */
-static bool same_bytes(const Node *n) {
-    switch ((Op)n->op) {
-    case OP_Identity: case OP_Reshape: case OP_Flatten: case OP_Squeeze: case OP_Unsqueeze: return n->out[0]->type->kind == TYPE_TENSOR;
-    default: return false;
-    }
-}
+static bool same_bytes(const Node *n) { return (n->op == OP_Identity || op_is_reshape(n->op)) && n->out[0]->type->kind == TYPE_TENSOR; }
 
 bool plan_lower_node(PlanBuilder *b, StepTail *tail, Node *n) {
     LowerResult r;

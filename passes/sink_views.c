@@ -9,13 +9,6 @@
 #include "passes/lower.h"
 #include "passes/pass.h"
 
-static bool is_view(const Node *n) {
-    switch ((Op)n->op) {
-    case OP_Reshape: case OP_Flatten: case OP_Squeeze: case OP_Unsqueeze: return true;
-    default: return false;
-    }
-}
-
 static bool one_element(Context *cx, const Value *v) {
     if (v == NULL) return true;
     Dim n = v->data != NULL && v->type->kind == TYPE_TENSOR ? type_numel(cx, v->type) : 0;
@@ -33,11 +26,6 @@ static int tensor_operand(Context *cx, const Node *n) {
         found = (int)i;
     }
     return found;
-}
-
-static bool same_dims(const Type *a, const Type *b) {
-    return a != NULL && b != NULL && a->kind == TYPE_TENSOR && b->kind == TYPE_TENSOR && a->rank == b->rank &&
-           (a->rank == 0 || memcmp(a->dim, b->dim, a->rank * sizeof *a->dim) == 0);
 }
 
 /* Exchanges a view and the operator n behind it. The value that n defined keeps its readers and its name. */
@@ -69,9 +57,9 @@ static void sink(Graph *g, void *user) {
         if (operand < 0) continue;
         Value *v = n->in[operand];
         Node *view = v->def;
-        if (view == NULL || view->graph != g || !is_view(view) || s->uses[v->id] != 1 || !same_dims(v->type, n->out[0]->type)) continue;
+        if (view == NULL || view->graph != g || !op_is_reshape(view->op) || s->uses[v->id] != 1 || !type_same_dims(v->type, n->out[0]->type)) continue;
         const Value *x = view->in[0];
-        bool computed = x->def != NULL && x->def->graph == g && s->uses[x->id] == 1 && !is_view(x->def);
+        bool computed = x->def != NULL && x->def->graph == g && s->uses[x->id] == 1 && !op_is_reshape(x->def->op);
         if (!computed || x->type->kind != TYPE_TENSOR || x->type->rank == RANK_UNKNOWN) continue;
         exchange(s->cx, view, n, (uint32_t)operand);
         s->changed = true;

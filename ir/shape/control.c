@@ -208,11 +208,6 @@ bool shape_loop(Module *m, Node *n) {
     return true;
 }
 
-static int64_t list_at(const Node *n, AttrSlot slot, uint32_t i) {
-    const Attr *a = attr_at(n, slot);
-    return a->present && i < a->ints.n ? a->ints.v[i] : 0;
-}
-
 bool shape_scan(Module *m, Node *n) {
     Context *cx = m->cx;
     Graph *body = attr_at(n, AT_Scan_body)->graph;
@@ -231,7 +226,7 @@ bool shape_scan(Module *m, Node *n) {
             continue;
         }
         uint32_t axis;
-        if (!shape_axis(m, n, list_at(n, AT_Scan_scan_input_axes, i - states), t->rank, &axis)) return false;
+        if (!shape_axis(m, n, attr_ints_at(n, AT_Scan_scan_input_axes, i - states), t->rank, &axis)) return false;
         trip = trip == 0 ? t->dim[axis] : shape_unify(m, n, trip, t->dim[axis], "scan axis");
         if (trip == 0) return false;
         Dim dim[RANK_MAX];
@@ -249,7 +244,7 @@ bool shape_scan(Module *m, Node *n) {
             continue;
         }
         uint32_t axis;
-        if (!shape_axis(m, n, list_at(n, AT_Scan_scan_output_axes, i - states), v->type->rank + 1u, &axis)) return false;
+        if (!shape_axis(m, n, attr_ints_at(n, AT_Scan_scan_output_axes, i - states), v->type->rank + 1u, &axis)) return false;
         Dim dim[RANK_MAX];
         for (uint32_t d = 0, k = 0; d <= v->type->rank; d++) dim[d] = d == axis ? trip : v->type->dim[k++];
         n->out[i]->type = type_tensor(cx, v->type->dtype, v->type->rank + 1u, dim);
