@@ -27,6 +27,7 @@ static void init(Emit *e) {
         if (e->weights == LATHE_WEIGHTS_INCBIN && e->plan->weight_bytes != 0) cw_printf(w, "    ctx->weights = %s_weight_data;\n", n);
         else cw_printf(w, "    ctx->weights = NULL;\n");
     }
+    if (e->m->run_number != 0) cw_printf(w, "    ctx->runs = 0;\n");
     cw_printf(w, "    ctx->arena = arena;\n    ctx->threads = 0;\n    return %s_OK;\n}\n\n", up);
 }
 
@@ -54,6 +55,9 @@ static void run(Emit *e) {
         const DimNode *d = dim_node(e->cx, dim_symbol_at(e->cx, i));
         cw_printf(w, "    if (in->%s < %lld || in->%s > %lld) return %s_ERROR_SHAPE;\n    dims[%u] = in->%s;\n", e->symbol_name[i], (long long)d->lo, e->symbol_name[i],
                   (long long)d->hi, up, i, e->symbol_name[i]);
+    }
+    if (e->m->run_number != 0) {
+        cw_printf(w, "    dims[%u] = ctx->runs;\n    ctx->runs = ctx->runs < INT64_MAX ? ctx->runs + 1 : 0;\n", dim_node(e->cx, e->m->run_number)->symbol);
     }
     if (e->any_parallel) {
         cw_printf(w, "#ifdef _OPENMP\n    const int threads = ctx->threads > 0 ? ctx->threads : omp_get_max_threads();\n    if (threads > 1) {\n"
@@ -180,6 +184,7 @@ static void five_lines(Emit *e) {
     emit_short_parameters(e, w);
     cw_printf(w, ")\n{\n    static unsigned char lathe_arena[%s_ARENA_BYTES + 1] LATHE_ALIGN64;\n    %s_ctx ctx;\n    %s_inputs in;\n    %s_outputs out;\n", up, n, n, n);
     cw_printf(w, "    const int code = %s_init(&ctx, lathe_arena, sizeof lathe_arena, NULL, 0);\n    if (code != %s_OK) return code;\n", n, up);
+    if (e->m->run_number != 0) cw_printf(w, "    static int64_t runs = 0;\n    ctx.runs = runs++;\n");
     bool any = false;
     for (uint32_t i = 0; i < g->n_in; i++, any = true) cw_printf(w, "    in.%s = %s;\n", e->in_name[i], e->in_name[i]);
     for (uint32_t i = 0; i < dim_symbol_count(e->cx); i++) {

@@ -75,7 +75,9 @@ static void structs(Emit *e, Writer *h) {
     const char *n = e->name;
     if (emit_uses_strings(e)) cw_printf(h, "\ntypedef const char *lathe_string; /* UTF-8, ends with a zero byte; what outputs point to is valid until the next run */\n");
     cw_printf(h, "\ntypedef struct %s_ctx {\n    void *arena;         /* %s_ARENA_BYTES, not shared between runs at the same time */\n", n, e->upper);
-    cw_printf(h, "    const void *weights; /* may be shared */\n    int threads;         /* 0: as many as OpenMP gives */\n} %s_ctx;\n", n);
+    cw_printf(h, "    const void *weights; /* may be shared */\n    int threads;         /* 0: as many as OpenMP gives */\n");
+    if (e->m->run_number != 0) cw_printf(h, "    int64_t runs;        /* so far: random operators without a seed draw other numbers in each */\n");
+    cw_printf(h, "} %s_ctx;\n", n);
     cw_printf(h, "\ntypedef struct %s_inputs {\n", n);
     for (uint32_t i = 0; i < g->n_in; i++) {
         cw_printf(h, "    const %s *%s; ", dtype_ctype(g->in[i]->type->dtype), e->in_name[i]);

@@ -102,6 +102,7 @@ struct Module {
      * entry i of io_in starts at tensor `first` of main->in. NULL: they are main's lists as they stand. */
     struct ModelIo { Str name; const Type *type; uint32_t first; } *io_in, *io_out;
     uint32_t n_io_in, n_io_out;
+    Dim run_number;          /* 0, or a symbol that the entry point sets to the number of earlier runs, for random operators */
     struct Plan *plan;       /* level 3, after pass_plan (ir/plan.h) */
     const struct LatheOptions *options; /* never NULL once a pipeline runs */
 };

@@ -3,11 +3,13 @@
  *     Dropout, inference: y = x, mask all true          training: keep = u >= ratio, y = keep ? x / (1 - ratio) : 0 */
 #include "passes/rules.h"
 
-static Node *uniform_like(Module *m, Node *at, Value *x) {
+/* Uniform numbers of x's shape; those of a seeded stream have 53 bits. */
+static Value *uniform_like(Module *m, Node *at, Value *x, bool has_seed, double seed) {
     Node *u = node_new(m, at->graph, at, OP_RandomUniformLike, 1, &x, 1);
     u->loc = at->loc;
-    attr_set_i(u, AT_RandomUniformLike_dtype, dtype_to_onnx(x->type->dtype == DT_F64 ? DT_F64 : DT_F32));
-    return u;
+    attr_set_i(u, AT_RandomUniformLike_dtype, dtype_to_onnx(has_seed || x->type->dtype == DT_F64 ? DT_F64 : DT_F32));
+    if (has_seed) attr_set_f(u, AT_RandomUniformLike_seed, seed);
+    return node_infer(m, u) ? u->out[0] : NULL;
 }
 
 static Value *cast(Module *m, Node *at, Value *x, DType d) {
@@ -33,14 +35,14 @@ bool expand_dropout(Module *m, Node *n, Value **out) {
         if (mask_wanted) out[1] = all_true(m, n, x);
         return true;
     }
-    Node *u = uniform_like(m, n, x);
-    if (attr_has(n, AT_Dropout_seed)) attr_set_f(u, AT_RandomUniformLike_seed, (double)attr_i(n, AT_Dropout_seed));
-    if (!node_infer(m, u)) return false;
-    DType d = u->out[0]->type->dtype;
+    bool seeded = attr_has(n, AT_Dropout_seed);
+    Value *u = uniform_like(m, n, x, seeded, seeded ? (double)attr_i(n, AT_Dropout_seed) : 0);
+    if (u == NULL) return false;
+    DType t = u->type->dtype, d = x->type->dtype == DT_F64 ? DT_F64 : DT_F32;
     Value *one = value_const_scalar(m, d, 1);
-    ratio = ratio != NULL ? cast(m, n, ratio, d) : value_const_scalar(m, d, 0.5);
-    Value *keep = build2(m, n, OP_GreaterOrEqual, u->out[0], ratio);
-    Value *rest = build2(m, n, OP_Sub, one, ratio);
+    if (ratio == NULL) ratio = value_const_scalar(m, d, 0.5);
+    Value *keep = build2(m, n, OP_GreaterOrEqual, u, cast(m, n, ratio, t));
+    Value *rest = build2(m, n, OP_Sub, one, cast(m, n, ratio, d));
     if (!is_constant(training, 1)) {
         Value *off = build1(m, n, OP_Not, training);
         keep = build2(m, n, OP_Or, keep, off);
@@ -52,11 +54,14 @@ bool expand_dropout(Module *m, Node *n, Value **out) {
     return true;
 }
 
+/* 1 where u > 1 - p, or from p = 1/2 on where u <= p: how numpy's binomial draws one trial. */
 bool expand_bernoulli(Module *m, Node *n, Value **out) {
-    Node *u = uniform_like(m, n, n->in[0]);
-    if (attr_has(n, AT_Bernoulli_seed)) attr_set_f(u, AT_RandomUniformLike_seed, attr_f(n, AT_Bernoulli_seed));
-    if (!node_infer(m, u)) return false;
-    Value *p = cast(m, n, n->in[0], u->out[0]->type->dtype);
-    out[0] = cast(m, n, build2(m, n, OP_Less, u->out[0], p), n->out[0]->type->dtype);
+    bool seeded = attr_has(n, AT_Bernoulli_seed);
+    Value *u = uniform_like(m, n, n->in[0], seeded, seeded ? attr_f(n, AT_Bernoulli_seed) : 0);
+    if (u == NULL) return false;
+    DType t = u->type->dtype;
+    Value *p = cast(m, n, n->in[0], t), *rare = build2(m, n, OP_LessOrEqual, p, value_const_scalar(m, t, 0.5));
+    Value *hit = build2(m, n, OP_Greater, u, build2(m, n, OP_Sub, value_const_scalar(m, t, 1), p));
+    out[0] = cast(m, n, build3(m, n, OP_Where, rare, hit, build2(m, n, OP_LessOrEqual, u, p)), n->out[0]->type->dtype);
     return true;
 }
