@@ -3,6 +3,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "runtime/fft.h"
+#include "runtime/mt19937.h"
 #include "runtime/philox.h"
 #include "runtime/sort.h"
 
@@ -34,6 +36,45 @@ START_TEST(philox_fills_any_length_and_streams_differ) {
     int same = 0;
     for (int i = 0; i < 11; i++) same += all[i] == other[i];
     ck_assert_int_eq(same, 0);
+}
+END_TEST
+
+/* ---- mt19937.h --------------------------------------------------------------------------------------------------- */
+/* First words after the seed 5489, and the 10,000th (the C++ standard's known answer); numbers of numpy's RandomState(42). */
+START_TEST(mersenne_twister_gives_the_published_words) {
+    lathe_mt m;
+    lathe_mt_seed(&m, 5489u);
+    ck_assert_uint_eq(lathe_mt_next(&m), 3499211612u);
+    for (int i = 1; i < 9999; i++) lathe_mt_next(&m);
+    ck_assert_uint_eq(lathe_mt_next(&m), 4123659995u);
+    double u[2], z[4];
+    lathe_mt_uniform(u, 2, 42);
+    ck_assert(u[0] == 0.37454011884736249 && u[1] == 0.95071430640991617);
+    lathe_mt_disc(z, 3, 42);
+    const double r = z[0] * z[0] + z[1] * z[1], size = sqrt(-2 * log(r) / r);
+    ck_assert(fabs(z[0] * size - 0.4967141530112327) < 1e-14 && fabs(z[1] * size - -0.13826430117118466) < 1e-14);
+}
+END_TEST
+
+/* ---- fft.h ------------------------------------------------------------------------------------------------------- */
+START_TEST(fft_is_the_sum_it_stands_for) {
+    double a[2 * 100], b[2 * 100], root[2 * 100], x[2 * 100];
+    for (int n = 1; n <= 100; n++) {
+        for (int inverse = 0; inverse < 2; inverse++) {
+            for (int i = 0; i < n; i++) root[2 * i] = cos(2 * M_PI * i / n), root[2 * i + 1] = sin(2 * M_PI * i / n);
+            for (int i = 0; i < 2 * n; i++) x[i] = a[i] = sin(i * i + 0.3);
+            ck_assert_int_eq(lathe_fft_f64(a, b, 1, n, root, inverse, 0.5), 0);
+            for (int k = 0; k < n; k++) {
+                double re = 0, im = 0;
+                for (int i = 0; i < n; i++) {
+                    const double c = root[2 * (i * k % n)], s = root[2 * (i * k % n) + 1] * (inverse ? 1 : -1);
+                    re += x[2 * i] * c - x[2 * i + 1] * s;
+                    im += x[2 * i] * s + x[2 * i + 1] * c;
+                }
+                ck_assert(fabs(re / 2 - a[2 * k]) < 1e-12 * n && fabs(im / 2 - a[2 * k + 1]) < 1e-12 * n);
+            }
+        }
+    }
 }
 END_TEST
 
@@ -133,6 +174,8 @@ int main(void) {
     TCase *all = tcase_create("all");
     tcase_add_test(all, philox_gives_the_published_words);
     tcase_add_test(all, philox_fills_any_length_and_streams_differ);
+    tcase_add_test(all, mersenne_twister_gives_the_published_words);
+    tcase_add_test(all, fft_is_the_sum_it_stands_for);
     tcase_add_test(all, keys_are_ordered_as_floats_are);
     tcase_add_test(all, top_k_is_a_stable_selection);
     tcase_add_test(all, unique_rows_groups_equal_rows);
