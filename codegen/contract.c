@@ -196,6 +196,12 @@ void contract_emit(Emit *e, const Kernel *k, const Stmt *s) {
                 text[TILE_A], text[TILE_A_AT], text[TILE_A_ROW], text[TILE_A_K], text[TILE_N1], text[TILE_A_1], text[TILE_N2], text[TILE_A_2], text[TILE_K], text[TILE_B],
                 text[TILE_B_AT], text[TILE_B_K], text[TILE_OUT], text[TILE_OUT_AT], str_text(e->cx, ahead));
         break;
+    case CONTRACT_TILE_BF16:
+        emit_need(e, "lathe_tile_bf16");
+        e->uses_tiles = true;
+        cw_line(e->w, "lathe_tile_bf16(%s, %s + (%s), %s, %s, %s, %s, %s, %s, %s + (%s), %s);", text[TILE_ROWS], text[TILE_A], text[TILE_A_AT], text[TILE_A_ROW],
+                text[TILE_N1], text[TILE_A_1], text[TILE_N2], text[TILE_A_2], text[TILE_K], text[TILE_B], text[TILE_B_AT], text[TILE_OUT]);
+        break;
     case CONTRACT_DEPTHWISE:
         cw_line(e->w, "%s(%s%s + (%s), %s, %s, %s, %s + (%s), %s);", literal ? depthwise_function(e, c, n) : depthwise_choice(e, c), str_text(e->cx, first), text[DW_A],
                 text[DW_A_AT], text[DW_A_X], text[DW_A_Y], text[DW_TAPS_Y], text[DW_B], text[DW_B_AT], text[DW_OUT]);

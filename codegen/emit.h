@@ -85,6 +85,7 @@ typedef struct Emit {
     bool *buf_used, *var_read;      /* var_read: some expression reads it */
     bool *reduced_as_key;           /* by variable: in the loop being printed, as an integer (runtime/reduce.h) */
     bool serial, uses_fault, uses_barrier;
+    bool uses_tiles, any_tiles;     /* tile registers: in the kernel being printed, in any */
     VEC(Item *) items;
     struct ItemTable *item_table;
     StmtInfo *info;                 /* open addressing by Stmt pointer */

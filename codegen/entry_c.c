@@ -14,6 +14,10 @@ static void init(Emit *e) {
     }
     cw_printf(w, "int %s_init(%s_ctx *ctx, void *arena, size_t arena_bytes, const void *weights, size_t weight_bytes)\n{\n", n, n);
     cw_printf(w, "    if (ctx == NULL) return %s_ERROR_ARGUMENT;\n", up);
+    if (e->any_tiles) {
+        emit_need(e, "lathe_amx_request");
+        cw_printf(w, "    if (lathe_amx_request() != 0) return %s_ERROR_MACHINE;\n", up);
+    }
     if (e->plan->arena_bytes != 0)
         cw_printf(w, "    if (arena == NULL || arena_bytes < %s_ARENA_BYTES || (uintptr_t)arena %% %s_ALIGN != 0) return %s_ERROR_ARGUMENT;\n", up, up, up);
     else cw_printf(w, "    (void)arena_bytes;\n");
@@ -234,7 +238,8 @@ static void messages(Emit *e) {
     }
     cw_printf(w, "    }\n    switch (code %% 16) {\n");
     static const char *const general[] = {"no error", "null pointer, or an arena that is too small or misaligned", "a dimension is outside its bounds", "index out of range",
-                                          "a size exceeds its bound", "the weights belong to another model or are damaged", "a value that is not allowed"};
+                                          "a size exceeds its bound", "the weights belong to another model or are damaged", "a value that is not allowed",
+                                          "the system refuses the tile registers that the code was compiled for"};
     for (uint32_t i = 0; i < sizeof general / sizeof *general; i++) message_case(e, i, general[i]);
     cw_printf(w, "    }\n    return \"unknown error code\";\n}\n\n");
 }

@@ -57,7 +57,8 @@ static void macros(Emit *e, Writer *h) {
     cw_printf(h, "\n/* What every call returns. The kind of an error is code %% 16; the rest says which input or step: %s_error has the text. */\n", e->name);
     static const char *const kinds[] = {"OK 0", "ERROR_ARGUMENT 1 /* a null pointer, an arena too small or misaligned */", "ERROR_SHAPE 2 /* a dimension outside its bounds */",
                                         "ERROR_INDEX 3 /* an index in the data is out of range */", "ERROR_BOUND 4 /* a data-dependent size exceeds its bound */",
-                                        "ERROR_WEIGHTS 5 /* external weights of another model, or damaged */", "ERROR_VALUE 6 /* a value that the operator does not allow */"};
+                                        "ERROR_WEIGHTS 5 /* external weights of another model, or damaged */", "ERROR_VALUE 6 /* a value that the operator does not allow */",
+                                        "ERROR_MACHINE 7 /* the system refuses instructions that the code was compiled for */"};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) cw_printf(h, "#define %s_%s\n", up, kinds[i]);
 }
 

@@ -198,9 +198,21 @@ static void print_call(Emit *e, const Stmt *s, const StmtInfo *info) {
     emit_scalar_helper(e, "fault", DT_I64);
 }
 
+/* An element of a small float type that goes from one buffer to another: the bits are copied, not converted. */
+static bool is_small_copy(const Emit *e, const Stmt *s, const StmtInfo *info) {
+    const Item *load = info->root[1];
+    DType t = e->k->buf[s->buf].dtype;
+    return load->x->kind == E_LOAD && load->name <= 0 && e->k->buf[load->x->ref].dtype == t && dtype_is_float(t) && dtype_compute(t) != t && dtype_bits(t) >= 8;
+}
+
 static void print_store(Emit *e, const Stmt *s, const StmtInfo *info) {
     const char *index = emit_text(e, info->root[0], 0);
     DType t = dtype_compute(e->k->buf[s->buf].dtype);
+    if (s->reduce == FN_NONE && is_small_copy(e, s, info)) {
+        const Item *load = info->root[1];
+        cw_line(e->w, "%s[%s] = %s[%s];", emit_buf(e, s->buf), index, emit_buf(e, load->x->ref), emit_text(e, load->arg[0], 0));
+        return;
+    }
     if (s->reduce == FN_NONE) {
         emit_store(e, s->buf, index, emit_text(e, info->root[1], 0));
         return;
@@ -435,7 +447,7 @@ void emit_kernel(Emit *e, uint32_t index) {
     e->buf_used = ARENA_ARRAY(&cx->scratch, bool, k->n_buf);
     e->local_symbol = ARENA_ARRAY(&cx->scratch, const char *, n_symbol);
     e->reduced_as_key = ARENA_ARRAY(&cx->scratch, bool, k->n_var);
-    e->uses_fault = false;
+    e->uses_fault = e->uses_tiles = false;
     static const char *const own[] = {"at", "row", "first", "last", "begin", "end", "sum", "key", "dims", "tid", "nt", "err", "fault"};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) names_reserve(&e->local, own[i]);
     for (uint32_t i = 0; i < k->n_buf; i++) {
@@ -478,7 +490,13 @@ void emit_kernel(Emit *e, uint32_t index) {
         if (!e->buf_used[i]) cw_line(w, "(void)%s;", e->buf_name[i]);
     print_locals(e, w);
     if (sig->err) cw_line(w, "int fault = 0;");
+    if (e->uses_tiles) {
+        emit_need(e, "lathe_amx_release");
+        cw_line(w, "lathe_amx_configure(16);");
+        e->any_tiles = true;
+    }
     cw_text(w, body.text != NULL ? body.text : "", body.n);
+    if (e->uses_tiles) cw_line(w, "lathe_amx_release();");
     if (sig->err) cw_line(w, "*err |= fault;");
     w->indent = 0;
     cw_printf(w, "}\n\n");

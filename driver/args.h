@@ -19,6 +19,7 @@ typedef struct Request {
     const char *name, *target, *dump, *report;
     int level;                 /* -1: default */
     int weights;               /* LatheWeights */
+    int precision;             /* LathePrecision */
     Texts dims, disable;
     bool time_passes, verify_ir;
     /* how to build */

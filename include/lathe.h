@@ -50,6 +50,12 @@ typedef enum LatheWeights {
     LATHE_WEIGHTS_FILE,   /* NAME.bin, given to NAME_init by the caller */
 } LatheWeights;
 
+/* What contractions read; they always sum in float32. */
+typedef enum LathePrecision {
+    LATHE_PRECISION_F32,
+    LATHE_PRECISION_BF16, /* weights and inputs of contractions rounded to bfloat16: see docs/COMMAND.md for the error */
+} LathePrecision;
+
 typedef struct LatheModel LatheModel;
 
 typedef struct LatheOptions {
@@ -58,6 +64,7 @@ typedef struct LatheOptions {
     const char *target;        /* native (default), x86-64-v3, x86-64-v4, armv8-a, rv64gcv, wasm32, generic */
     int opt_level;             /* 0: no passes beyond the needed ones; 1, 2 (default when negative or unset via lathe_options), 3 */
     LatheWeights weights;
+    LathePrecision precision;
     const char *const *dims;   /* "N=4" pins, "N=1..64" bounds; NULL-terminated list or NULL */
     const char *const *disable; /* names of passes to skip ("fuse", "cse", …); NULL-terminated list or NULL */
     const char *dump;          /* pass name after which the IR is printed to dump_to; "all": after each */

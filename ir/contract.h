@@ -19,6 +19,7 @@ struct KernelText;
 
 typedef enum ContractKind {
     CONTRACT_TILE,      /* out[OUT_AT + r*cols + j] = sum over i < N1, l < N2, k < K of a[r*A_ROW + i*A_1 + l*A_2 + k*A_K] * b[((i*N2 + l)*K + k)*B_K + j] */
+    CONTRACT_TILE_BF16, /* the same with a bfloat16, A_K 1 and b packed for it: runtime/tile_bf16.h; cols 32, OUT_AT 0 */
     CONTRACT_DEPTHWISE, /* out[r, j] = sum over y < TAPS_Y, x < taps_x of a[(r*step + x - left)*A_X + y*A_Y + j] * b[(y*taps_x + x)*cols + j];
                            pixels r*step + x below left, and the last `right` ones, lie outside and count as zero */
 } ContractKind;

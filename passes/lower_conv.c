@@ -76,10 +76,11 @@ static void copy_padded(Lower *lo, const Value *x, const ConvGeometry *g, const 
     lower_end_n(lo, lo->open.n - depth);
 }
 
-Image conv_image(Lower *lo, const Value *x, const ConvGeometry *g, Dim channels) {
+Image conv_image(Lower *lo, const Value *x, const ConvGeometry *g, Dim channels, bool wide) {
     Context *cx = lo->cx;
     Image im = {.channels = channels};
-    bool padded = channels != g->in_channels;
+    DType stored = wide ? DT_F32 : x->type->dtype;
+    bool padded = channels != g->in_channels || stored != x->type->dtype;
     for (uint32_t i = 0; i < g->spatial; i++) padded |= !is_zero(cx, g->begin[i]) || !is_zero(cx, g->end[i]);
     Dim dim[RANK_MAX];
     for (uint32_t i = 0; i < g->spatial; i++) {
@@ -90,7 +91,7 @@ Image conv_image(Lower *lo, const Value *x, const ConvGeometry *g, Dim channels)
     dim[0] = g->batch;
     dim[g->spatial + 1] = channels;
     if (padded) {
-        im.buf = lower_buf(lo, lower_scratch(lo, type_tensor(cx, DT_F32, g->spatial + 2, dim)));
+        im.buf = lower_buf(lo, lower_scratch(lo, type_tensor(cx, stored, g->spatial + 2, dim)));
         copy_padded(lo, x, g, &im);
     } else {
         im.buf = lower_buf(lo, x);
@@ -276,8 +277,8 @@ static bool describe(Lower *lo, const Node *n, const ConvGeometry *g, Conv *c) {
     Context *cx = lo->cx;
     *c = (Conv){.n = n, .g = g, .groups = g->group};
     conv_operands(n, &c->x, &c->w, &c->bias);
-    const Value *x = n->in[c->x], *w = n->in[c->w];
-    if (!g->channels_last || x->type->dtype != DT_F32 || w->data == NULL || g->spatial > 3) return false;
+    const Value *w = n->in[c->w];
+    if (!g->channels_last || w->type->dtype != DT_F32 || w->data == NULL || g->spatial > 3) return false;
     if (!dim_is_const(cx, g->in_channels)) return false;
     c->cin = dim_value(cx, g->in_group);
     c->cout = dim_value(cx, g->out_group);
@@ -297,7 +298,9 @@ static bool describe(Lower *lo, const Node *n, const ConvGeometry *g, Conv *c) {
 bool lower_conv_contract(Lower *lo, const Node *n, const ConvGeometry *g) {
     Conv c;
     Context *cx = lo->cx;
-    if (!contract_wanted(lo, n) || !describe(lo, n, g, &c)) return false;
+    if (!contract_wanted(lo, n)) return false;
+    if (lower_conv_bf16(lo, n, g)) return true;
+    if (!describe(lo, n, g, &c)) return false;
     if (c.groups > 1 && c.cin == 1 && c.cout == 1) return lower_depthwise(lo, n, g);
     if (c.cout < 4 && c.groups > 1) return false;
     if (lower_winograd(lo, n, g)) return true;
@@ -305,7 +308,7 @@ bool lower_conv_contract(Lower *lo, const Node *n, const ConvGeometry *g) {
     c.tile = tile_choose(module_target(lo->m), m, c.cout, c.taps * c.cin, cx);
     c.panels = (c.cout + c.tile.cols - 1) / c.tile.cols;
     c.weights = pack_weights(lo, &c);
-    Image im = conv_image(lo, n->in[c.x], g, g->in_channels);
+    Image im = conv_image(lo, n->in[c.x], g, g->in_channels, true);
     if (c.flat) emit_flat(lo, &c, &im);
     else emit_lines(lo, &c, &im);
     return true;

@@ -8,12 +8,14 @@ typedef struct Image {
     uint32_t buf;
     Dim size[RANK_MAX], channels;
 } Image;
-/* channels: at least the input's; the rest is zeros. Emits the copying phase when one is needed. */
-Image conv_image(Lower *lo, const Value *x, const ConvGeometry *g, Dim channels);
+/* channels: at least the input's; the rest is zeros. wide: in f32 whatever x is. Emits the copying phase when one is needed. */
+Image conv_image(Lower *lo, const Value *x, const ConvGeometry *g, Dim channels, bool wide);
 Dim image_step(Context *cx, const ConvGeometry *g, const Image *im, uint32_t i); /* elements between neighbours of dimension i */
 
 /* 3x3 convolutions by Winograd's minimal filtering, when it is estimated to be faster: passes/lower_winograd.c. */
 bool lower_winograd(Lower *lo, const Node *n, const ConvGeometry *g);
+/* Convolutions of bf16 images: passes/lower_bf16.c. */
+bool lower_conv_bf16(Lower *lo, const Node *n, const ConvGeometry *g);
 bool lower_depthwise(Lower *lo, const Node *n, const ConvGeometry *g);
 
 #endif

@@ -88,7 +88,7 @@ static bool describe(Lower *lo, const Node *n, const ConvGeometry *g, Depthwise 
         d->pixels = (width + d->tiles - 1) / d->tiles;
         d->tiles = (width + d->pixels - 1) / d->pixels;
     }
-    d->in_place = borders_are_simple(lo, d);
+    d->in_place = n->in[d->x]->type->dtype == DT_F32 && borders_are_simple(lo, d); /* else a copy, in f32 */
     return true;
 }
 
@@ -184,7 +184,7 @@ bool lower_depthwise(Lower *lo, const Node *n, const ConvGeometry *g) {
         d.image = (Image){.buf = lower_buf(lo, n->in[d.x]), .channels = g->in_channels};
         for (uint32_t i = 0; i < g->spatial; i++) d.image.size[i] = g->in[i];
     } else {
-        d.image = conv_image(lo, n->in[d.x], g, dim_const(cx, d.padded));
+        d.image = conv_image(lo, n->in[d.x], g, dim_const(cx, d.padded), true);
     }
     uint32_t depth = lo->open.n;
     Dim tile_dim[2] = {dim_const(cx, d.pixels), dim_const(cx, d.cols)}, width = g->out[g->spatial - 1];

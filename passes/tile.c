@@ -81,7 +81,7 @@ Expr *tile_ahead(Lower *lo, const Tile *tile, Expr *panel, int64_t n_panel, int6
 
 void tile_emit(Lower *lo, const Tile *t, const TileCall *c) {
     Contract *k = ARENA_NEW(&lo->cx->arena, Contract);
-    *k = (Contract){.kind = CONTRACT_TILE, .rows = (uint8_t)t->rows, .cols = (uint8_t)t->cols, .vector = (uint8_t)t->vector, .add = c->add, .ahead = c->ahead != NULL};
+    *k = (Contract){.kind = c->bf16 ? CONTRACT_TILE_BF16 : CONTRACT_TILE, .rows = (uint8_t)t->rows, .cols = (uint8_t)t->cols, .vector = (uint8_t)t->vector, .add = c->add, .ahead = c->ahead != NULL};
     CallArg *arg = ARENA_ARRAY(&lo->cx->arena, CallArg, TILE_ARGS);
     Expr *one = lx_i(lo, 1), *zero = lx_i(lo, 0);
     arg[TILE_OUT] = arg_buf(c->out);

@@ -94,6 +94,16 @@ bool shape_matmul(Module *m, Node *n) {
     return product_output(m, n, 0, 1, a->dtype);
 }
 
+bool shape_mixed_matmul(Module *m, Node *n) {
+    const Type *a = shape_in(m, n, 0), *b = shape_in(m, n, 1);
+    if (a == NULL || b == NULL) return false;
+    if (a->dtype != DT_BF16 || b->dtype != DT_F32 || b->rank != 2) {
+        diag(m->cx, SEV_ERROR, n->loc, "A is %s and B %s of rank %u; bf16 and an f32 matrix are needed", dtype_text(a->dtype), dtype_text(b->dtype), b->rank);
+        return false;
+    }
+    return product_output(m, n, 0, 1, DT_F32);
+}
+
 bool shape_matmul_integer(Module *m, Node *n) { return product_output(m, n, 0, 1, DT_I32); }
 
 bool shape_qlinear_matmul(Module *m, Node *n) {

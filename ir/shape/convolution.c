@@ -217,11 +217,12 @@ static bool conv_output(Module *m, Node *n, DType dtype) {
 bool shape_conv(Module *m, Node *n) {
     const Type *x = shape_in(m, n, 0), *w = shape_in(m, n, 1);
     if (x == NULL || w == NULL) return false;
-    if (!dtype_is_float(x->dtype) || w->dtype != x->dtype) {
+    bool mixed = n->op == OP_ConvChannelsLast && x->dtype == DT_BF16 && w->dtype == DT_F32; /* passes/precision.c */
+    if (!mixed && (!dtype_is_float(x->dtype) || w->dtype != x->dtype)) {
         diag(m->cx, SEV_ERROR, n->loc, "X is %s and W %s; one floating-point type is needed", dtype_text(x->dtype), dtype_text(w->dtype));
         return false;
     }
-    return conv_output(m, n, x->dtype);
+    return conv_output(m, n, w->dtype);
 }
 
 bool shape_conv_integer(Module *m, Node *n) { return conv_output(m, n, DT_I32); }

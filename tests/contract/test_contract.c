@@ -1,11 +1,12 @@
 /* Random contractions, compiled at full optimisation for a target and run with one and three threads, against the plain
  * loops of -O0 run by the interpreter. Both thread counts must give the same bits.
  *
- *     test_contract TARGET COMPILER [FIRST_SEED]
+ *     test_contract TARGET COMPILER f32|bf16 [FIRST_SEED]
  *
  * One model holds all cases of a seed: matrix products with constant and run-time operands, every transpose, batches and
  * vectors; convolutions of one to three dimensions with padding, strides, dilations, groups and depthwise; transposed
- * ones; pools; with and without operators behind them to fuse. Sizes are drawn so that every tail occurs. */
+ * ones; pools; with and without operators behind them to fuse. Sizes are drawn so that every tail occurs. With bf16 all
+ * numbers are multiples of 1/64 up to 1, which bfloat16 holds exactly: then the same results are expected. */
 #include <dlfcn.h>
 #include <math.h>
 #include <stdio.h>
@@ -30,7 +31,10 @@ typedef struct Builder {
     Context cx;
     Module *m;
     Random r;
+    int64_t grid; /* numbers are multiples of 1 / grid from -1 to 1 */
 } Builder;
+
+static float draw(const Builder *b, Random *r) { return (float)between(r, -b->grid, b->grid) / (float)b->grid; }
 
 static const Type *tensor(Builder *b, uint32_t rank, const int64_t *size) {
     Dim dim[RANK_MAX];
@@ -42,7 +46,7 @@ static Value *constant(Builder *b, uint32_t rank, const int64_t *size) {
     const Type *t = tensor(b, rank, size);
     int64_t n = dim_value(&b->cx, type_numel(&b->cx, t));
     float *data = ARENA_ARRAY(&b->cx.arena, float, n);
-    for (int64_t i = 0; i < n; i++) data[i] = (float)between(&b->r, -1000, 1000) / 1000.0f;
+    for (int64_t i = 0; i < n; i++) data[i] = draw(b, &b->r);
     return value_const(b->m, t, data, true);
 }
 
@@ -166,6 +170,7 @@ static void build(Builder *b, uint64_t seed, const LatheOptions *options) {
     b->m = module_new(&b->cx, "contract");
     b->m->options = options;
     b->r.s = seed * 7919 + 1;
+    b->grid = options->precision == LATHE_PRECISION_BF16 ? 64 : 1000;
     for (int i = 0; i < CASES; i++) {
         switch (between(&b->r, 0, 7)) {
         case 0: case 1: add_matmul(b); break;
@@ -189,7 +194,7 @@ static void **new_buffers(Builder *b, Value *const *v, uint32_t n) {
 static void fill_inputs(Builder *b, void **in) {
     Random r = {12345};
     for (uint32_t i = 0; i < b->m->main->n_in; i++)
-        for (size_t k = 0; k < bytes_of(b, b->m->main->in[i]) / 4; k++) ((float *)in[i])[k] = (float)between(&r, -1000, 1000) / 1000.0f;
+        for (size_t k = 0; k < bytes_of(b, b->m->main->in[i]) / 4; k++) ((float *)in[i])[k] = draw(b, &r);
 }
 
 /* Every node lowered to plain loops and interpreted. False: some kernel failed. */
@@ -259,10 +264,11 @@ static int compare(Builder *b, uint32_t k, const float *got, const float *again,
     return 1;
 }
 
-static int run_seed(uint64_t seed, const char *target, const char *compiler) {
+static int run_seed(uint64_t seed, const char *target, const char *compiler, LathePrecision precision) {
     LatheOptions plain_options = lathe_options(), options = lathe_options();
     plain_options.opt_level = 0;
     options.target = target;
+    options.precision = plain_options.precision = precision;
     options.verify_ir = true;
     Builder reference = {0}, b = {0};
     jmp_buf escape;
@@ -297,9 +303,10 @@ static int run_seed(uint64_t seed, const char *target, const char *compiler) {
 }
 
 int main(int argc, char **argv) {
-    if (argc < 3) return 2;
-    uint64_t first = argc > 3 ? strtoull(argv[3], NULL, 10) : 1;
+    if (argc < 4) return 2;
+    LathePrecision precision = strcmp(argv[3], "bf16") == 0 ? LATHE_PRECISION_BF16 : LATHE_PRECISION_F32;
+    uint64_t first = argc > 4 ? strtoull(argv[4], NULL, 10) : 1;
     int failed = 0;
-    for (uint64_t seed = first; seed < first + SEEDS; seed++) failed |= run_seed(seed, argv[1], argv[2]);
+    for (uint64_t seed = first; seed < first + SEEDS; seed++) failed |= run_seed(seed, argv[1], argv[2], precision);
     return failed;
 }
