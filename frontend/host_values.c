@@ -33,7 +33,7 @@ static bool pack_element(Context *cx, const HostTensor *e, HostTensor *dims, Hos
              (long long)room, dtype_text(data->dtype));
         return false;
     }
-    for (uint32_t d = 0; d < e->rank && d < (uint32_t)dims->dim[1]; d++) ((int64_t *)dims->data)[slot * dims->dim[1] + d] = e->dim[d];
+    for (uint32_t d = 0; d < (uint32_t)dims->dim[1]; d++) ((int64_t *)dims->data)[slot * dims->dim[1] + d] = d < e->rank ? e->dim[d] : -1;
     if (e->numel != 0) memcpy((char *)data->data + (size_t)(slot * room) * width, e->data, (size_t)e->numel * width);
     return true;
 }
@@ -76,8 +76,9 @@ void host_unpack(Context *cx, LatheGroup group, const HostTensor *part, HostTens
             HostTensor *e = &inner.elem[i];
             *e = (HostTensor){.kind = HOST_TENSOR, .dtype = data->dtype, .rank = group.rank, .numel = 1};
             for (uint32_t d = 0; d < e->rank; d++) {
-                e->dim[d] = ((const int64_t *)dims->data)[i * dims->dim[1] + d];
-                e->numel *= e->dim[d];
+                int64_t size = ((const int64_t *)dims->data)[i * dims->dim[1] + d];
+                if (size < 0) e->rank = d; /* elements may differ in rank */
+                else e->dim[d] = size, e->numel *= size;
             }
             e->bytes = (size_t)e->numel * width;
             e->data = (char *)data->data + (size_t)(i * data->dim[1]) * width;

@@ -334,15 +334,26 @@ static void split_graph(Split *s, Graph *g) {
     }
 }
 
-static struct ModelIo *describe(Split *s, Value *const *v, uint32_t n) {
+static struct ModelIo *describe(Split *s, Value *const *v, const Type *const *type, uint32_t n) {
     struct ModelIo *io = ARENA_ARRAY(&s->cx->arena, struct ModelIo, n);
     uint32_t at = 0;
     for (uint32_t i = 0; i < n; i++) {
         const Type *t[4];
-        io[i] = (struct ModelIo){v[i]->name, v[i]->type, at};
-        at += is_split(v[i]->type) ? part_types(s->cx, v[i]->type, t) : 1;
+        io[i] = (struct ModelIo){v[i]->name, type[i], at};
+        at += is_split(type[i]) ? part_types(s->cx, type[i], t) : 1;
     }
     return io;
+}
+
+/* What the model's inputs or outputs are. An optional that is declared to be there (a loop that starts with an optional and
+ * ends with its element) is its element. */
+static const Type **io_types(Split *s, Value *const *v, uint32_t n) {
+    const Type **t = ARENA_ARRAY(&s->cx->scratch, const Type *, n);
+    for (uint32_t i = 0; i < n; i++) {
+        t[i] = v[i]->type;
+        if (t[i]->kind == TYPE_OPTIONAL && v[i]->declared != NULL && v[i]->declared->kind == t[i]->elem->kind) t[i] = t[i]->elem;
+    }
+    return t;
 }
 
 /* SequenceMap becomes the Loop it stands for, inside regions first. */
@@ -365,11 +376,12 @@ bool pass_sequences(Context *cx, Module *m) {
     s.n_parts = m->n_value + 256;
     s.parts = ARENA_ARRAY(&cx->scratch, Parts, s.n_parts);
     uint32_t n_in = m->main->n_in, n_out = m->main->n_out;
-    struct ModelIo *in = describe(&s, m->main->in, n_in), *out = describe(&s, m->main->out, n_out);
+    const Type **results = io_types(&s, m->main->out, n_out);
+    struct ModelIo *in = describe(&s, m->main->in, io_types(&s, m->main->in, n_in), n_in), *out = describe(&s, m->main->out, results, n_out);
     split_params(&s, m->main);
     split_graph(&s, m->main);
     if (!s.any) return false;
-    split_results(&s, m->main, NULL);
+    split_results(&s, m->main, results);
     m->io_in = in;
     m->io_out = out;
     m->n_io_in = n_in;

@@ -133,6 +133,7 @@ static Dim widen_dim(Module *m, Dim in, Dim out, int64_t trips) {
     if (!ours) return dim_runtime(cx, "loop", lo < lo2 ? lo : lo2, hi > hi2 ? hi : hi2);
     Dim growth = dim_sub(cx, out, in); /* per iteration */
     int64_t step = growth != 0 ? dim_hi(cx, growth) : INT64_MAX, total;
+    if (hi != INT64_MAX && hi2 != INT64_MAX && hi2 - hi < step) step = hi2 - hi; /* branches that meet hide how `out` comes from `in` */
     if (step == INT64_MAX || __builtin_mul_overflow(step > 0 ? step : 0, trips, &total) || total > INT32_MAX) total = LOOP_BOUND;
     dim_set_bounds(cx, in, lo < 0 ? 0 : lo, hi + total);
     return in;

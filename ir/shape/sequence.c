@@ -2,12 +2,33 @@
  *
  * A sequence type is seq<element; length>. Dims that differ between elements are run-time symbols: they carry the
  * bounds, while the sizes themselves stand beside the data (passes/sequences.c says how). An element taken out gets
- * fresh symbols of the same bounds. */
+ * fresh symbols of the same bounds. Elements may differ in rank, too: the type has the highest, and an element of lower
+ * rank has the size -1 from its end on, which is outside of any bounds: taking it out as a tensor is a run-time error. */
 #include "ir/shape/shape.h"
 
 enum { DEFAULT_LENGTH = 64 }; /* elements, where nothing gives a bound */
 
 static const Type *unknown_tensor(Context *cx, DType d) { return type_tensor(cx, d, RANK_UNKNOWN, NULL); }
+
+static Dim either_dim(Context *cx, Dim a, Dim b) {
+    int64_t lo = dim_lo(cx, a), hi = dim_hi(cx, a), lo2 = dim_lo(cx, b), hi2 = dim_hi(cx, b);
+    return a == b ? a : dim_runtime(cx, "any", lo < lo2 ? lo : lo2, hi > hi2 ? hi : hi2);
+}
+
+/* The element type of a sequence that holds both. */
+static const Type *join_elements(Module *m, Node *n, const Type *a, const Type *b) {
+    Context *cx = m->cx;
+    bool ranks = a != NULL && b != NULL && a->kind == TYPE_TENSOR && b->kind == TYPE_TENSOR && a->dtype == b->dtype && a->rank != b->rank;
+    if (!ranks || a->rank == RANK_UNKNOWN || b->rank == RANK_UNKNOWN) return shape_join(m, n, a, b);
+    const Type *longer = a->rank > b->rank ? a : b, *shorter = longer == a ? b : a;
+    Dim dim[RANK_MAX];
+    for (uint32_t i = 0; i < longer->rank; i++) {
+        const DimNode *d = dim_node(cx, longer->dim[i]);
+        bool own = i >= shorter->rank && d->kind == DIM_SYMBOL && d->runtime; /* it may stay: -1 is outside of its bounds */
+        dim[i] = i < shorter->rank ? either_dim(cx, longer->dim[i], shorter->dim[i]) : own ? longer->dim[i] : dim_runtime(cx, "any", d->lo, d->hi);
+    }
+    return type_tensor(cx, longer->dtype, longer->rank, dim);
+}
 
 /* The type that holds both: dims that differ become symbols; an empty sequence's element of unknown rank fits any. */
 const Type *shape_join(Module *m, Node *n, const Type *a, const Type *b) {
@@ -19,7 +40,7 @@ const Type *shape_join(Module *m, Node *n, const Type *a, const Type *b) {
         return elem != NULL ? type_optional(cx, elem) : NULL;
     }
     if (a->kind == b->kind && a->kind == TYPE_SEQUENCE) {
-        const Type *elem = shape_join(m, n, a->elem, b->elem);
+        const Type *elem = join_elements(m, n, a->elem, b->elem);
         if (elem == NULL) return NULL;
         int64_t lo = dim_lo(cx, a->length), hi = dim_hi(cx, a->length), lo2 = dim_lo(cx, b->length), hi2 = dim_hi(cx, b->length);
         return type_sequence(cx, elem, a->length == b->length ? a->length : dim_runtime(cx, "len", lo < lo2 ? lo : lo2, hi > hi2 ? hi : hi2));
@@ -36,10 +57,7 @@ const Type *shape_join(Module *m, Node *n, const Type *a, const Type *b) {
         return NULL;
     }
     Dim dim[RANK_MAX];
-    for (uint32_t i = 0; i < a->rank; i++) {
-        int64_t lo = dim_lo(cx, a->dim[i]), hi = dim_hi(cx, a->dim[i]), lo2 = dim_lo(cx, b->dim[i]), hi2 = dim_hi(cx, b->dim[i]);
-        dim[i] = a->dim[i] == b->dim[i] ? a->dim[i] : dim_runtime(cx, "any", lo < lo2 ? lo : lo2, hi > hi2 ? hi : hi2);
-    }
+    for (uint32_t i = 0; i < a->rank; i++) dim[i] = either_dim(cx, a->dim[i], b->dim[i]);
     return type_tensor(cx, a->dtype, a->rank, dim);
 }
 
@@ -73,7 +91,7 @@ bool shape_sequence_construct(Module *m, Node *n) {
     const Type *elem = NULL;
     for (uint32_t i = 0; i < n->n_in; i++) {
         if (shape_in(m, n, i) == NULL) return false;
-        elem = shape_join(m, n, elem, n->in[i]->type);
+        elem = join_elements(m, n, elem, n->in[i]->type);
         if (elem == NULL) return false;
     }
     n->out[0]->type = type_sequence(m->cx, elem, dim_const(m->cx, n->n_in));
@@ -83,7 +101,7 @@ bool shape_sequence_construct(Module *m, Node *n) {
 bool shape_sequence_insert(Module *m, Node *n) {
     const Type *seq = sequence_in(m, n, 0);
     if (seq == NULL || shape_in(m, n, 1) == NULL) return false;
-    const Type *elem = shape_join(m, n, seq->elem, n->in[1]->type);
+    const Type *elem = join_elements(m, n, seq->elem, n->in[1]->type);
     if (elem == NULL) return false;
     n->out[0]->type = type_sequence(m->cx, elem, dim_add(m->cx, length_of(m, seq), dim_const(m->cx, 1)));
     return true;

@@ -1,5 +1,6 @@
 /* The Seq* operators: copies between slots of sequences. All data moves as flat rows: an element lies dense from the
- * start of its slot, in row-major order of the sizes in its row of dims. */
+ * start of its slot, in row-major order of the sizes in its row of dims. An element of lower rank than the type has the
+ * size -1 from its end on. */
 #include "passes/lower.h"
 #include "passes/rules.h"
 
@@ -17,6 +18,11 @@ static Seq seq_out(Lower *lo, const Node *n) {
     return s;
 }
 
+/* Marks the row's sizes from `rank` on as none. */
+static void end_row(Lower *lo, const Seq *b, Expr *to, int64_t rank) {
+    for (int64_t d = rank; d < dim_value(lo->cx, b->dims_type->dim[1]); d++) lower_store_buf(lo, b->dims, (Expr *[]){to, lx_i(lo, d)}, FN_NONE, lx_i(lo, -1));
+}
+
 /* Copies slot `from` of a to slot `to` of b: sizes, and as much data as both can hold. */
 static void copy_slot(Lower *lo, const Seq *a, Expr *from, const Seq *b, Expr *to) {
     Context *cx = lo->cx;
@@ -24,6 +30,7 @@ static void copy_slot(Lower *lo, const Seq *a, Expr *from, const Seq *b, Expr *t
         Expr *d = lower_for_dim(lo, dim_min(cx, a->dims_type->dim[1], b->dims_type->dim[1]));
         lower_store_buf(lo, b->dims, (Expr *[]){to, d}, FN_NONE, lower_load_buf(lo, a->dims, (Expr *[]){from, d}));
         lower_end(lo);
+        end_row(lo, b, to, dim_value(cx, a->dims_type->dim[1]));
     }
     if (b->data_type != NULL) {
         Expr *e = lower_for_dim(lo, dim_min(cx, a->data_type->dim[1], b->data_type->dim[1]));
@@ -36,6 +43,7 @@ static void copy_slot(Lower *lo, const Seq *a, Expr *from, const Seq *b, Expr *t
 static void put_tensor(Lower *lo, const Value *x, const Seq *b, Expr *to) {
     for (uint32_t d = 0; b->dims_type != NULL && d < x->type->rank; d++)
         lower_store_buf(lo, b->dims, (Expr *[]){to, lx_i(lo, d)}, FN_NONE, lx_dim(lo, x->type->dim[d]));
+    if (b->dims_type != NULL) end_row(lo, b, to, x->type->rank);
     if (b->data_type == NULL) return;
     uint32_t flat = lower_flat(lo, x);
     Expr *e = lower_for_dim(lo, type_numel(lo->cx, x->type));
@@ -163,6 +171,7 @@ bool lower_seq_split(Lower *lo, const Node *n) {
     if (split != NULL && split->type->rank == 1) part = lx_cast(lo, DT_I64, lower_load(lo, split, (Expr *[]){s}));
     /* A part never reaches behind the end, whatever the sizes say. */
     part = lower_local(lo, DT_I64, lx_2(lo, FN_MAX, lx_2(lo, FN_MIN, part, lx_sub(lo, total, start)), zero));
+    if (b.dims_type != NULL) end_row(lo, &b, s, keep ? t->rank : t->rank - 1);
     for (uint32_t d = 0, k = 0; d < t->rank; d++)
         if (b.dims_type != NULL && (d != axis || keep)) lower_store_buf(lo, b.dims, (Expr *[]){s, lx_i(lo, k++)}, FN_NONE, d == axis ? part : lx_dim(lo, t->dim[d]));
     if (b.data_type == NULL) {
@@ -180,6 +189,11 @@ bool lower_seq_split(Lower *lo, const Node *n) {
     return true;
 }
 
+/* Size d of row p, 0 where the element has no such dimension. */
+static Expr *size_at(Lower *lo, const Seq *a, Expr *p, int64_t d) {
+    return lx_2(lo, FN_MAX, lower_load_buf(lo, a->dims, (Expr *[]){p, lx_i(lo, d)}), lx_i(lo, 0));
+}
+
 bool lower_seq_concat(Lower *lo, const Node *n) {
     Seq a = seq_in(lo, n);
     const Type *t = n->out[0]->type;
@@ -190,13 +204,13 @@ bool lower_seq_concat(Lower *lo, const Node *n) {
     Expr *total = lower_local(lo, DT_I64, stack ? a.length : zero);
     if (!stack) {
         Expr *s = lower_for(lo, a.length);
-        lower_accumulate(lo, total, FN_ADD, lower_load_buf(lo, a.dims, (Expr *[]){s, lx_i(lo, axis)}));
+        lower_accumulate(lo, total, FN_ADD, size_at(lo, &a, s, axis));
         lower_end(lo);
     }
     set_dims(lo, n->out[0], &a, zero, axis, total, stack);
     Expr *outer = one, *inner = one;
     for (uint32_t d = 0; d < t->rank; d++) {
-        Expr *size = lower_load_buf(lo, a.dims, (Expr *[]){zero, lx_i(lo, stack && d > axis ? d - 1 : d)});
+        Expr *size = size_at(lo, &a, zero, stack && d > axis ? d - 1 : d);
         if (d < axis) outer = lx_mul(lo, outer, size);
         if (d > axis) inner = lx_mul(lo, inner, size);
     }
@@ -205,7 +219,7 @@ bool lower_seq_concat(Lower *lo, const Node *n) {
     uint32_t flat = lower_flat(lo, n->out[0]);
     Expr *start = lower_local(lo, DT_I64, zero);
     Expr *s = lower_for(lo, a.length);
-    Expr *part = lower_local(lo, DT_I64, stack ? one : lower_load_buf(lo, a.dims, (Expr *[]){s, lx_i(lo, axis)}));
+    Expr *part = lower_local(lo, DT_I64, stack ? one : size_at(lo, &a, s, axis));
     Expr *o = lower_for(lo, outer), *j = lower_for(lo, part), *i = lower_for(lo, inner);
     Expr *from = lx_add(lo, lx_mul(lo, lx_add(lo, lx_mul(lo, o, part), j), inner), i);
     Expr *to = lx_add(lo, lx_mul(lo, lx_add(lo, lx_mul(lo, o, total), lx_add(lo, start, j)), inner), i);
