@@ -1,7 +1,7 @@
 /* ImageDecoder: which format the bytes are, where pixels go, and the formats without compression: BMP, PNM, TIFF.
- * PNG is in png.h, JPEG in jpeg.h. Bytes are not trusted: every read is checked against their number, every size against
+ * PNG is in png.h, JPEG in jpeg.h, JPEG 2000 in jpeg2000.h. Bytes are not trusted: every read is checked against their number, every size against
  * the room there is. Results: 0, LATHE_RT_BOUND (4) for an image larger than its bound or other than the declared size,
- * LATHE_RT_VALUE (6) for bytes that are damaged or of a format that is not read (WebP, JPEG 2000, progressive JPEG). */
+ * LATHE_RT_VALUE (6) for bytes that are damaged or of a format that is not read (WebP, GIF, progressive JPEG). */
 #ifndef LATHE_RUNTIME_IMAGE_H
 #define LATHE_RUNTIME_IMAGE_H
 #include <stdint.h>

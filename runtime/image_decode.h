@@ -3,6 +3,7 @@
 #define LATHE_RUNTIME_IMAGE_DECODE_H
 #include "image.h"
 #include "jpeg.h"
+#include "jpeg2000.h"
 #include "png.h"
 
 /* Decodes n bytes into out. The scratch has `room` bytes. height, width: what the image has. */
@@ -17,6 +18,7 @@ static inline int lathe_image_decode(const uint8_t *data, int64_t n, uint8_t *ou
     else if (a == 0x49492A00u || a == 0x4D4D002Au) error = lathe_image_tiff(&b, &im);
     else if (a == 0x89504E47u) error = lathe_image_png(&b, &im);
     else if (a >> 8 == 0xFFD8FFu) error = lathe_image_jpeg(&b, &im);
+    else if (a == 0x0000000Cu || a == 0xFF4FFF51u) error = lathe_image_jpeg2000(&b, &im);
     *height = error == 0 ? im.h : 0;
     *width = error == 0 ? im.w : 0;
     return error;

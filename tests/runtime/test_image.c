@@ -6,7 +6,7 @@
 #include "image_bytes.h"
 #include "runtime/image_decode.h"
 
-enum { MOST = 40, ROOM = (MOST + 32) * (MOST + 32) * 8 };
+enum { MOST = 40, ROOM = (MOST + 32) * (MOST + 32) * 16 };
 
 /* The result code; pixels go to `out` (MOST * MOST * 3 bytes). */
 static int decode(const uint8_t *bytes, size_t n, int64_t format, uint8_t *out, int64_t *h, int64_t *w) {
