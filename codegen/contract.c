@@ -29,7 +29,7 @@ static void print_vector_type(Emit *e, uint32_t vector) {
               vector, vector * 4, vector, vector * 4);
 }
 
-static const char *tile_parameters = "const float *a, int64_t a_row, int64_t a_k, int64_t n1, int64_t a_1, int64_t n2, int64_t a_2, int64_t n, const float *b, int64_t b_k, float *out";
+static const char *tile_parameters = "const float *a, int64_t a_row, int64_t a_k, int64_t n1, int64_t a_1, int64_t n2, int64_t a_2, int64_t n, const float *from, int64_t b_1, int64_t b_2, int64_t b_k, float *out";
 
 static Str tile_name(Emit *e, const Contract *c, const char *upto, uint32_t rows) {
     return str_format(e->cx, "lathe_tile%s%s_%s%ux%u", c->add ? "_add" : "", c->ahead ? "_ahead" : "", upto, rows, c->cols);
@@ -56,7 +56,7 @@ static const char *tile_function(Emit *e, const Contract *c, uint32_t rows) {
     }
     cw_line(w, "for (int64_t i1 = 0; i1 < n1; i1++)");
     cw_open(w, "for (int64_t i2 = 0; i2 < n2; i2++) {");
-    cw_line(w, "const float *p = a + i1 * a_1 + i2 * a_2;");
+    cw_line(w, "const float *p = a + i1 * a_1 + i2 * a_2, *b = from + i1 * b_1 + i2 * b_2;");
     cw_line(w, "LATHE_ROLLED");
     cw_open(w, "for (int64_t i = 0; i < n; i++) {");
     cw_begin(w);
@@ -97,7 +97,7 @@ static const char *tile_choice(Emit *e, const Contract *c) {
     cw_open(w, "switch (rows) {");
     for (uint32_t r = 1; r <= c->rows; r++) {
         Str label = r < c->rows ? str_format(e->cx, "case %u", r) : str_intern(e->cx, "default");
-        cw_line(w, "%s: %s(a, a_row, a_k, n1, a_1, n2, a_2, n, b, b_k, out%s); break;", str_text(e->cx, label), tile_function(e, c, r), c->ahead ? ", ahead" : "");
+        cw_line(w, "%s: %s(a, a_row, a_k, n1, a_1, n2, a_2, n, from, b_1, b_2, b_k, out%s); break;", str_text(e->cx, label), tile_function(e, c, r), c->ahead ? ", ahead" : "");
     }
     cw_close(w, "}");
     cw_close(w, "}");
@@ -192,9 +192,9 @@ void contract_emit(Emit *e, const Kernel *k, const Stmt *s) {
     Str ahead = c->kind == CONTRACT_TILE && c->ahead ? str_format(e->cx, ", %s + (%s)", text[TILE_B], text[TILE_AHEAD]) : str_intern(e->cx, "");
     switch (c->kind) {
     case CONTRACT_TILE:
-        cw_line(e->w, "%s(%s%s + (%s), %s, %s, %s, %s, %s, %s, %s, %s + (%s), %s, %s + (%s)%s);", literal ? tile_function(e, c, n) : tile_choice(e, c), str_text(e->cx, first),
+        cw_line(e->w, "%s(%s%s + (%s), %s, %s, %s, %s, %s, %s, %s, %s + (%s), %s, %s, %s, %s + (%s)%s);", literal ? tile_function(e, c, n) : tile_choice(e, c), str_text(e->cx, first),
                 text[TILE_A], text[TILE_A_AT], text[TILE_A_ROW], text[TILE_A_K], text[TILE_N1], text[TILE_A_1], text[TILE_N2], text[TILE_A_2], text[TILE_K], text[TILE_B],
-                text[TILE_B_AT], text[TILE_B_K], text[TILE_OUT], text[TILE_OUT_AT], str_text(e->cx, ahead));
+                text[TILE_B_AT], text[TILE_B_1], text[TILE_B_2], text[TILE_B_K], text[TILE_OUT], text[TILE_OUT_AT], str_text(e->cx, ahead));
         break;
     case CONTRACT_TILE_BF16:
         emit_need(e, "lathe_tile_bf16");

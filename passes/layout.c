@@ -137,12 +137,24 @@ static Node *same_node(Layout *l, const Node *n, Op op, uint32_t n_in, Value *co
 static bool move_conv(Layout *l, Node *n) {
     bool transposed = n->op == OP_ConvTranspose;
     const Value *x = n->in[0], *w = n->in[1];
-    if (!is_tensor(x) || x->type->dtype != DT_F32 || w->data == NULL || x->type->rank < 3 || x->type->rank > 5) return false;
+    if (!is_tensor(x) || x->type->dtype != DT_F32 || !is_tensor(w) || x->type->rank < 3 || x->type->rank > 5) return false;
     if (!dim_is_const(l->cx, x->type->dim[1])) return false;
     Value *in[3] = {channels_last(l, n->in[0]), n->in[1], n->n_in > 2 ? n->in[2] : NULL};
     if (in[0] == NULL) return false;
     Node *made = same_node(l, n, transposed ? OP_ConvTransposeChannelsLast : OP_ConvChannelsLast, n->n_in, in);
     return replace(l, n, finish(l, made));
+}
+
+/* The gradient of weights keeps the layout of weights; only what it reads moves. */
+static bool move_conv_grad(Layout *l, Node *n) {
+    const Type *x = n->in[0]->type;
+    if (!is_tensor(n->in[1]) || x->dtype != DT_F32 || x->rank < 3 || x->rank > 5 || !dim_is_const(l->cx, x->dim[1])) return false;
+    Value *in[2] = {channels_last(l, n->in[0]), channels_last(l, n->in[1])};
+    if (in[0] == NULL || in[1] == NULL) return false;
+    n->op = OP_ConvGradWeightChannelsLast; /* the attributes are the same ones */
+    n->in[0] = in[0];
+    n->in[1] = in[1];
+    return true;
 }
 
 static bool move_pool(Layout *l, Node *n) {
@@ -304,6 +316,7 @@ static bool move_node(Layout *l, Node *n) {
     if (n->n_in == 0 || n->in[0] == NULL || !is_tensor(n->in[0]) || n->n_out == 0 || n->out[0] == NULL) return false;
     switch ((int)n->op) {
     case OP_Conv: case OP_ConvTranspose: return move_conv(l, n);
+    case OP_ConvGradWeight: return move_conv_grad(l, n);
     case OP_MaxPool: case OP_AveragePool: return move_pool(l, n);
     case OP_GlobalAveragePool: case OP_GlobalMaxPool: return move_global_pool(l, n);
     case OP_ReduceMean: case OP_ReduceSum: case OP_ReduceMax: case OP_ReduceMin: return move_reduce(l, n);
@@ -330,10 +343,10 @@ static void read_model_forms(Layout *l, Node *n) {
         if (attr_info((AttrSlot)(op_info(n->op)->attr_first + i))->kind == ATTR_GRAPH && n->attr[i].present) visit_region(l, n->attr[i].graph);
 }
 
-/* Is there a convolution whose weights can be packed? Nothing else gains from the layout. */
+/* Is there a convolution for the micro-kernels? Nothing else gains from the layout. */
 static bool profits(const Graph *g) {
     for (const Node *n = g->first; n != NULL; n = n->next)
-        if ((n->op == OP_Conv || n->op == OP_ConvTranspose) && n->in[1]->data != NULL && is_tensor(n->in[0]) && n->in[0]->type->dtype == DT_F32) return true;
+        if ((n->op == OP_Conv || n->op == OP_ConvTranspose || n->op == OP_ConvGradWeight) && is_tensor(n->in[0]) && n->in[0]->type->dtype == DT_F32) return true;
     return false;
 }
 

@@ -124,12 +124,22 @@ static Expr *b_number(Lower *lo, const Product *p, Expr *const *batch) {
     return at;
 }
 
+typedef struct BElement { const Product *p; Expr **idx, *k; } BElement; /* idx: batch positions are set */
+
+static Expr *b_element(Lower *lo, void *user, Expr *col) {
+    const BElement *e = user;
+    const MatrixLayout *l = &e->p->g->b;
+    if (e->p->b->type->rank < 2) e->idx[0] = e->k;
+    else e->idx[l->row] = e->k, e->idx[l->col] = col;
+    return lower_load(lo, e->p->b, e->idx);
+}
+
 /* A phase that packs B: one row of one panel at a time. */
 static Panels packed_panels(Lower *lo, const Product *p) {
     Context *cx = lo->cx;
     const Type *t = p->b->type;
     const MatrixLayout *l = &p->g->b;
-    int64_t np = panel_count(p), nr = p->tile.cols, full = p->cols / nr;
+    int64_t np = panel_count(p), nr = p->tile.cols;
     uint32_t nb = l->rank > 2 ? l->rank - 2 : 0;
     Dim dim[RANK_MAX + 3], matrices = dim_const(cx, 1);
     for (uint32_t i = 0; i < nb; i++) matrices = dim_mul(cx, matrices, t->dim[l->batch[i]]);
@@ -145,24 +155,8 @@ static Panels packed_panels(Lower *lo, const Product *p) {
     at[1] = lower_for(lo, lx_i(lo, np));
     at[2] = lower_for(lo, lx_i(lo, p->k));
     lo->open.v[depth]->parallel = (uint16_t)(lo->open.n - depth);
-    bool split = p->cols % nr != 0;
-    if (split) lower_if(lo, lx_2(lo, FN_LT, at[1], lx_i(lo, full)));
-    for (int tail = 0; tail <= split; tail++) {
-        if (tail) lower_else(lo);
-        int64_t have = tail ? p->cols % nr : nr;
-        at[3] = lower_for(lo, lx_i(lo, have));
-        Expr *col = lx_add(lo, lx_mul(lo, at[1], lx_i(lo, nr)), at[3]);
-        if (t->rank < 2) idx[0] = at[2];
-        else idx[l->row] = at[2], idx[l->col] = col;
-        lower_store_buf(lo, to, at, FN_NONE, lower_load(lo, p->b, idx));
-        lower_end(lo);
-        if (have == nr) continue;
-        Expr *j = lower_for(lo, lx_i(lo, nr - have));
-        at[3] = lx_add(lo, j, lx_i(lo, have));
-        lower_store_buf(lo, to, at, FN_NONE, lx_const(lo, DT_F32, 0));
-        lower_end(lo);
-    }
-    if (split) lower_end(lo);
+    BElement e = {p, idx, at[2]};
+    tile_pack_line(lo, to, at, 3, at[1], p->cols, nr, b_element, &e);
     lower_end_n(lo, lo->open.n - depth);
     return (Panels){.buf = to, .own_batch = true, .per_batch = dim_const(cx, np * p->k * nr), .per_panel = lx_i(lo, p->k * nr), .step = lx_i(lo, nr)};
 }

@@ -17,6 +17,7 @@ bool lower_matmul_contract(Lower *lo, const Node *n, const MatMulGeometry *g);
 bool lower_gemm_contract(Lower *lo, const Node *n);
 bool lower_conv_contract(Lower *lo, const Node *n, const ConvGeometry *g);
 bool lower_conv_transpose_contract(Lower *lo, const Node *n, const ConvGeometry *g);
+bool lower_conv_grad_contract(Lower *lo, const Node *n, const ConvGeometry *g);
 
 /* alpha * sum + beta * c of a Gemm at idx (passes/lower/matmul.c). */
 Expr *gemm_finish(Lower *lo, const Node *n, Expr *const *idx, Expr *sum);

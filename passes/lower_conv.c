@@ -4,7 +4,7 @@
  *
  * The rows of a tile are neighbouring pixels of one line, its columns output channels. A window line is one run of
  * kernel_x * C floats when neither dilation nor groups break it, so the micro-kernel walks kernel_y runs. Weights are
- * packed at compile time as [group][panel][ky][kx][c][NR]. A first phase copies the input into scratch memory with its
+ * packed as [group][panel][ky][kx][c][NR], at compile time or, those of the run, by a phase. A first phase copies the input into scratch memory with its
  * border of zeros, if there is one. A 1x1 kernel over every pixel is a plain matrix product over all of them.
  *
  * Depthwise convolutions (one channel per group) keep whole vectors of channels: passes/lower_depthwise.c. */
@@ -114,9 +114,40 @@ typedef struct Conv {
     bool flat;                               /* every pixel of the image, in order: M is their number */
 } Conv;
 
+typedef struct WeightElement { const Conv *c; Expr *group, **idx; } WeightElement; /* idx: all but output channels are set */
+
+static Expr *weight_element(Lower *lo, void *user, Expr *col) {
+    WeightElement *e = user;
+    e->idx[0] = lx_add(lo, lx_mul(lo, e->group, lx_i(lo, e->c->cout)), col);
+    return lower_load(lo, e->c->n->in[e->c->w], e->idx);
+}
+
+/* Weights of the run: a phase packs them. */
+static uint32_t pack_at_run_time(Lower *lo, const Conv *c) {
+    Context *cx = lo->cx;
+    int64_t nr = c->tile.cols;
+    Dim dim[4] = {dim_const(cx, c->groups), dim_const(cx, c->panels), dim_const(cx, c->taps * c->cin), dim_const(cx, nr)};
+    uint32_t to = lower_buf(lo, lower_scratch(lo, type_tensor(cx, DT_F32, 4, dim))), depth = lo->open.n;
+    Expr *idx[RANK_MAX], *at[4], *tap = lx_i(lo, 0);
+    at[0] = lower_for(lo, lx_i(lo, c->groups));
+    at[1] = lower_for(lo, lx_i(lo, c->panels));
+    for (uint32_t i = 0; i < c->g->spatial; i++) {
+        idx[2 + i] = lower_for_dim(lo, c->g->kernel[i]);
+        tap = lx_add(lo, lx_mul(lo, tap, lx_dim(lo, c->g->kernel[i])), idx[2 + i]);
+    }
+    idx[1] = lower_for(lo, lx_i(lo, c->cin));
+    lo->open.v[depth]->parallel = (uint16_t)(lo->open.n - depth);
+    at[2] = lx_add(lo, lx_mul(lo, tap, lx_i(lo, c->cin)), idx[1]);
+    WeightElement e = {c, at[0], idx};
+    tile_pack_line(lo, to, at, 3, at[1], c->cout, nr, weight_element, &e);
+    lower_end_n(lo, lo->open.n - depth);
+    return to;
+}
+
 static uint32_t pack_weights(Lower *lo, const Conv *c) {
     Context *cx = lo->cx;
     int64_t nr = c->tile.cols, k = c->taps * c->cin;
+    if (c->n->in[c->w]->data == NULL) return pack_at_run_time(lo, c);
     float *packed = ARENA_ARRAY(&cx->arena, float, c->groups * c->panels * k * nr + 16);
     packed = (float *)(((uintptr_t)packed + 63) & ~(uintptr_t)63);
     const float *from = c->n->in[c->w]->data->data;
@@ -272,14 +303,19 @@ static void emit_flat(Lower *lo, const Conv *c, const Image *im) {
     lower_end_n(lo, lo->open.n - depth);
 }
 
+bool conv_sizes_known(const Context *cx, const ConvGeometry *g) {
+    bool known = dim_is_const(cx, g->in_channels) && dim_is_const(cx, g->in_group) && dim_is_const(cx, g->out_group);
+    for (uint32_t i = 0; i < g->spatial; i++) known &= dim_is_const(cx, g->kernel[i]);
+    return known;
+}
+
 /* ---- does it fit? ------------------------------------------------------------------------------------------------------- */
 static bool describe(Lower *lo, const Node *n, const ConvGeometry *g, Conv *c) {
     Context *cx = lo->cx;
     *c = (Conv){.n = n, .g = g, .groups = g->group};
     conv_operands(n, &c->x, &c->w, &c->bias);
     const Value *w = n->in[c->w];
-    if (!g->channels_last || w->type->dtype != DT_F32 || w->data == NULL || g->spatial > 3) return false;
-    if (!dim_is_const(cx, g->in_channels)) return false;
+    if (!g->channels_last || w->type->dtype != DT_F32 || g->spatial > 3 || !conv_sizes_known(cx, g)) return false;
     c->cin = dim_value(cx, g->in_group);
     c->cout = dim_value(cx, g->out_group);
     c->taps = 1;
@@ -301,9 +337,9 @@ bool lower_conv_contract(Lower *lo, const Node *n, const ConvGeometry *g) {
     if (!contract_wanted(lo, n)) return false;
     if (lower_conv_bf16(lo, n, g)) return true;
     if (!describe(lo, n, g, &c)) return false;
-    if (c.groups > 1 && c.cin == 1 && c.cout == 1) return lower_depthwise(lo, n, g);
+    if (c.groups > 1 && c.cin == 1 && c.cout == 1) return n->in[c.w]->data != NULL && lower_depthwise(lo, n, g);
     if (c.cout < 4 && c.groups > 1) return false;
-    if (lower_winograd(lo, n, g)) return true;
+    if (lower_winograd(lo, n, g, false)) return true;
     Dim m = c.flat ? product_of(cx, g->batch, g->out, g->spatial) : g->out[g->spatial - 1];
     c.tile = tile_choose(module_target(lo->m), m, c.cout, c.taps * c.cin, cx);
     c.panels = (c.cout + c.tile.cols - 1) / c.tile.cols;

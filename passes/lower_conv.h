@@ -12,8 +12,12 @@ typedef struct Image {
 Image conv_image(Lower *lo, const Value *x, const ConvGeometry *g, Dim channels, bool wide);
 Dim image_step(Context *cx, const ConvGeometry *g, const Image *im, uint32_t i); /* elements between neighbours of dimension i */
 
-/* 3x3 convolutions by Winograd's minimal filtering, when it is estimated to be faster: passes/lower_winograd.c. */
-bool lower_winograd(Lower *lo, const Node *n, const ConvGeometry *g);
+/* Are channels and kernel sizes constants? */
+bool conv_sizes_known(const Context *cx, const ConvGeometry *g);
+
+/* 3x3 convolutions by Winograd's minimal filtering, when it is estimated to be faster: passes/lower_winograd.c.
+ * turned: n is a transposed convolution of stride 1, and g that of the equal plain one with W turned by half a circle. */
+bool lower_winograd(Lower *lo, const Node *n, const ConvGeometry *g, bool turned);
 /* Convolutions of bf16 images: passes/lower_bf16.c. */
 bool lower_conv_bf16(Lower *lo, const Node *n, const ConvGeometry *g);
 bool lower_depthwise(Lower *lo, const Node *n, const ConvGeometry *g);

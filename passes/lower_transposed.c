@@ -42,9 +42,41 @@ static Phase phase_of(Context *cx, const Axis *a, int64_t r) {
     return p;
 }
 
+typedef struct WeightElement { const Transposed *t; Expr **idx; } WeightElement; /* idx: all but output channels are set */
+
+static Expr *weight_element(Lower *lo, void *user, Expr *col) {
+    WeightElement *e = user;
+    e->idx[1] = col;
+    return lower_load(lo, e->t->n->in[e->t->w], e->idx);
+}
+
+/* Weights of the run: a phase packs the taps this phase uses. */
+static uint32_t pack_at_run_time(Lower *lo, const Transposed *t, const Phase *py, const Phase *px) {
+    Context *cx = lo->cx;
+    const Phase *phase[2] = {py, px};
+    int64_t nr = t->tile.cols, taps = py->taps * px->taps;
+    Dim dim[3] = {dim_const(cx, t->panels), dim_const(cx, taps * t->cin), dim_const(cx, nr)};
+    uint32_t to = lower_buf(lo, lower_scratch(lo, type_tensor(cx, DT_F32, 3, dim))), depth = lo->open.n;
+    Expr *at[3], *idx[4], *tap = lx_i(lo, 0);
+    at[0] = lower_for(lo, lx_i(lo, t->panels));
+    for (uint32_t i = t->lines ? 0 : 1; i < 2; i++) {
+        Expr *j = lower_for(lo, lx_i(lo, phase[i]->taps));
+        idx[t->lines ? 2 + i : 2] = lx_sub(lo, lx_i(lo, phase[i]->r + (phase[i]->taps - 1) * t->axis[i].stride), lx_mul(lo, j, lx_i(lo, t->axis[i].stride)));
+        tap = lx_add(lo, lx_mul(lo, tap, lx_i(lo, phase[i]->taps)), j);
+    }
+    idx[0] = lower_for(lo, lx_i(lo, t->cin));
+    lo->open.v[depth]->parallel = (uint16_t)(lo->open.n - depth);
+    at[1] = lx_add(lo, lx_mul(lo, tap, lx_i(lo, t->cin)), idx[0]);
+    WeightElement e = {t, idx};
+    tile_pack_line(lo, to, at, 2, at[0], t->cout, nr, weight_element, &e);
+    lower_end_n(lo, lo->open.n - depth);
+    return to;
+}
+
 static uint32_t pack(Lower *lo, const Transposed *t, const Phase *py, const Phase *px) {
     Context *cx = lo->cx;
     int64_t nr = t->tile.cols, taps = py->taps * px->taps, ky = t->axis[0].kernel, kx = t->axis[1].kernel;
+    if (t->n->in[t->w]->data == NULL) return pack_at_run_time(lo, t, py, px);
     float *packed = ARENA_ARRAY(&cx->arena, float, t->panels * taps * t->cin * nr + 16);
     packed = (float *)(((uintptr_t)packed + 63) & ~(uintptr_t)63);
     const float *from = t->n->in[t->w]->data->data; /* [cin][cout][ky][kx] */
@@ -113,7 +145,7 @@ static bool describe(Lower *lo, const Node *n, const ConvGeometry *g, Transposed
     Context *cx = lo->cx;
     *t = (Transposed){.n = n, .g = g, .lines = g->spatial == 2};
     conv_operands(n, &t->x, &t->w, &t->bias);
-    if (!g->channels_last || g->spatial > 2 || g->group != 1 || n->in[t->x]->type->dtype != DT_F32 || n->in[t->w]->data == NULL) return false;
+    if (!g->channels_last || g->spatial > 2 || g->group != 1 || n->in[t->x]->type->dtype != DT_F32 || !conv_sizes_known(cx, g)) return false;
     t->axis[0] = (Axis){.stride = 1, .kernel = 1, .most = 1, .out = dim_const(cx, 1)};
     int64_t phases = 1;
     for (uint32_t i = 0; i < g->spatial; i++) {
@@ -149,10 +181,25 @@ static void make_image(Lower *lo, Transposed *t) {
     t->plane = t->lines ? dim_mul(cx, t->line, t->image.size[0]) : dim_mul(cx, t->pixel, t->image.size[0]);
 }
 
+/* Stride 1 is a plain convolution with the window turned by half a circle, which Winograd's filters may take. */
+static bool as_plain(Lower *lo, const Node *n, const ConvGeometry *g) {
+    Context *cx = lo->cx;
+    ConvGeometry plain = *g;
+    plain.transposed = false;
+    for (uint32_t i = 0; i < g->spatial; i++) {
+        if (g->stride[i] != 1 || dim_value(cx, g->kernel[i]) != 3 || dim_value(cx, g->begin[i]) > 2) return false;
+        plain.begin[i] = dim_sub(cx, dim_const(cx, 2), g->begin[i]);
+        plain.end[i] = dim_sub(cx, dim_add(cx, g->out[i], dim_const(cx, 2)), dim_add(cx, g->in[i], plain.begin[i]));
+        if (dim_lo(cx, plain.end[i]) < 0) return false;
+    }
+    return lower_winograd(lo, n, &plain, true);
+}
+
 bool lower_conv_transpose_contract(Lower *lo, const Node *n, const ConvGeometry *g) {
     Transposed t;
     Context *cx = lo->cx;
     if (!contract_wanted(lo, n) || !describe(lo, n, g, &t)) return false;
+    if (as_plain(lo, n, g)) return true;
     t.tile = tile_choose(module_target(lo->m), g->in[g->spatial - 1], t.cout, t.cin * t.axis[0].most * t.axis[1].most, cx);
     t.panels = (t.cout + t.tile.cols - 1) / t.tile.cols;
     make_image(lo, &t);

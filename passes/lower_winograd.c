@@ -2,10 +2,10 @@
  * (m+2)^2 products per channel instead of 9*m*m, a saving of 2.25 for m = 2 and 4 for m = 4.
  *
  *     V[k, t, c] = (B' d B)[k]      of the (m+2)^2 input patch d of tile t, channel c         k < (m+2)^2
- *     M[k, t, o] = sum over c of V[k, t, c] * U[k, c, o]     with U = G w G', at compile time  plain matrix products
+ *     M[k, t, o] = sum over c of V[k, t, c] * U[k, c, o]     with U = G w G'   plain matrix products
  *     y[tile t, o] = A' M[., t, o] A                         through the fused epilogue
  *
- * Three phases with V and M in scratch memory. The transforms are written out as expressions over one channel, so their
+ * U is made at compile time, or by a phase of its own when w is of the run. Three phases with V and M in scratch memory. The transforms are written out as expressions over one channel, so their
  * loops run along channels and vectorise.
  *
  * Rounding: against direct summation the largest error is about 5e-7 of the output's range for m = 2 and 1e-5 for m = 4;
@@ -43,61 +43,39 @@ typedef struct Winograd {
     uint32_t x, w, bias, weights, v, m;
     int64_t cin, cout, panels, taps;
     Dim ty, tx, tiles;      /* tiles of an image in y and x; of the batch */
+    bool turned;            /* w of a transposed convolution: [c][o], from its last tap to its first */
 } Winograd;
 
 /* ---- cost ------------------------------------------------------------------------------------------------------------ */
 /* Estimated time in units of one vector multiply-add, weights read from memory at 3 bytes per unit. */
-static double direct_cost(const Lower *lo, const ConvGeometry *g, double pixels, double cin, double cout) {
+static double direct_cost(const Lower *lo, double pixels, double cin, double cout, bool constant) {
     double lanes = module_target(lo->m)->vector_bits / 32;
-    (void)g;
-    return pixels * cin * cout * 9 / lanes + cin * cout * 9 * 4 / 3;
+    return pixels * cin * cout * 9 / lanes + cin * cout * 9 * (constant ? 4.0 / 3 : 1.25);
 }
 
-static double filter_cost(const Lower *lo, const Filter *f, double tiles, double cin, double cout) {
+static double filter_cost(const Lower *lo, const Filter *f, double tiles, double cin, double cout, bool constant) {
     double lanes = module_target(lo->m)->vector_bits / 32, a2 = f->a * f->a;
     double products = tiles * cin * cout * a2 / lanes;
     double transforms = tiles * (cin + cout) * a2 * 8 / lanes;
-    return products + transforms + cin * cout * a2 * 4 / 3 + a2 * 200;
+    double weights = constant ? cin * cout * a2 * 4 / 3 : cin * cout * (a2 * 4 / 16 + 9 + a2 * 3 / lanes); /* they are in the cache then */
+    return products + transforms + weights + a2 * 200;
 }
 
 static int64_t size_of(const Context *cx, Dim d) { return dim_is_const(cx, d) ? dim_value(cx, d) : dim_lo(cx, d) > 16 ? dim_lo(cx, d) : 16; }
 
-static const Filter *best_filter(const Lower *lo, const ConvGeometry *g, int64_t cin, int64_t cout) {
+static const Filter *best_filter(const Lower *lo, const ConvGeometry *g, int64_t cin, int64_t cout, bool constant) {
     const Context *cx = lo->cx;
     int64_t n = size_of(cx, g->batch), h = size_of(cx, g->out[0]), w = size_of(cx, g->out[1]);
-    double best = 0.9 * direct_cost(lo, g, (double)(n * h * w), (double)cin, (double)cout);
+    double best = 0.9 * direct_cost(lo, (double)(n * h * w), (double)cin, (double)cout, constant);
     const Filter *found = NULL;
     for (size_t i = 0; i < sizeof filters / sizeof *filters; i++) {
         int64_t m = filters[i].m, tiles = n * ((h + m - 1) / m) * ((w + m - 1) / m);
-        double cost = filter_cost(lo, &filters[i], (double)tiles, (double)cin, (double)cout);
+        double cost = filter_cost(lo, &filters[i], (double)tiles, (double)cin, (double)cout, constant);
         if (cost >= best) continue;
         best = cost * 0.95; /* the larger tile must earn its rounding error */
         found = &filters[i];
     }
     return found;
-}
-
-/* ---- weights ----------------------------------------------------------------------------------------------------------- */
-static uint32_t transform_weights(Lower *lo, const Winograd *w) {
-    Context *cx = lo->cx;
-    const Filter *f = w->f;
-    int64_t nr = w->tile.cols, plane = w->panels * w->cin * nr;
-    float *u = ARENA_ARRAY(&cx->arena, float, w->taps * plane + 16);
-    u = (float *)(((uintptr_t)u + 63) & ~(uintptr_t)63);
-    const float *from = w->n->in[w->w]->data->data;
-    for (int64_t o = 0; o < w->cout; o++) {
-        for (int64_t c = 0; c < w->cin; c++) {
-            const float *k = from + (o * w->cin + c) * 9;
-            double half[MOST][3];
-            for (int i = 0; i < f->a; i++)
-                for (int j = 0; j < 3; j++) half[i][j] = f->g[i][0] * (double)k[j] + f->g[i][1] * (double)k[3 + j] + f->g[i][2] * (double)k[6 + j];
-            float *to = u + ((o / nr) * w->cin + c) * nr + o % nr;
-            for (int i = 0; i < f->a; i++)
-                for (int j = 0; j < f->a; j++) to[(i * f->a + j) * plane] = (float)(half[i][0] * f->g[j][0] + half[i][1] * f->g[j][1] + half[i][2] * f->g[j][2]);
-        }
-    }
-    Dim dim[4] = {dim_const(cx, w->taps), dim_const(cx, w->panels), dim_const(cx, w->cin), dim_const(cx, nr)};
-    return lower_weight(lo, type_tensor(cx, DT_F32, 4, dim), u);
 }
 
 /* ---- transforms as expressions ------------------------------------------------------------------------------------------ */
@@ -115,13 +93,72 @@ static Expr *weighted_sum(Lower *lo, const double *factor, Expr *const *x, int n
     return sum;
 }
 
-/* out (rows x rows) = matrix in matrix', in: a x a. */
-static void transform(Lower *lo, const Filter *f, const double (*matrix)[MOST], int rows, Expr *const *in, Expr **out) {
+/* out (rows x rows) = matrix in matrix', in: n x n; the matrix's rows are `width` entries apart. */
+static void transform(Lower *lo, const double *matrix, int width, int rows, int n, Expr *const *in, Expr **out) {
     Expr *half[MOST * MOST];
     for (int i = 0; i < rows; i++)
-        for (int j = 0; j < f->a; j++) half[i * f->a + j] = weighted_sum(lo, matrix[i], in + j, f->a, f->a);
+        for (int j = 0; j < n; j++) half[i * n + j] = weighted_sum(lo, matrix + i * width, in + j, n, n);
     for (int i = 0; i < rows; i++)
-        for (int j = 0; j < rows; j++) out[i * rows + j] = weighted_sum(lo, matrix[j], half + i * f->a, f->a, 1);
+        for (int j = 0; j < rows; j++) out[i * rows + j] = weighted_sum(lo, matrix + j * width, half + i * n, n, 1);
+}
+
+/* ---- weights ----------------------------------------------------------------------------------------------------------- */
+/* Weights of the run: a phase transforms them. */
+static void transform_line(Lower *lo, const Winograd *w, uint32_t to, Expr *panel, Expr *c, int64_t cols) {
+    const Filter *f = w->f;
+    Expr *j = lower_for(lo, lx_i(lo, cols)), *k[9], *u[MOST * MOST];
+    Expr *o = lx_add(lo, lx_mul(lo, panel, lx_i(lo, w->tile.cols)), j);
+    for (int t = 0; t < 9; t++) {
+        int from = w->turned ? 8 - t : t;
+        k[t] = lower_load(lo, w->n->in[w->w], (Expr *[]){w->turned ? c : o, w->turned ? o : c, lx_i(lo, from / 3), lx_i(lo, from % 3)});
+    }
+    transform(lo, f->g[0], 3, f->a, 3, k, u);
+    for (int i = 0; i < f->a * f->a; i++) lower_store_buf(lo, to, (Expr *[]){lx_i(lo, i), panel, c, j}, FN_NONE, u[i]);
+    lower_end(lo);
+    if (cols == w->tile.cols) return;
+    j = lx_add(lo, lower_for(lo, lx_i(lo, w->tile.cols - cols)), lx_i(lo, cols));
+    for (int i = 0; i < f->a * f->a; i++) lower_store_buf(lo, to, (Expr *[]){lx_i(lo, i), panel, c, j}, FN_NONE, lx_const(lo, DT_F32, 0));
+    lower_end(lo);
+}
+
+static uint32_t transform_at_run_time(Lower *lo, const Winograd *w) {
+    Context *cx = lo->cx;
+    int64_t nr = w->tile.cols, rest = w->cout % nr;
+    Dim dim[4] = {dim_const(cx, w->taps), dim_const(cx, w->panels), dim_const(cx, w->cin), dim_const(cx, nr)};
+    uint32_t to = lower_buf(lo, lower_scratch(lo, type_tensor(cx, DT_F32, 4, dim))), depth = lo->open.n;
+    Expr *p = lower_for(lo, lx_i(lo, w->panels)), *c = lower_for(lo, lx_i(lo, w->cin));
+    lo->open.v[depth]->parallel = 2;
+    bool both = rest != 0 && w->panels > 1;
+    if (both) lower_if(lo, lx_2(lo, FN_LT, p, lx_i(lo, w->cout / nr)));
+    if (rest == 0 || both) transform_line(lo, w, to, p, c, nr);
+    if (both) lower_else(lo);
+    if (rest != 0) transform_line(lo, w, to, p, c, rest);
+    lower_end_n(lo, lo->open.n - depth);
+    return to;
+}
+
+static uint32_t transform_weights(Lower *lo, const Winograd *w) {
+    Context *cx = lo->cx;
+    const Filter *f = w->f;
+    if (w->n->in[w->w]->data == NULL) return transform_at_run_time(lo, w);
+    int64_t nr = w->tile.cols, plane = w->panels * w->cin * nr;
+    float *u = ARENA_ARRAY(&cx->arena, float, w->taps * plane + 16);
+    u = (float *)(((uintptr_t)u + 63) & ~(uintptr_t)63);
+    const float *from = w->n->in[w->w]->data->data;
+    for (int64_t o = 0; o < w->cout; o++) {
+        for (int64_t c = 0; c < w->cin; c++) {
+            const float *k = from + (w->turned ? c * w->cout + o : o * w->cin + c) * 9;
+            double half[MOST][3] = {{0}};
+            for (int i = 0; i < f->a; i++)
+                for (int j = 0; j < 3; j++)
+                    for (int t = 0; t < 3; t++) half[i][j] += f->g[i][t] * (double)k[w->turned ? 8 - 3 * t - j : 3 * t + j];
+            float *to = u + ((o / nr) * w->cin + c) * nr + o % nr;
+            for (int i = 0; i < f->a; i++)
+                for (int j = 0; j < f->a; j++) to[(i * f->a + j) * plane] = (float)(half[i][0] * f->g[j][0] + half[i][1] * f->g[j][1] + half[i][2] * f->g[j][2]);
+        }
+    }
+    Dim dim[4] = {dim_const(cx, w->taps), dim_const(cx, w->panels), dim_const(cx, w->cin), dim_const(cx, nr)};
+    return lower_weight(lo, type_tensor(cx, DT_F32, 4, dim), u);
 }
 
 /* ---- the phases ----------------------------------------------------------------------------------------------------------- */
@@ -153,7 +190,7 @@ static void input_channels(Lower *lo, const Winograd *w, const Spot *s, Expr *y0
             d[i * a + j] = lx_select(lo, inside, lower_load(lo, w->n->in[w->x], (Expr *[]){s->n, cy, cx_, c}), zero);
         }
     }
-    transform(lo, w->f, w->f->bt, a, d, v);
+    transform(lo, w->f->bt[0], MOST, a, a, d, v);
     for (int k = 0; k < a * a; k++) lower_store_buf(lo, w->v, (Expr *[]){lx_i(lo, k), s->t, c}, FN_NONE, v[k]);
     lower_end(lo);
 }
@@ -202,7 +239,7 @@ static void output_channels(Lower *lo, const Winograd *w, const Spot *s, Expr *p
     for (int k = 0; k < a * a; k++) in[k] = lower_load_buf(lo, w->m, (Expr *[]){lx_i(lo, k), p, s->t, j});
     Expr *oc = lx_add(lo, lx_mul(lo, p, lx_i(lo, w->tile.cols)), j);
     Expr *bias = w->bias < w->n->n_in ? lower_load(lo, w->n->in[w->bias], &oc) : NULL;
-    transform(lo, f, f->at, f->m, in, out);
+    transform(lo, f->at[0], MOST, f->m, a, in, out);
     for (int y = 0; y < f->m; y++) {
         for (int x = 0; x < f->m; x++) {
             if (only_i >= 0 && (y != only_i || x != only_j)) continue;
@@ -250,14 +287,14 @@ static void output_phase(Lower *lo, const Winograd *w) {
     lower_end_n(lo, lo->open.n - depth);
 }
 
-bool lower_winograd(Lower *lo, const Node *n, const ConvGeometry *g) {
+bool lower_winograd(Lower *lo, const Node *n, const ConvGeometry *g, bool turned) {
     Context *cx = lo->cx;
     if (g->spatial != 2 || g->group != 1 || lo->m->options->opt_level < 2) return false;
     for (uint32_t i = 0; i < 2; i++)
         if (g->stride[i] != 1 || g->dilation[i] != 1 || dim_value(cx, g->kernel[i]) != 3 || dim_lo(cx, g->in[i]) < 1) return false;
-    Winograd w = {.n = n, .g = g, .cin = dim_value(cx, g->in_channels), .cout = dim_value(cx, g->out_channels)};
+    Winograd w = {.n = n, .g = g, .cin = dim_value(cx, g->in_channels), .cout = dim_value(cx, g->out_channels), .turned = turned};
     conv_operands(n, &w.x, &w.w, &w.bias);
-    w.f = w.cin < 8 || w.cout < 8 ? NULL : best_filter(lo, g, w.cin, w.cout);
+    w.f = w.cin < 8 || w.cout < 8 ? NULL : best_filter(lo, g, w.cin, w.cout, n->in[w.w]->data != NULL);
     if (w.f == NULL) return false;
     Dim m = dim_const(cx, w.f->m);
     w.ty = dim_ceildiv(cx, g->out[0], m);

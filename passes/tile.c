@@ -52,6 +52,8 @@ static Tile choose(const Target *t, Dim m, int64_t n, int64_t k, Context *cx, bo
 Tile tile_choose(const Target *t, Dim m, int64_t n, int64_t k, Context *cx) { return choose(t, m, n, k, cx, false); }
 Tile tile_choose_dividing(const Target *t, Dim m, int64_t n, int64_t k, Context *cx) { return choose(t, m, n, k, cx, true); }
 
+double tile_time(const Tile *tile, int64_t m, int64_t n, int64_t k) { return tile_cost(tile->rows, tile->cols / tile->vector, tile->vector, m, n, k); }
+
 void tile_pack(float *to, const float *from, int64_t k, int64_t n, int64_t row, int64_t col, int64_t nr) {
     for (int64_t p = 0; p * nr < n; p++) {
         int64_t have = n - p * nr < nr ? n - p * nr : nr;
@@ -61,6 +63,24 @@ void tile_pack(float *to, const float *from, int64_t k, int64_t n, int64_t row, 
             for (int64_t j = have; j < nr; j++) to[j] = 0;
         }
     }
+}
+
+void tile_pack_line(Lower *lo, uint32_t to, Expr **idx, uint32_t at, Expr *panel, int64_t n, int64_t nr, TileElement *element, void *user) {
+    int64_t full = n / nr, rest = n % nr;
+    bool both = rest != 0 && full != 0;
+    if (both) lower_if(lo, lx_2(lo, FN_LT, panel, lx_i(lo, full)));
+    for (int tail = full == 0; tail <= (rest != 0); tail++) {
+        if (tail && both) lower_else(lo);
+        int64_t have = tail ? rest : nr;
+        Expr *j = idx[at] = lower_for(lo, lx_i(lo, have));
+        lower_store_buf(lo, to, idx, FN_NONE, element(lo, user, lx_add(lo, lx_mul(lo, panel, lx_i(lo, nr)), j)));
+        lower_end(lo);
+        if (have == nr) continue;
+        idx[at] = lx_add(lo, lower_for(lo, lx_i(lo, nr - have)), lx_i(lo, have));
+        lower_store_buf(lo, to, idx, FN_NONE, lx_const(lo, DT_F32, 0));
+        lower_end(lo);
+    }
+    if (both) lower_end(lo);
 }
 
 Expr *tile_rows(Lower *lo, Dim m, int64_t rows, Expr *m0) {
@@ -98,6 +118,9 @@ void tile_emit(Lower *lo, const Tile *t, const TileCall *c) {
     arg[TILE_K] = arg_expr(c->k);
     arg[TILE_B] = arg_buf(c->b);
     arg[TILE_B_AT] = arg_expr(c->b_at);
+    Expr *line = lx_mul(lo, c->k, c->b_k);
+    arg[TILE_B_1] = arg_expr(c->n1 == NULL ? zero : c->b_1 != NULL ? c->b_1 : lx_mul(lo, line, c->n2 != NULL ? c->n2 : one));
+    arg[TILE_B_2] = arg_expr(c->n2 == NULL ? zero : c->b_2 != NULL ? c->b_2 : line);
     arg[TILE_B_K] = arg_expr(c->b_k);
     arg[TILE_AHEAD] = arg_expr(c->ahead != NULL ? c->ahead : zero);
     lower_emit(lo, (Stmt){.kind = S_CONTRACT, .contract = k, .arg = arg, .n_arg = TILE_ARGS});

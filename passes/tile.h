@@ -11,16 +11,25 @@ typedef struct Tile { int64_t rows, cols, vector; } Tile; /* cols: a multiple of
 Tile tile_choose(const Target *t, Dim m, int64_t n, int64_t k, Context *cx);
 Tile tile_choose_dividing(const Target *t, Dim m, int64_t n, int64_t k, Context *cx); /* cols divides n; cols 0: none does */
 
+/* Estimated cycles of the product with this tile. */
+double tile_time(const Tile *tile, int64_t m, int64_t n, int64_t k);
+
 /* to[p][k][j] = from[k * row + (p * nr + j) * col], zero beyond n columns. */
 void tile_pack(float *to, const float *from, int64_t k, int64_t n, int64_t row, int64_t col, int64_t nr);
+
+/* Packing at run time. At the open loops, stores columns 0..nr-1 of one line of panel `panel` to buffer `to`: idx is its
+ * index but for the last position, `at`; columns from n on are zeros. element: the value of column `col` (of the whole
+ * matrix), with the caller's data. */
+typedef Expr *TileElement(Lower *lo, void *user, Expr *col);
+void tile_pack_line(Lower *lo, uint32_t to, Expr **idx, uint32_t at, Expr *panel, int64_t n, int64_t nr, TileElement *element, void *user);
 
 /* min(rows, m - m0), simplified when it is always `rows`. m0 is a multiple of rows. */
 Expr *tile_rows(Lower *lo, Dim m, int64_t rows, Expr *m0);
 
-/* Arguments of CONTRACT_TILE (ir/contract.h); n1, n2 NULL: 1; out_at NULL: 0. */
+/* Arguments of CONTRACT_TILE (ir/contract.h); n1, n2 NULL: 1; out_at NULL: 0; b_1, b_2 NULL: b goes on where it was. */
 typedef struct TileCall {
     uint32_t out, a, b;
-    Expr *out_at, *rows, *a_at, *a_row, *a_k, *n1, *a_1, *n2, *a_2, *k, *b_at, *b_k;
+    Expr *out_at, *rows, *a_at, *a_row, *a_k, *n1, *a_1, *n2, *a_2, *k, *b_at, *b_1, *b_2, *b_k;
     bool add, bf16; /* bf16: CONTRACT_TILE_BF16 */
     Expr *ahead; /* NULL: none */
 } TileCall;

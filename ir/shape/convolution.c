@@ -3,7 +3,8 @@
  *     Conv           out = floor((in + begin + end - ((kernel - 1) * dilation + 1)) / stride) + 1
  *     SAME_*         out = ceil(in / stride), the padding follows; the odd one at the end (UPPER) or beginning (LOWER)
  *     ConvTranspose  out = stride * (in - 1) + output_padding + (kernel - 1) * dilation + 1 - begin - end
- *                    with output_shape (or SAME: in * stride) given, the padding follows from it */
+ *                    with output_shape (or SAME: in * stride) given, the padding follows from it
+ *     ConvGradWeight the sizes of dY are those Conv would give for X; the kernel's are an attribute */
 #include "ir/shape/convolution.h"
 
 typedef struct ConvSlots { /* where an operator keeps its attributes and operands */
@@ -189,6 +190,78 @@ bool conv_geometry(Module *m, const Node *n, ConvGeometry *g) {
         g->end[i] = dim_const(cx, pad == PAD_VALID ? 0 : pads[r + i]);
         if (!(s->transposed ? transposed_size(m, n, g, i, pad, more[i], wanted[i]) : forward_size(m, n, g, i, pad))) return false;
     }
+    return true;
+}
+
+typedef struct GradSlots { Op op; AttrSlot dilations, group, kernel_shape, pads, strides; bool channels_last; } GradSlots;
+#define GRAD_SLOTS(op, last) {OP_##op, AT_##op##_dilations, AT_##op##_group, AT_##op##_kernel_shape, AT_##op##_pads, AT_##op##_strides, last}
+static const GradSlots grad_slots[] = {GRAD_SLOTS(ConvGradWeight, false), GRAD_SLOTS(ConvGradWeightChannelsLast, true)};
+
+static bool grad_channels(Module *m, const Node *n, const GradSlots *s, const Type *x, const Type *dy, ConvGeometry *g) {
+    Context *cx = m->cx;
+    uint32_t channel = s->channels_last ? x->rank - 1u : 1;
+    g->in_channels = x->dim[channel];
+    g->out_channels = dy->dim[channel];
+    g->batch = shape_unify(m, (Node *)(uintptr_t)n, x->dim[0], dy->dim[0], "batch of X against dY's");
+    if (g->batch == 0) return false;
+    for (int i = 0; i < 2; i++) {
+        Dim c = i != 0 ? g->out_channels : g->in_channels;
+        if (!dim_is_const(cx, c) || dim_value(cx, c) % g->group == 0) continue;
+        diag(cx, SEV_ERROR, n->loc, "%lld channels of %s do not divide into %lld groups", (long long)dim_value(cx, c), i != 0 ? "dY" : "X", (long long)g->group);
+        return false;
+    }
+    g->in_group = dim_floordiv(cx, g->in_channels, dim_const(cx, g->group));
+    g->out_group = dim_floordiv(cx, g->out_channels, dim_const(cx, g->group));
+    return true;
+}
+
+bool conv_grad_geometry(Module *m, const Node *n, ConvGeometry *g) {
+    Context *cx = m->cx;
+    Node *at = (Node *)(uintptr_t)n;
+    const GradSlots *s = &grad_slots[n->op == OP_ConvGradWeightChannelsLast];
+    const Type *x = shape_in(m, at, 0), *dy = shape_in(m, at, 1);
+    if (x == NULL || dy == NULL) return false;
+    if (x->rank < 3 || dy->rank != x->rank) {
+        diag(cx, SEV_ERROR, n->loc, "X has rank %u and dY rank %u; equal ranks of 3 or more are needed", x->rank, dy->rank);
+        return false;
+    }
+    *g = (ConvGeometry){.channels_last = s->channels_last, .spatial = x->rank - 2u, .first = s->channels_last ? 1 : 2, .group = attr_i(n, s->group)};
+    if (g->group < 1 || g->group > INT32_MAX) {
+        diag(cx, SEV_ERROR, n->loc, "group is %lld, at least 1 is needed", (long long)g->group);
+        return false;
+    }
+    uint32_t r = g->spatial;
+    int64_t kernel[RANK_MAX], pads[2 * RANK_MAX];
+    if (!grad_channels(m, n, s, x, dy, g) || !read_ints(m, n, s->kernel_shape, r, 1, -1, kernel) || !read_ints(m, n, s->strides, r, 1, 1, g->stride) ||
+        !read_ints(m, n, s->dilations, r, 1, 1, g->dilation) || !read_ints(m, n, s->pads, 2 * r, 0, 0, pads))
+        return false;
+    for (uint32_t i = 0; i < r; i++) {
+        if (kernel[i] < 1) {
+            diag(cx, SEV_ERROR, n->loc, "attribute kernel_shape has no entry for spatial dimension %u", i);
+            return false;
+        }
+        g->in[i] = x->dim[g->first + i];
+        g->kernel[i] = dim_const(cx, kernel[i]);
+        g->begin[i] = dim_const(cx, pads[i]);
+        g->end[i] = dim_const(cx, pads[r + i]);
+        if (!forward_size(m, n, g, i, PAD_EXPLICIT)) return false;
+        g->out[i] = shape_unify(m, at, g->out[i], dy->dim[g->first + i], "the convolution's output against dY");
+        if (g->out[i] == 0) return false;
+    }
+    return true;
+}
+
+bool shape_conv_grad_weight(Module *m, Node *n) {
+    ConvGeometry g;
+    if (!conv_grad_geometry(m, n, &g)) return false;
+    const Type *x = n->in[0]->type, *dy = n->in[1]->type;
+    if (!dtype_is_float(x->dtype) || dy->dtype != x->dtype) {
+        diag(m->cx, SEV_ERROR, n->loc, "X is %s and dY %s; one floating-point type is needed", dtype_text(x->dtype), dtype_text(dy->dtype));
+        return false;
+    }
+    Dim dim[RANK_MAX] = {g.out_channels, g.in_group};
+    for (uint32_t i = 0; i < g.spatial; i++) dim[2 + i] = g.kernel[i];
+    shape_out(m, n, 0, x->dtype, g.spatial + 2, dim);
     return true;
 }
 

@@ -20,6 +20,8 @@ typedef struct ConvGeometry {
 
 /* Reads n's geometry; false after a diag(). n is any operator of the convolution family, transposed ones included. */
 bool conv_geometry(Module *m, const Node *n, ConvGeometry *g);
+/* The same for ConvGradWeight: the geometry of the convolution whose weights' gradient it is; out: the sizes of dY. */
+bool conv_grad_geometry(Module *m, const Node *n, ConvGeometry *g);
 /* Which input is x, which w, and which the bias (n_in when the operator has none). */
 void conv_operands(const Node *n, uint32_t *x, uint32_t *w, uint32_t *bias);
 

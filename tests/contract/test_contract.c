@@ -5,8 +5,9 @@
  *
  * One model holds all cases of a seed: matrix products with constant and run-time operands, every transpose, batches and
  * vectors; convolutions of one to three dimensions with padding, strides, dilations, groups and depthwise; transposed
- * ones; pools; with and without operators behind them to fuse. Sizes are drawn so that every tail occurs. With bf16 all
- * numbers are multiples of 1/64 up to 1, which bfloat16 holds exactly: then the same results are expected. */
+ * ones; both with weights of the run, too; the gradients of their weights; pools; with and without operators behind them
+ * to fuse. Sizes are drawn so that every tail occurs. With bf16 all numbers are multiples of 1/64 up to 1, which bfloat16
+ * holds exactly: then the same results are expected. */
 #include <dlfcn.h>
 #include <math.h>
 #include <stdio.h>
@@ -152,8 +153,19 @@ static void add_conv(Builder *b, bool transposed) {
     }
     ws[0] = transposed ? group * cin : group * cout;
     ws[1] = transposed ? cout : cin;
-    Value *in[3] = {input(b, spatial + 2, xs), constant(b, spatial + 2, ws), chance(r, 2) ? constant(b, 1, &channels) : NULL};
+    Value *weights = chance(r, 3) ? input(b, spatial + 2, ws) : constant(b, spatial + 2, ws);
+    Value *in[3] = {input(b, spatial + 2, xs), weights, chance(r, 2) ? constant(b, 1, &channels) : NULL};
     finish(b, windowed(b, transposed ? OP_ConvTranspose : OP_Conv, in[2] != NULL ? 3 : 2, in, spatial, &w, group, transposed ? more : NULL));
+}
+
+static void add_conv_grad(Builder *b) {
+    Random *r = &b->r;
+    uint32_t spatial = chance(r, 5) ? 1 : chance(r, 8) ? 3 : 2;
+    Window w = draw_window(b, spatial, true);
+    int64_t group = chance(r, 5) ? between(r, 2, 3) : 1, cin = between(r, 1, 24), cout = chance(r, 2) ? 16 * between(r, 1, 3) : between(r, 1, 40);
+    int64_t xs[5] = {between(r, 1, 3), group * cin, w.in[0], w.in[1], w.in[2]}, ys[5] = {xs[0], group * cout};
+    for (uint32_t i = 0; i < spatial; i++) ys[2 + i] = (w.in[i] + w.pads[i] + w.pads[spatial + i] - (w.kernel[i] - 1) * w.dilation[i] - 1) / w.stride[i] + 1;
+    finish(b, windowed(b, OP_ConvGradWeight, 2, (Value *[]){input(b, spatial + 2, xs), input(b, spatial + 2, ys)}, spatial, &w, group, NULL));
 }
 
 /* A pool behind a convolution, so that the layout pass moves it. */
@@ -172,11 +184,12 @@ static void build(Builder *b, uint64_t seed, const LatheOptions *options) {
     b->r.s = seed * 7919 + 1;
     b->grid = options->precision == LATHE_PRECISION_BF16 ? 64 : 1000;
     for (int i = 0; i < CASES; i++) {
-        switch (between(&b->r, 0, 7)) {
+        switch (between(&b->r, 0, 8)) {
         case 0: case 1: add_matmul(b); break;
         case 2: add_gemm(b); break;
         case 3: add_conv(b, true); break;
         case 4: add_pool(b); break;
+        case 5: add_conv_grad(b); break;
         default: add_conv(b, false); break;
         }
     }
