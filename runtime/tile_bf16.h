@@ -17,11 +17,10 @@
 #if defined(__AMX_BF16__) && defined(__x86_64__) && defined(__linux__)
 #include <immintrin.h>
 #define LATHE_BF16_AMX 1
-#elif defined(__AVX512BF16__) && defined(__AVX512BW__)
+#endif
+#if defined(__AVX512BF16__) && defined(__AVX512BW__)
 #include <immintrin.h>
 #define LATHE_BF16_AVX512 1
-#else
-#define LATHE_BF16_PLAIN 1
 #endif
 
 /* Leave to use the tile registers: 0 if granted or not needed. Linux: arch_prctl(ARCH_REQ_XCOMP_PERM, XTILEDATA). */
@@ -172,6 +171,12 @@ static __attribute__((noinline)) void lathe_tile_bf16(int64_t rows, const uint16
                                                       const uint16_t *b, float *out) {
 #if defined(LATHE_BF16_AMX)
     int64_t r = 0;
+#ifdef LATHE_BF16_AVX512
+    if (rows < 4) { /* all about reading b, which vector loads do faster */
+        for (; r < rows; r++) lathe_bf16_rows(1, a + r * a_row, a_row, n1, a_1, n2, a_2, n, b, out + r * 32);
+        return;
+    }
+#endif
     for (; r + 32 <= rows; r += 32) lathe_bf16_two(a + r * a_row, a_row, 16, n1, a_1, n2, a_2, n, b, out + r * 32);
     if (rows - r > 16) {
         lathe_bf16_two(a + r * a_row, a_row, rows - r - 16, n1, a_1, n2, a_2, n, b, out + r * 32);
