@@ -76,8 +76,9 @@ bool shape_one_hot_encoder(Module *m, Node *n) {
     if (t == NULL) return false;
     Dim dim[RANK_MAX];
     for (uint32_t a = 0; a < t->rank; a++) dim[a] = t->dim[a];
-    if (t->rank + 1 > RANK_MAX || count_of(n, "cats_int64s") == 0) return fail(m, n, "categories must be given as cats_int64s");
-    dim[t->rank] = dim_const(m->cx, count_of(n, "cats_int64s"));
+    uint32_t count = count_of(n, t->dtype == DT_STRING ? "cats_strings" : "cats_int64s");
+    if (t->rank + 1 > RANK_MAX || count == 0) return fail(m, n, "there are no categories of the input's kind");
+    dim[t->rank] = dim_const(m->cx, count);
     shape_out(m, n, 0, DT_F32, t->rank + 1, dim);
     return true;
 }
@@ -88,5 +89,22 @@ bool shape_tree_scores(Module *m, Node *n) {
     const Type *t = rows_in(m, n, &rows, &features);
     if (t == NULL) return false;
     shape_out(m, n, 0, t->dtype == DT_F64 ? DT_F64 : DT_F32, 2, (Dim[]){rows, dim_const(m->cx, attr_i(n, AT_TreeScores_targets))});
+    return true;
+}
+
+/* ZipMap: its list of maps with the same keys is a table, a row for each; see passes/expand/ml.c. */
+bool shape_zip_map(Module *m, Node *n) {
+    Dim rows, classes;
+    const Type *t = rows_in(m, n, &rows, &classes);
+    if (t == NULL) return false;
+    n->out[0]->declared = NULL; /* as a sequence of maps */
+    shape_out(m, n, 0, t->dtype, 2, (Dim[]){rows, classes});
+    return true;
+}
+
+bool shape_pair_probabilities(Module *m, Node *n) {
+    const Type *t = shape_in(m, n, 0);
+    if (t == NULL) return false;
+    shape_out(m, n, 0, DT_F32, 2, (Dim[]){t->dim[0], dim_const(m->cx, attr_i(n, AT_PairProbabilities_classes))});
     return true;
 }

@@ -67,6 +67,21 @@ Value *ml_labels(Module *m, Node *at, Value *index) {
     return expand_gather(m, at, expand_ints(m, 1, &n, ints->ints.v), index, 0);
 }
 
+int64_t ml_label_count(const Node *n) {
+    const Attr *ints = list(n, "classlabels_int64s"), *strings = list(n, "classlabels_strings");
+    if (ints == NULL) ints = list(n, "classlabels_ints");
+    return strings != NULL && strings->strings.n != 0 ? strings->strings.n : ints != NULL ? ints->ints.n : 0;
+}
+
+Value *ml_two_scores(Module *m, Node *at, Value *s, const char *post, bool share) {
+    if (s == NULL) return NULL;
+    if (strcmp(post, "PROBIT") == 0) s = probit(m, at, s);
+    bool logistic = strcmp(post, "LOGISTIC") == 0 && !share;
+    Value *other = share ? build2(m, at, OP_Sub, number(m, s, 1), s) : build1(m, at, OP_Neg, s);
+    Value *both = expand_concat(m, at, 2, (Value *[]){other, s}, 1);
+    return logistic ? build1(m, at, OP_Sigmoid, both) : both;
+}
+
 /* ---- linear models ----------------------------------------------------------------------------------------------- */
 /* x [N,F] times coefficients [C,F], plus intercepts: [N,C]. */
 static Value *linear(Module *m, Node *n, int64_t rows) {
@@ -90,8 +105,10 @@ static Value *linear(Module *m, Node *n, int64_t rows) {
 }
 
 bool expand_linear_regressor(Module *m, Node *n, Value **out) {
+    const char *post = str_text(m->cx, attr_s(n, AT_LinearRegressor_post_transform));
     Value *y = linear(m, n, attr_i(n, AT_LinearRegressor_targets));
-    out[0] = ml_post_transform(m, n, y, str_text(m->cx, attr_s(n, AT_LinearRegressor_post_transform)));
+    /* one score alone has no others to be compared with: as in ONNX Runtime, only PROBIT changes it */
+    out[0] = attr_i(n, AT_LinearRegressor_targets) > 1 || strcmp(post, "PROBIT") == 0 ? ml_post_transform(m, n, y, post) : y;
     return out[0] != NULL;
 }
 
@@ -102,50 +119,16 @@ bool expand_linear_classifier(Module *m, Node *n, Value **out) {
     int64_t rows = (int64_t)c->floats.n / dim_value(m->cx, f);
     Value *s = linear(m, n, rows);
     if (s == NULL) return false;
-    if (rows == 1) s = expand_concat(m, n, 2, (Value *[]){build1(m, n, OP_Neg, s), s}, 1);
-    if (s == NULL) return false;
-    out[0] = ml_labels(m, n, expand_arg_max(m, n, s, 1, false));
-    out[1] = ml_post_transform(m, n, s, str_text(m->cx, attr_s(n, AT_LinearClassifier_post_transform)));
-    return out[0] != NULL && out[1] != NULL;
-}
-
-/* Kernel values [N,S] of the rows x and the support vectors sv [S,F]. */
-static Value *kernel_values(Module *m, Node *n, Value *x, Value *sv) {
-    const Attr *p = list(n, "kernel_params");
-    double gamma = p != NULL && p->floats.n > 0 ? p->floats.v[0] : 0, coef = p != NULL && p->floats.n > 1 ? p->floats.v[1] : 0;
-    double degree = p != NULL && p->floats.n > 2 ? p->floats.v[2] : 3;
-    AttrSlot type = attr_named(n, "kernel_type");
-    Value *dot = build2(m, n, OP_MatMul, x, expand_transpose(m, n, sv, 2, (int64_t[]){1, 0}));
-    if (attr_s_is(m->cx, n, type, "LINEAR")) return dot;
-    if (attr_s_is(m->cx, n, type, "RBF")) {
-        Value *xx = expand_reduce_axis(m, n, OP_ReduceSumSquare, x, 1, true), *ss = expand_reduce_axis(m, n, OP_ReduceSumSquare, sv, 1, false);
-        Value *d = build2(m, n, OP_Sub, build2(m, n, OP_Add, xx, ss), build2(m, n, OP_Mul, dot, number(m, x, 2)));
-        return build1(m, n, OP_Exp, build2(m, n, OP_Mul, d, number(m, x, -gamma)));
-    }
-    Value *line = build2(m, n, OP_Add, build2(m, n, OP_Mul, dot, number(m, x, gamma)), number(m, x, coef));
-    if (attr_s_is(m->cx, n, type, "SIGMOID")) return build1(m, n, OP_Tanh, line);
-    return build2(m, n, OP_Pow, line, number(m, x, degree));
-}
-
-bool expand_svm_regressor(Module *m, Node *n, Value **out) {
-    const Attr *c = list(n, "coefficients"), *v = list(n, "support_vectors"), *rho = list(n, "rho");
-    Value *x = ml_rows(m, n), *y;
-    Dim f = x->type->dim[1];
-    if (c == NULL || !dim_is_const(m->cx, f)) return fail(m, n, "coefficients are missing, or the number of features is not known at compile time");
-    int64_t count = c->floats.n, features = dim_value(m->cx, f);
-    if (v != NULL && v->floats.n != 0) {
-        if ((int64_t)v->floats.n != count * features) return fail(m, n, "support_vectors has not one row per coefficient");
-        Value *sv = expand_floats(m, 2, (int64_t[]){count, features}, v->floats.v, x->type->dtype);
-        y = build2(m, n, OP_MatMul, kernel_values(m, n, x, sv), expand_floats(m, 2, (int64_t[]){count, 1}, c->floats.v, x->type->dtype));
+    const char *post = str_text(m->cx, attr_s(n, AT_LinearClassifier_post_transform));
+    if (rows == 1) { /* a positive score is one for the second class */
+        Value *second = expand_cast(m, n, build2(m, n, OP_Greater, s, number(m, s, 0)), DT_I64);
+        out[0] = ml_labels(m, n, build2(m, n, OP_Squeeze, second, value_const_i64(m, 1, (int64_t[]){1})));
+        out[1] = ml_two_scores(m, n, s, post, strcmp(post, "LOGISTIC") != 0);
     } else {
-        if (count != features) return fail(m, n, "there is not one coefficient per feature");
-        y = build2(m, n, OP_MatMul, x, expand_floats(m, 2, (int64_t[]){count, 1}, c->floats.v, x->type->dtype));
+        out[0] = ml_labels(m, n, expand_arg_max(m, n, s, 1, false));
+        out[1] = ml_post_transform(m, n, s, post);
     }
-    if (rho != NULL && rho->floats.n != 0) y = build2(m, n, OP_Add, y, number(m, y, rho->floats.v[0]));
-    if (attr_i(n, AT_SVMRegressor_one_class) != 0)
-        y = build3(m, n, OP_Where, build2(m, n, OP_Greater, y, number(m, y, 0)), number(m, y, 1), number(m, y, -1));
-    out[0] = ml_post_transform(m, n, expand_cast(m, n, y, DT_F32), str_text(m->cx, attr_s(n, AT_SVMRegressor_post_transform)));
-    return out[0] != NULL;
+    return out[0] != NULL && out[1] != NULL;
 }
 
 /* ---- features ---------------------------------------------------------------------------------------------------- */
@@ -204,11 +187,54 @@ bool expand_feature_vectorizer(Module *m, Node *n, Value **out) {
     return out[0] != NULL;
 }
 
+static void set_list(Node *to, AttrSlot slot, const Attr *from) {
+    *attr_at(to, slot) = *from;
+    attr_at(to, slot)->present = true;
+}
+
+/* The place of each string in the list, or -1. */
+static Value *places(Module *m, Node *n, Value *x, const Attr *strings) {
+    int64_t *place = ARENA_ARRAY(&m->cx->arena, int64_t, strings->strings.n);
+    for (uint32_t i = 0; i < strings->strings.n; i++) place[i] = i;
+    Node *label = expand_node(m, n, OP_LabelEncoder, 1, &x, 1);
+    set_list(label, AT_LabelEncoder_keys_strings, strings);
+    attr_set_ints(m->cx, label, AT_LabelEncoder_values_int64s, place, strings->strings.n);
+    attr_set_i(label, AT_LabelEncoder_default_int64, -1);
+    return expand_result(m, label);
+}
+
 /* A category that is not listed gives zeros, or with zeros = 0 is an error, which the reference implementation ignores, too. */
 bool expand_one_hot_encoder(Module *m, Node *n, Value **out) {
-    const Attr *cats = list(n, "cats_int64s");
-    Value *x = expand_cast(m, n, n->in[0], DT_I64);
-    Value *wide = build2(m, n, OP_Unsqueeze, x, value_const_i64(m, 1, (int64_t[]){-1}));
-    out[0] = expand_cast(m, n, build2(m, n, OP_Equal, wide, expand_ints(m, 1, (int64_t[]){cats->ints.n}, cats->ints.v)), DT_F32);
+    const Attr *cats = list(n, "cats_int64s"), *strings = list(n, "cats_strings");
+    bool text = n->in[0]->type->dtype == DT_STRING;
+    if ((text ? strings : cats) == NULL || (text ? strings->strings.n : cats->ints.n) == 0) return fail(m, n, "there are no categories of the input's kind");
+    int64_t count = text ? strings->strings.n : cats->ints.n, *place = ARENA_ARRAY(&m->cx->arena, int64_t, (size_t)count);
+    for (int64_t i = 0; i < count; i++) place[i] = text ? i : cats->ints.v[i];
+    Value *x = text ? places(m, n, n->in[0], strings) : expand_cast(m, n, n->in[0], DT_I64);
+    Value *wide = x != NULL ? build2(m, n, OP_Unsqueeze, x, value_const_i64(m, 1, (int64_t[]){-1})) : NULL;
+    if (wide == NULL) return false;
+    out[0] = expand_cast(m, n, build2(m, n, OP_Equal, wide, expand_ints(m, 1, &count, place)), DT_F32);
+    return out[0] != NULL;
+}
+
+/* A LabelEncoder between strings and integers, in the direction that the input's type says. */
+bool expand_category_mapper(Module *m, Node *n, Value **out) {
+    const Attr *ints = list(n, "cats_int64s"), *strings = list(n, "cats_strings");
+    if (ints == NULL || strings == NULL) return fail(m, n, "cats_int64s and cats_strings must be given");
+    Node *label = expand_node(m, n, OP_LabelEncoder, 1, n->in, 1);
+    bool text = n->in[0]->type->dtype == DT_STRING;
+    set_list(label, text ? AT_LabelEncoder_keys_strings : AT_LabelEncoder_keys_int64s, text ? strings : ints);
+    set_list(label, text ? AT_LabelEncoder_values_int64s : AT_LabelEncoder_values_strings, text ? ints : strings);
+    attr_set_i(label, AT_LabelEncoder_default_int64, attr_i(n, AT_CategoryMapper_default_int64));
+    attr_set_s(label, AT_LabelEncoder_default_string, attr_s(n, AT_CategoryMapper_default_string));
+    out[0] = expand_result(m, label);
+    return out[0] != NULL;
+}
+
+/* A list of maps with the same keys is a table: row k has the values of map k, in the order of the class labels. */
+bool expand_zip_map(Module *m, Node *n, Value **out) {
+    Value *x = n->in[0];
+    if (x->type->rank == 1) x = build2(m, n, OP_Unsqueeze, x, value_const_i64(m, 1, (int64_t[]){0}));
+    out[0] = build1(m, n, OP_Identity, x);
     return out[0] != NULL;
 }

@@ -244,11 +244,8 @@ static bool binary_result(Tables *t, Value *s, Value **out, bool positive) {
     Module *m = t->m;
     Node *n = t->n;
     const char *post = str_text(m->cx, attr_s(n, AT_TreeEnsembleClassifier_post_transform));
-    Value *one = value_const_scalar(m, DT_F32, 1), *limit = value_const_scalar(m, DT_F32, positive ? 0.5 : 0);
-    Value *other = positive ? build2(m, n, OP_Sub, one, s) : build1(m, n, OP_Neg, s);
-    Value *both = expand_concat(m, n, 2, (Value *[]){other, s}, 1);
-    if (both == NULL) return false;
-    out[1] = positive ? both : ml_post_transform(m, n, both, post);
+    Value *limit = value_const_scalar(m, DT_F32, positive ? 0.5 : 0);
+    out[1] = ml_two_scores(m, n, s, post, positive);
     Value *is = expand_cast(m, n, build2(m, n, OP_Greater, s, limit), DT_I64);
     out[0] = ml_labels(m, n, build2(m, n, OP_Squeeze, is, value_const_i64(m, 1, (int64_t[]){1})));
     return out[0] != NULL && out[1] != NULL;

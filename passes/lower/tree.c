@@ -64,3 +64,12 @@ bool lower_tree_scores(Lower *lo, const Node *n) {
     lower_end_n(lo, 2);
     return true;
 }
+
+/* runtime/svm.h does the work. */
+bool lower_pair_probabilities(Lower *lo, const Node *n) {
+    Dim k = n->out[0]->type->dim[1], room = dim_mul(lo->cx, dim_add(lo->cx, k, dim_const(lo->cx, 1)), k);
+    uint32_t scratch = lower_buf(lo, lower_scratch(lo, type_tensor(lo->cx, DT_F32, 1, &room)));
+    CallArg arg[] = {arg_buf(lower_buf(lo, n->in[0])), arg_buf(lower_buf(lo, n->out[0])), arg_buf(scratch), arg_expr(lx_dim(lo, n->out[0]->type->dim[0])), arg_expr(lx_dim(lo, k))};
+    lower_call(lo, "lathe_pair_probabilities", 5, arg);
+    return true;
+}
