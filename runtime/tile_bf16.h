@@ -11,49 +11,17 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "amx.h"
 #include "small_float.h"
 
-/* The instructions to use. The tile registers need the operating system's leave once per process: lathe_amx_request. */
-#if defined(__AMX_BF16__) && defined(__x86_64__) && defined(__linux__)
-#include <immintrin.h>
+/* The instructions to use. */
+#if defined(LATHE_AMX) && defined(__AMX_BF16__)
 #define LATHE_BF16_AMX 1
 #endif
 #if defined(__AVX512BF16__) && defined(__AVX512BW__)
 #include <immintrin.h>
 #define LATHE_BF16_AVX512 1
 #endif
-
-/* Leave to use the tile registers: 0 if granted or not needed. Linux: arch_prctl(ARCH_REQ_XCOMP_PERM, XTILEDATA). */
-static inline int lathe_amx_request(void) {
-#ifdef LATHE_BF16_AMX
-    long status;
-    __asm__ volatile("syscall" : "=a"(status) : "0"(158L), "D"(0x1023L), "S"(18L) : "rcx", "r11", "memory");
-    return status != 0;
-#else
-    return 0;
-#endif
-}
-
-/* The shape of the eight tile registers: rows of 64 bytes. Accumulators and left operands have `rows` of them. */
-static inline void lathe_amx_configure(int rows) {
-#ifdef LATHE_BF16_AMX
-    unsigned char config[64] = {1};
-    for (int i = 0; i < 8; i++) {
-        config[16 + 2 * i] = 64;
-        config[48 + i] = (unsigned char)(i < 6 ? rows : 16);
-    }
-    __asm__ volatile("" : : "r"(config) : "memory"); /* the instruction reads it behind the compiler's back */
-    _tile_loadconfig(config);
-#else
-    (void)rows;
-#endif
-}
-
-static inline void lathe_amx_release(void) {
-#ifdef LATHE_BF16_AMX
-    _tile_release();
-#endif
-}
 
 #ifdef LATHE_BF16_AMX
 /* Copies columns k..n of `rows` rows into a block of 32 columns, padded with zeros. */
