@@ -59,7 +59,7 @@ typedef struct KernelSignature { /* which of the optional parameters a kernel's 
     bool dims, parallel, err;
 } KernelSignature;
 
-typedef struct StepFault { uint32_t step; const Node *node; } StepFault; /* a step that can fail at run time; numbered from 1 */
+typedef struct StepFault { uint32_t number; const Step *step; } StepFault; /* a step that can fail at run time; numbered from 1 */
 
 typedef struct Emit {
     Context *cx;
@@ -108,6 +108,10 @@ void emit_block(Emit *e, const Stmt *first);         /* statements up to the end
 /* C text that stores `value` (text of the buffer's compute type) to element `index`. */
 void emit_store(Emit *e, uint32_t buf, const char *index, const char *value);
 void emit_load(Emit *e, Writer *w, uint32_t buf, const char *index);
+/* What must hold before a load or store at `index` may touch memory: an index that data gave is replaced by 0 when it is out of
+ * range, and an axis of no elements does not even have that one. Prints a condition; false: there is nothing to ask. */
+bool emit_not_empty(Emit *e, Writer *w, const Item *index);
+bool emit_load_guarded(Emit *e, const Item *load); /* is a load only done when there is something to load? */
 /* C text of target = reduce(target, value); reduce FN_NONE: target = value. No semicolon. */
 const char *emit_reduce(Emit *e, Fn reduce, DType t, const char *target, const char *value);
 

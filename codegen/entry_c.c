@@ -48,7 +48,7 @@ static void run(Emit *e) {
     const char *n = e->name, *up = e->upper;
     uint32_t n_symbol = dim_symbol_count(e->cx);
     cw_printf(w, "int %s_run(%s_ctx *ctx, const %s_inputs *in, const %s_outputs *out)\n{\n", n, n, n, n);
-    cw_printf(w, "    int64_t dims[%u] = {0};\n    int status = %s_OK;\n", n_symbol != 0 ? n_symbol : 1, up);
+    cw_printf(w, "    int64_t dims[%u] = {0};\n    int status = %s_OK;\n", n_symbol + 1, up); /* and whether the run has to end */
     cw_printf(w, "    if (ctx == NULL || in == NULL || out == NULL) return %s_ERROR_ARGUMENT;\n", up);
     for (uint32_t i = 0; i < g->n_in; i++)
         if (!may_be_empty(e, g->in[i]->type)) cw_printf(w, "    if (in->%s == NULL) return %u + %s_ERROR_ARGUMENT;\n", e->in_name[i], (i + 1) * 16, up);
@@ -216,11 +216,23 @@ static const char *about(Emit *e, const char *what, const Value *v, const char *
     return cw_cstr(&t);
 }
 
+/* The nodes of a step that an error can come from: in a kernel of several, those whose indices it checks. */
+static void fault_nodes(Emit *e, Writer *w, const Step *s, uint32_t kind) {
+    bool checked = kind == LATHE_RT_INDEX && s->n_checked != 0;
+    uint32_t n = checked ? s->n_checked : 1, shown = n < 4 ? n : 4;
+    for (uint32_t i = 0; i < shown; i++) {
+        const Node *node = checked ? s->checked[i] : s->node;
+        Loc loc = node != NULL ? node->loc : (Loc){0};
+        cw_printf(w, "%s%s \"%s\"", i != 0 ? " or " : "", str_text(e->cx, loc.op), str_text(e->cx, loc.node));
+    }
+    if (shown < n) cw_printf(w, " or %u others", n - shown);
+}
+
 static void messages(Emit *e) {
     Writer *w = &e->run;
     const Graph *g = e->m->main;
     static const struct { uint32_t kind; const char *text; } kinds[] = {
-        {LATHE_RT_INDEX, "index out of range"}, {LATHE_RT_BOUND, "a size exceeds its bound"}, {LATHE_RT_VALUE, "a value that is not allowed"}};
+        {LATHE_RT_INDEX, "index out of range"}, {LATHE_RT_BOUND, "a size exceeds its bound"}, {LATHE_RT_SHAPE, "sizes that do not fit"}, {LATHE_RT_VALUE, "a value that is not allowed"}};
     cw_printf(w, "const char *%s_error(int code)\n{\n    switch (code) {\n", e->name);
     for (uint32_t i = 0; i < g->n_in; i++) {
         message_case(e, (i + 1) * 16 + LATHE_RT_ARGUMENT, about(e, "input", g->in[i], "null pointer, expected"));
@@ -229,11 +241,11 @@ static void messages(Emit *e) {
     for (uint32_t i = 0; i < g->n_out; i++) message_case(e, (g->n_in + i + 1) * 16 + LATHE_RT_ARGUMENT, about(e, "output", g->out[i], "null pointer, expected"));
     for (uint32_t i = 0; i < e->faults.n; i++) {
         const StepFault *f = &e->faults.v[i];
-        Loc loc = f->node != NULL ? f->node->loc : (Loc){0};
         for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
             Writer t = {.arena = &e->cx->scratch};
-            cw_printf(&t, "%s \"%s\": %s", str_text(e->cx, loc.op), str_text(e->cx, loc.node), kinds[k].text);
-            message_case(e, f->step * 16 + kinds[k].kind, cw_cstr(&t));
+            fault_nodes(e, &t, f->step, kinds[k].kind);
+            cw_printf(&t, ": %s", kinds[k].text);
+            message_case(e, f->number * 16 + kinds[k].kind, cw_cstr(&t));
         }
     }
     cw_printf(w, "    }\n    switch (code %% 16) {\n");

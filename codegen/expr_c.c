@@ -129,6 +129,64 @@ const char *emit_reduce(Emit *e, Fn reduce, DType t, const char *target, const c
     return cw_cstr(&w);
 }
 
+/* ---- indices into what may be empty --------------------------------------------------------------------------------------- */
+static bool reads_memory(const Expr *x) {
+    if (x->kind == E_LOAD) return true;
+    for (uint32_t i = 0; i < x->n_arg; i++)
+        if (reads_memory(x->arg[i])) return true;
+    return false;
+}
+
+static void collect_sizes(Emit *e, const Item *it, const Item **size, uint32_t *n) {
+    const Expr *x = it->x;
+    if (x->kind == E_LOAD) return; /* looks after itself */
+    for (uint32_t i = 0; i < it->n_arg; i++) collect_sizes(e, it->arg[i], size, n);
+    if (x->kind != E_FN || x->fn != FN_INDEX || reads_memory(x->arg[1])) return; /* sizes in memory are those of buffers with room */
+    int64_t lo, hi;
+    ex_range(e->k, e->cx, x->arg[1], &lo, &hi);
+    bool known = lo > 0 || *n == RANK_MAX;
+    for (uint32_t i = 0; i < *n; i++) known |= size[i]->x == x->arg[1];
+    if (!known) size[(*n)++] = it->arg[1];
+}
+
+/* Is x made by a choice that has no right answer in an empty dimension: a clamp, a remainder? */
+static bool chooses(const Expr *x) {
+    if (x->kind == E_FN && (x->fn == FN_MIN || x->fn == FN_MAX || x->fn == FN_MOD || x->fn == FN_FMOD || x->fn == FN_SELECT)) return true;
+    for (uint32_t i = 0; x->kind != E_LOAD && i < x->n_arg; i++)
+        if (chooses(x->arg[i])) return true;
+    return false;
+}
+
+/* A load at a clamped position, whose value is thrown away where there is no element: the dims that must not be empty. */
+static bool print_room(Emit *e, Writer *w, const Expr *load) {
+    const Buf *b = &e->k->buf[load->ref];
+    bool any = false;
+    for (uint32_t d = 0; d < b->rank; d++) {
+        if (dim_lo(e->cx, b->dim[d]) > 0 || !chooses(load->arg[d])) continue;
+        cw_printf(w, "%s%s > 0", any ? " && " : "", emit_dim(e, b->dim[d]));
+        any = true;
+    }
+    return any;
+}
+
+bool emit_not_empty(Emit *e, Writer *w, const Item *index) {
+    const Item *size[RANK_MAX];
+    uint32_t n = 0;
+    collect_sizes(e, index, size, &n);
+    for (uint32_t i = 0; i < n; i++) {
+        cw_printf(w, i != 0 ? " && " : "");
+        emit_item(e, w, size[i], 11);
+        cw_printf(w, " > 0");
+    }
+    e->uses_fault |= n != 0;
+    return n != 0;
+}
+
+bool emit_load_guarded(Emit *e, const Item *load) {
+    Writer ignored = {.arena = &e->cx->scratch};
+    return emit_not_empty(e, &ignored, load->arg[0]) || print_room(e, &ignored, load->x);
+}
+
 /* ---- items ------------------------------------------------------------------------------------------------------------------ */
 static void print_in_place(Emit *e, Writer *w, const Item *it, int prec) {
     const Expr *x = it->x;
@@ -137,9 +195,14 @@ static void print_in_place(Emit *e, Writer *w, const Item *it, int prec) {
     case E_VAR: cw_printf(w, "%s", emit_var(e, x->ref)); return;
     case E_DIM: print_dim(e, w, x->ref, NULL, prec); return;
     case E_LOAD: {
-        Writer index = {.arena = &e->cx->scratch};
+        Writer index = {.arena = &e->cx->scratch}, some = {.arena = &e->cx->scratch}, room = {.arena = &e->cx->scratch};
         emit_item(e, &index, it->arg[0], 0);
+        bool guard = emit_not_empty(e, &some, it->arg[0]), clamped = !guard && print_room(e, &room, x);
+        if (guard) cw_printf(w, "(%s ? ", cw_cstr(&some));
+        if (clamped) cw_printf(w, "(%s ? ", cw_cstr(&room));
         emit_load(e, w, x->ref, cw_cstr(&index));
+        if (clamped) cw_printf(w, " : (%s)0)", emit_ctype((DType)x->dtype));
+        if (guard) cw_printf(w, " : (fault |= 1 << %d, (%s)0))", LATHE_RT_INDEX, emit_ctype((DType)x->dtype));
         return;
     }
     case E_FN: emit_scalar(e, w, it, prec); return;

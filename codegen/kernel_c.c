@@ -202,10 +202,11 @@ static void print_call(Emit *e, const Stmt *s, const StmtInfo *info) {
 static bool is_small_copy(const Emit *e, const Stmt *s, const StmtInfo *info) {
     const Item *load = info->root[1];
     DType t = e->k->buf[s->buf].dtype;
-    return load->x->kind == E_LOAD && load->name <= 0 && e->k->buf[load->x->ref].dtype == t && dtype_is_float(t) && dtype_compute(t) != t && dtype_bits(t) >= 8;
+    return load->x->kind == E_LOAD && load->name <= 0 && e->k->buf[load->x->ref].dtype == t && dtype_is_float(t) && dtype_compute(t) != t && dtype_bits(t) >= 8 &&
+           !emit_load_guarded(e, load);
 }
 
-static void print_store(Emit *e, const Stmt *s, const StmtInfo *info) {
+static void print_plain_store(Emit *e, const Stmt *s, const StmtInfo *info) {
     const char *index = emit_text(e, info->root[0], 0);
     DType t = dtype_compute(e->k->buf[s->buf].dtype);
     if (s->reduce == FN_NONE && is_small_copy(e, s, info)) {
@@ -229,6 +230,18 @@ static void print_store(Emit *e, const Stmt *s, const StmtInfo *info) {
     cw_line(e->w, "%s sum = %s;", emit_ctype(t), cw_cstr(&old));
     cw_line(e->w, "%s;", emit_reduce(e, (Fn)s->reduce, t, "sum", value));
     emit_store(e, s->buf, index, "sum");
+    cw_close(e->w, "}");
+}
+
+static void print_store(Emit *e, const Stmt *s, const StmtInfo *info) {
+    Writer some = {.arena = &e->cx->scratch};
+    bool guard = emit_not_empty(e, &some, info->root[0]);
+    if (guard) cw_open(e->w, "if (%s) {", cw_cstr(&some));
+    print_plain_store(e, s, info);
+    if (!guard) return;
+    e->w->indent--;
+    cw_open(e->w, "} else {");
+    cw_line(e->w, "fault |= 1 << %d;", LATHE_RT_INDEX);
     cw_close(e->w, "}");
 }
 

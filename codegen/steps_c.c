@@ -95,8 +95,10 @@ static const char *pointer(Walk *k, const Value *v, DType t, bool write) {
 }
 
 static void note_fault(Walk *k, const Step *s) {
-    cw_printf(k->w, " code = lathe_first(code, &err, %u);", k->number + 1);
-    StepFault f = {k->number + 1, s->node};
+    const Graph *g = k->e->m->main;
+    uint32_t number = g->n_in + g->n_out + k->number + 1; /* smaller ones are inputs and outputs */
+    cw_printf(k->w, " code = lathe_first(code, &err, %u);", number);
+    StepFault f = {number, s};
     vec_push(&k->e->cx->scratch, &k->e->faults, f);
 }
 
@@ -122,7 +124,8 @@ static void print_kernel_step(Walk *k, const Step *s) {
     cw_printf(w, guard && sig->err ? " }\n" : "\n");
 }
 
-/* dims[symbol] = value, on one thread; beyond its bounds the step fails. */
+/* dims[symbol] = value, on one thread. Beyond its bounds the step fails, and the run ends for all threads: kernels behind it
+ * could not rely on sizes that belong together. The slot behind the symbols' says so. */
 static void set_symbol(Walk *k, const Step *s, const char *value) {
     Emit *e = k->e;
     const DimNode *n = dim_node(e->cx, s->symbol);
@@ -132,9 +135,12 @@ static void set_symbol(Walk *k, const Step *s, const char *value) {
     cw_begin(k->w);
     note_fault(k, s);
     cw_printf(k->w, "\n");
+    if (e->any_parallel) cw_line(k->w, "dims[%u] = code;", dim_symbol_count(e->cx));
     if (e->any_parallel) cw_close(k->w, "}");
     e->uses_bound = true;
     barrier(k);
+    if (e->any_parallel) cw_line(k->w, "if (dims[%u] != 0) goto end;", dim_symbol_count(e->cx));
+    else cw_line(k->w, "if (code != 0) goto end;");
 }
 
 static void print_dim_step(Walk *k, const Step *s) {
@@ -148,12 +154,17 @@ static void print_copy_step(Walk *k, const Step *s) {
     const Type *t = s->value[0]->type;
     Access access[2] = {access_of(k, s->value[0], false, false), access_of(k, s->value[1], true, false)};
     order(k, access, 2);
-    Writer n = {.arena = &e->cx->scratch};
+    Writer n = {.arena = &e->cx->scratch}, some = {.arena = &e->cx->scratch};
     uint32_t bits = dtype_bits(t->dtype);
     const char *numel = emit_dim_text(e, type_numel(e->cx, t), e->dims_slot, 12);
+    if (dim_lo(e->cx, type_numel(e->cx, t)) < 1) { /* no elements, perhaps no memory: nothing for memcpy */
+        cw_printf(&some, "if (%s%s > 0) ", e->any_parallel ? "tid == 0 && " : "", numel);
+    } else if (e->any_parallel) {
+        cw_printf(&some, "if (tid == 0) ");
+    }
     if (bits >= 8) cw_printf(&n, "(size_t)(%s) * %u", numel, bits / 8);
     else cw_printf(&n, "(size_t)((%s + %u) / %u)", numel, 8 / bits - 1, 8 / bits);
-    cw_line(k->w, "%smemcpy(%s, %s, %s);", e->any_parallel ? "if (tid == 0) " : "", pointer(k, s->value[1], t->dtype, true),
+    cw_line(k->w, "%smemcpy(%s, %s, %s);", cw_cstr(&some), pointer(k, s->value[1], t->dtype, true),
             pointer(k, s->value[0], t->dtype, false), cw_cstr(&n));
 }
 
@@ -248,6 +259,7 @@ void emit_steps(Emit *e) {
     if (faults) cw_printf(w, "    int err = 0, code = 0;\n");
     cw_printf(w, "    (void)a, (void)in, (void)out, (void)dims, (void)tid, (void)nt, (void)status;\n");
     cw_text(w, body.text != NULL ? body.text : "", body.n);
+    if (e->uses_bound) cw_printf(w, "end:\n");
     if (faults) {
         cw_printf(w, "    if (code != 0) {\n");
         if (e->any_parallel) cw_printf(w, "#ifdef _OPENMP\n#pragma omp critical\n#endif\n");

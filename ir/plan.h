@@ -34,6 +34,8 @@ struct Step {
     Step *body, *orelse;  /* IF, LOOP: first steps */
     Step *next;
     Node *node;           /* where it came from; NULL for copies */
+    const Node *const *checked; /* KERNEL: the nodes in it whose indices the run checks */
+    uint32_t n_checked;
     uint32_t time;        /* position in program order, set by plan_memory */
 };
 

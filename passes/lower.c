@@ -152,7 +152,10 @@ Expr *lower_load(Lower *lo, const Value *v, Expr *const *idx) {
         uint64_t h = hash_index(v, idx);
         Expr *e = memo_find(s, v, idx, h);
         if (e != NULL) return e;
+        const Node *outer = lo->current;
+        lo->current = v->def;
         e = define(lo, v->def, v->def_out, idx);
+        lo->current = outer;
         e = ex_cast(lo->k, cx, dtype_compute(v->type->dtype), e);
         e = ex_round_to(lo->k, cx, v->type->dtype, e);
         memo_add(s, v, idx, h, e);
@@ -188,6 +191,15 @@ Expr *lower_load_element(Lower *lo, const Value *v, int64_t i) {
     if (dims != NULL) return ex_dim(lo->cx, dims[i]);
     Expr *idx = ex_i64(lo->cx, i);
     return ex_cast(lo->k, lo->cx, DT_I64, lower_load(lo, v, &idx));
+}
+
+Expr *lx_2(Lower *lo, Fn fn, Expr *a, Expr *b) {
+    Expr *e = ex_2(lo->k, lo->cx, fn, a, b);
+    if (fn != FN_INDEX || e->kind != E_FN || e->fn != FN_INDEX) return e;
+    for (uint32_t i = 0; i < lo->checked.n; i++)
+        if (lo->checked.v[i] == lo->current) return e;
+    vec_push(&lo->cx->arena, &lo->checked, lo->current);
+    return e;
 }
 
 /* ---- statements -------------------------------------------------------------------------------------------------- */
@@ -445,7 +457,7 @@ static void order_bufs(LowerState *s) {
 
 Kernel *lower_node(Module *m, const Node *n, LowerResult *result) {
     Context *cx = m->cx;
-    LowerState s = {.lo = {.cx = cx, .m = m, .k = kernel_new(cx), .node = n}};
+    LowerState s = {.lo = {.cx = cx, .m = m, .k = kernel_new(cx), .node = n, .current = n}};
     Lower *lo = &s.lo;
     lo->buf_of = ARENA_ARRAY(&cx->arena, uint32_t, m->n_value + 64);
     vec_push(&cx->arena, &lo->tail, &lo->k->body);
@@ -457,7 +469,7 @@ Kernel *lower_node(Module *m, const Node *n, LowerResult *result) {
         s.alias = ARENA_ARRAY(&cx->arena, const Value *, s.n_alias);
         for (uint32_t i = 0; i < lo->body->n_in; i++) s.alias[lo->body->in[i]->id] = n->in[i];
         s.anchor = find_anchor(lo->body);
-        if (s.anchor != NULL) ok = op_rules(s.anchor->op).lower(lo, s.anchor);
+        if (s.anchor != NULL) lo->current = s.anchor, ok = op_rules(s.anchor->op).lower(lo, s.anchor);
         else lower_definitions(lo, n, lo->body->out, n->out, n->n_out);
     } else if (rules.lower != NULL) {
         ok = rules.lower(lo, n);
@@ -472,6 +484,6 @@ Kernel *lower_node(Module *m, const Node *n, LowerResult *result) {
     name_kernel(&s);
     order_bufs(&s);
     kernel_parallelize(cx, lo->k);
-    *result = (LowerResult){s.arg.v, s.dims.v, s.dims.n};
+    *result = (LowerResult){s.arg.v, s.dims.v, s.dims.n, lo->checked.n, lo->checked.v};
     return lo->k;
 }

@@ -41,6 +41,8 @@ typedef struct Lower {
     const Value *bound;
     Expr *const *bound_idx;
     Expr *bound_val;
+    const Node *current;        /* whose rule is running: the node itself or one of the body */
+    VEC(const Node *) checked;  /* nodes with an index that the run checks */
 } Lower;
 
 /* The element of v at idx (rank of v many i64 expressions), in its compute type. Constants of one element fold. */
@@ -96,7 +98,7 @@ static inline Expr *lx_div(Lower *lo, Expr *a, Expr *b) { return ex_2(lo->k, lo-
 static inline Expr *lx_i(Lower *lo, int64_t v) { return ex_i64(lo->cx, v); }
 static inline Expr *lx_dim(Lower *lo, Dim d) { return ex_dim(lo->cx, d); }
 static inline Expr *lx_1(Lower *lo, Fn fn, Expr *a) { return ex_1(lo->k, lo->cx, fn, a); }
-static inline Expr *lx_2(Lower *lo, Fn fn, Expr *a, Expr *b) { return ex_2(lo->k, lo->cx, fn, a, b); }
+Expr *lx_2(Lower *lo, Fn fn, Expr *a, Expr *b); /* FN_INDEX: notes which node it is that may fail */
 static inline Expr *lx_select(Lower *lo, Expr *c, Expr *a, Expr *b) { return ex_select(lo->k, lo->cx, c, a, b); }
 static inline Expr *lx_cast(Lower *lo, DType t, Expr *a) { return ex_cast(lo->k, lo->cx, t, a); }
 static inline Expr *lx_const(Lower *lo, DType t, double v) { return ex_const(lo->cx, t, v); }
@@ -109,9 +111,9 @@ Value *lower_dim_cell(Lower *lo, Dim symbol);
 
 Stmt *lower_emit(Lower *lo, Stmt st); /* appends a statement as it is (contractions) */
 
-/* The kernel of one node (a Fused node or a plain operator), the values of its arguments, and the data-dependent
- * symbols it computes. NULL after diag(). */
-typedef struct LowerResult { Value **arg; const LowerDim *dim; uint32_t n_dim; } LowerResult;
+/* The kernel of one node (a Fused node or a plain operator), the values of its arguments, the data-dependent symbols it
+ * computes, and the nodes whose indices it checks. NULL after diag(). */
+typedef struct LowerResult { Value **arg; const LowerDim *dim; uint32_t n_dim, n_checked; const Node *const *checked; } LowerResult;
 Kernel *lower_node(Module *m, const Node *n, LowerResult *result);
 /* Marks the top-level loops whose iterations are independent (passes/parallelize.c): stores of different iterations
  * go to different elements and nothing reads what another iteration writes. */

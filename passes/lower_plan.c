@@ -61,7 +61,10 @@ bool plan_lower_node(PlanBuilder *b, StepTail *tail, Node *n) {
     LowerResult r;
     Kernel *k = lower_node(b->m, n, &r);
     if (k == NULL) return false;
-    plan_step(b, tail, STEP_KERNEL, n, k->n_arg, r.arg)->kernel = share(b, k);
+    Step *s = plan_step(b, tail, STEP_KERNEL, n, k->n_arg, r.arg);
+    s->kernel = share(b, k);
+    s->checked = r.checked;
+    s->n_checked = r.n_checked;
     for (uint32_t i = 0; i < r.n_dim; i++)
         plan_step(b, tail, STEP_DIM, n, 1, (Value *[]){r.dim[i].cell})->symbol = r.dim[i].symbol;
     return true;

@@ -50,6 +50,13 @@ static void exchange(Context *cx, Node *view, Node *n, uint32_t operand) {
     }
 }
 
+/* A constant of more dims than x has would give the result its rank. */
+static bool fits_rank(const Node *n, const Value *x) {
+    for (uint32_t i = 0; i < n->n_in; i++)
+        if (n->in[i] != NULL && n->in[i]->data != NULL && n->in[i]->type->rank > x->type->rank) return false;
+    return true;
+}
+
 static void sink(Graph *g, void *user) {
     struct { Context *cx; const uint32_t *uses; bool changed; } *s = user;
     for (Node *n = g->first; n != NULL; n = n->next) {
@@ -60,7 +67,7 @@ static void sink(Graph *g, void *user) {
         if (view == NULL || view->graph != g || !op_is_reshape(view->op) || s->uses[v->id] != 1 || !type_same_dims(v->type, n->out[0]->type)) continue;
         const Value *x = view->in[0];
         bool computed = x->def != NULL && x->def->graph == g && s->uses[x->id] == 1 && !op_is_reshape(x->def->op);
-        if (!computed || x->type->kind != TYPE_TENSOR || x->type->rank == RANK_UNKNOWN) continue;
+        if (!computed || x->type->kind != TYPE_TENSOR || x->type->rank == RANK_UNKNOWN || !fits_rank(n, x)) continue;
         exchange(s->cx, view, n, (uint32_t)operand);
         s->changed = true;
     }

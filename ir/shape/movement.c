@@ -555,7 +555,7 @@ bool shape_view_sizes(Module *m, Node *n) {
     uint32_t count;
     if (t == NULL || !shape_length(m, n, 1, &count)) return false;
     uint32_t rank = t->rank;
-    if (strcmp(of, "Reshape") == 0) rank = count;
+    if (strcmp(of, "Reshape") == 0 || strcmp(of, "Split") == 0) rank = count;
     else if (strcmp(of, "Expand") == 0) rank = count > rank ? count : rank;
     else if (strcmp(of, "Squeeze") == 0) rank = count < rank ? rank - count : 0;
     else if (strcmp(of, "Unsqueeze") == 0 || strcmp(of, "ExpandDims") == 0) rank += count;

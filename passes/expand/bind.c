@@ -27,13 +27,12 @@ Value *bind_vector(Module *m, Node *at, Value *scalar) {
     return build2(m, at, OP_Reshape, cast->out[0], value_const_i64(m, 1, (int64_t[]){1}));
 }
 
-static Value *shape_of(Module *m, Node *at, Value *x) { return build1(m, at, OP_Shape, x); }
-
 /* A kernel made for the purpose computes what ViewSizes says about operator n (passes/lower/sizes.c). */
 static Value *view_sizes(Module *m, Node *n) {
     Node *s = node_new(m, n->graph, n, OP_ViewSizes, n->n_in, n->in, 1);
     s->loc = n->loc;
     attr_set_s(s, AT_ViewSizes_of, str_intern(m->cx, op_info(n->op)->name));
+    if (n->op == OP_Split) attr_set_i(s, AT_ViewSizes_axis, attr_i(n, AT_Split_axis));
     if (n->op == OP_Reshape) attr_set_i(s, AT_ViewSizes_allowzero, attr_i(n, AT_Reshape_allowzero));
     node_infer(m, s);
     return s->out[0];
@@ -105,7 +104,6 @@ static Value *sizes_of(Module *m, Node *n, const Type **t) {
     const Type *y = n->out[0] != NULL ? n->out[0]->type : n->out[1]->type;
     *t = y;
     switch ((Op)n->op) {
-    case OP_Tile: return build2(m, n, OP_Mul, shape_of(m, n, n->in[0]), n->in[1]);
     case OP_ConstantOfShape: return n->in[0];
     case OP_CenterCropPad: return center_crop_sizes(m, n, t);
     case OP_Range: return range_size(m, n);
@@ -123,7 +121,7 @@ static Value *sizes_of(Module *m, Node *n, const Type **t) {
             dim[k] = part != NULL ? part->dim[axis < 0 ? axis + part->rank : axis] : dim_runtime(m->cx, "Split", 0, INT64_MAX);
         }
         *t = dims_type(m, n->n_out, dim);
-        return n->in[1];
+        return view_sizes(m, n);
     }
     case OP_MelWeightMatrix: {
         Value *bins = bind_vector(m, n, n->in[0]), *length = bind_vector(m, n, n->in[1]);

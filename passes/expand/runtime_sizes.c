@@ -27,13 +27,14 @@ static Value *shape_of(Module *m, Node *at, Value *x) { return build1(m, at, OP_
 
 static const Type *dims_type(Module *m, uint32_t n, const Dim *dim) { return type_tensor(m->cx, DT_I64, n, dim); }
 
-/* [rank] i64: 1 where axes lists the axis. */
+/* [rank] i64: 1 where axes lists the axis. An axis out of range is the run-time error "index" of the Gather that counts
+ * negative ones from the end. */
 static Value *listed(Module *m, Node *at, Value *axes, uint32_t rank) {
     int64_t number[RANK_MAX];
     for (uint32_t a = 0; a < rank; a++) number[a] = a;
     Dim column[2] = {dim_const(m->cx, rank), dim_const(m->cx, 1)};
     Value *all = value_const(m, type_tensor(m->cx, DT_I64, 2, column), number, false);
-    Value *wrapped = build2(m, at, OP_Mod, axes, value_const_i64(m, 1, (int64_t[]){rank}));
+    Value *wrapped = build2(m, at, OP_Gather, value_const_i64(m, rank, number), axes);
     Value *hit = cast(m, at, build2(m, at, OP_Equal, all, wrapped), DT_I64);
     Node *any = node_new(m, at->graph, at, OP_ReduceMax, 2, (Value *[]){hit, value_const_i64(m, 1, (int64_t[]){1})}, 1);
     any->loc = at->loc;

@@ -240,6 +240,9 @@ Expr *define_pad(Lower *lo, const Node *n, uint32_t out, Expr *const *idx) {
         if (constant && n->out[out]->type->dim[i] != t->dim[i]) all = lx_2(lo, FN_AND, all, inside(lo, j, t->dim[i]));
         else if (constant && !ex_is_const(pad_before(lo, n, i), 0)) all = lx_2(lo, FN_AND, all, inside(lo, j, t->dim[i]));
         own[i] = pad_source(lo, mode, j, t->dim[i]);
+        if (constant || dim_lo(lo->cx, t->dim[i]) > 0) continue; /* nothing to repeat in an empty input: an index out of range */
+        Expr *some = lx_2(lo, FN_GT, lx_dim(lo, t->dim[i]), zero(lo));
+        own[i] = lx_2(lo, FN_INDEX, lx_select(lo, some, own[i], lx_i(lo, -1)), lx_dim(lo, t->dim[i]));
     }
     Dim total = type_numel(lo->cx, t);
     DType compute = dtype_compute(t->dtype);

@@ -41,8 +41,34 @@ static void expand_sizes(Lower *lo, const Node *n) {
     for (uint32_t i = 0; i < rank; i++) {
         Expr *have = i + t->rank >= rank ? lx_dim(lo, t->dim[i + t->rank - rank]) : one;
         Expr *want = i + count >= rank ? lower_load_element(lo, n->in[1], i + count - rank) : one;
-        store(lo, n, i, lx_select(lo, lx_2(lo, FN_EQ, want, one), have, want));
+        Expr *fits = lx_2(lo, FN_OR, lx_2(lo, FN_EQ, have, one), lx_2(lo, FN_OR, lx_2(lo, FN_EQ, want, one), lx_2(lo, FN_EQ, want, have)));
+        store(lo, n, i, ex_require(lo->cx, fits, lx_select(lo, lx_2(lo, FN_EQ, want, one), have, want), LATHE_RT_SHAPE));
     }
+}
+
+/* Repeats may be anything: a product must not wrap around to a size. */
+static void tile_sizes(Lower *lo, const Node *n) {
+    const Type *t = n->in[0]->type;
+    for (uint32_t i = 0; i < t->rank; i++) {
+        Expr *repeats = lower_load_element(lo, n->in[1], i);
+        Expr *capped = lx_2(lo, FN_MAX, lx_2(lo, FN_MIN, repeats, lx_i(lo, INT32_MAX)), lx_i(lo, -1));
+        store(lo, n, i, ex_require(lo->cx, lx_2(lo, FN_GE, repeats, lx_i(lo, 0)), lx_mul(lo, lx_dim(lo, t->dim[i]), capped), LATHE_RT_BOUND));
+    }
+}
+
+/* The parts of Split, which must fill the axis. */
+static void split_sizes(Lower *lo, const Node *n) {
+    const Type *t = n->in[0]->type;
+    int64_t axis = attr_i(n, AT_ViewSizes_axis);
+    uint32_t count = length(lo, n->in[1]);
+    Expr *ok = ex_i(lo->cx, DT_BOOL, 1), *rest = lx_dim(lo, t->dim[axis < 0 ? axis + t->rank : axis]);
+    for (uint32_t i = 0; i < count; i++) {
+        Expr *size = lower_load_element(lo, n->in[1], i);
+        ok = lx_2(lo, FN_AND, ok, lx_2(lo, FN_AND, lx_2(lo, FN_GE, size, lx_i(lo, 0)), lx_2(lo, FN_LE, size, rest)));
+        rest = lx_sub(lo, rest, size);
+    }
+    ok = lx_2(lo, FN_AND, ok, lx_2(lo, FN_EQ, rest, lx_i(lo, 0)));
+    for (uint32_t i = 0; i < count; i++) store(lo, n, i, ex_require(lo->cx, ok, lower_load_element(lo, n->in[1], i), LATHE_RT_SHAPE));
 }
 
 static void slice_sizes(Lower *lo, const Node *n) {
@@ -119,6 +145,8 @@ bool lower_view_sizes(Lower *lo, const Node *n) {
     const char *of = str_text(lo->cx, attr_s(n, AT_ViewSizes_of));
     if (strcmp(of, "Reshape") == 0) reshape_sizes(lo, n);
     else if (strcmp(of, "Expand") == 0) expand_sizes(lo, n);
+    else if (strcmp(of, "Tile") == 0) tile_sizes(lo, n);
+    else if (strcmp(of, "Split") == 0) split_sizes(lo, n);
     else if (strcmp(of, "Slice") == 0) slice_sizes(lo, n);
     else if (strcmp(of, "Pad") == 0) pad_sizes(lo, n);
     else if (strcmp(of, "Squeeze") == 0) squeeze_sizes(lo, n);
