@@ -1,14 +1,18 @@
 /* Runs the backend cases of the onnx package through lathe and the C compiler, and compares with the data they ship.
  *
- *     conformance CASES EXPECTED [--only REGEX] [--update] [--jobs N] [--cc CC] [--flag FLAG]... [--threads N] [--keep DIR]
+ *     conformance CASES EXPECTED [--only REGEX] [--update] [--jobs N] [--cc CC] [--keep DIR] [MODE]...
  *
  * CASES is what cases.py wrote (cases.txt: `KIND/NAME rtol atol data_sets` per line). EXPECTED has a line `KIND/NAME pass`
  * or `KIND/NAME fail REASON` per case; a case that turns out otherwise makes the run fail, in both directions, so the
  * list only changes by --update and a commit. Prints the differences and `N passed, N failed`.
  *
  * Cases run in groups, one shared object each, --jobs groups at a time. What a case does happens in processes of its
- * own: a crash in the compiler or in emitted code is a failed case. --threads N runs each case on one and on N threads
- * and wants the same bits. --flag -std=c++17 or -fsanitize=… goes to the C compiler. */
+ * own: a crash in the compiler or in emitted code is a failed case. --flag FLAG goes to the C compiler. Modes that ask more:
+ *
+ *     --threads N       each case on one and on N threads, with the same bits
+ *     --sanitize        emitted code under AddressSanitizer and UBSan: a report is a failure
+ *     --std STANDARD    emitted code as c11, c++17, … with every warning of the promise an error; without -fopenmp with --no-openmp
+ *     --compare-runs    the compiler runs twice and must write the same bytes */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -41,7 +45,7 @@ typedef struct Options {
     const char *cases, *expected, *only, *cc, *keep;
     const char *flag[MAX_FLAGS];
     int n_flag, jobs, threads;
-    bool update;
+    bool update, sanitize, compare_runs, cpp;
 } Options;
 
 /* What a process learned about a case: written to a file, so that it survives the process. */
@@ -283,8 +287,8 @@ static bool find(void *object, int index, const char *what, void *to) {
 
 static void *aligned(size_t n) {
     void *p;
-    if (posix_memalign(&p, 64, n + 64) != 0) die("no memory for", "a case");
-    memset(p, 0xA5, n + 64);
+    if (posix_memalign(&p, 64, n != 0 ? n : 1) != 0) die("no memory for", "a case"); /* exactly n: sanitizers see the end */
+    memset(p, 0xA5, n);
     return p;
 }
 
@@ -459,6 +463,50 @@ static bool run_compiler(const Options *o, const char *const *argv, const char *
     return ended_well(pid, "the C compiler", &ignored);
 }
 
+/* The sanitizers' libraries must be there before everything else in the process that loads the object. */
+static void preload_sanitizers(const Options *o, char **argv) {
+    if (!o->sanitize || getenv("LATHE_SANITIZERS_LOADED") != NULL) return;
+    char command[TEXT], path[TEXT], list[4 * TEXT] = "";
+    /* clang has one library for both, gcc two */
+    for (const char *const *name = (const char *const[]){"libclang_rt.asan-x86_64.so", "libclang_rt.asan-aarch64.so", "libclang_rt.asan.so", "libasan.so", "libubsan.so", NULL}; *name != NULL; name++) {
+        snprintf(command, sizeof command, "%s -print-file-name=%s", o->cc, *name);
+        FILE *f = popen(command, "r");
+        if (f == NULL) die("cannot run", command);
+        bool good = fgets(path, sizeof path, f) != NULL;
+        pclose(f);
+        path[strcspn(path, "\n")] = 0;
+        if (!good || path[0] != '/' || strlen(list) + strlen(path) + 2 > sizeof list) continue;
+        strcat(strcat(list, list[0] != 0 ? ":" : ""), path);
+        if (strstr(*name, "clang") != NULL) break;
+    }
+    if (list[0] == 0) {
+        fprintf(stderr, "conformance: %s has no sanitizer libraries that can be loaded\n", o->cc);
+        exit(3);
+    }
+    setenv("LD_PRELOAD", list, 1);
+    setenv("LATHE_SANITIZERS_LOADED", "1", 1);
+    setenv("ASAN_OPTIONS", "detect_leaks=0:abort_on_error=0:exitcode=99", 1);
+    setenv("UBSAN_OPTIONS", "halt_on_error=1:exitcode=99", 1);
+    execv("/proc/self/exe", argv);
+    die("cannot start", "again");
+}
+
+/* What the sanitizers said in the process of a case. */
+static void sanitizer_report(int index, Result *r) {
+    char path[2 * TEXT], line[TEXT];
+    path_of(path, "c%d.report", index);
+    FILE *f = fopen(path, "r");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+        const char *what = strstr(line, "runtime error: ");
+        if (what == NULL) what = strstr(line, "AddressSanitizer: ");
+        if (what == NULL) continue;
+        result_text(r, what);
+        break;
+    }
+    if (f != NULL) fclose(f);
+    unlink(path);
+}
+
 static void first_error(const char *log, Result *r) {
     char line[TEXT], text[TEXT];
     r->ok = 0;
@@ -494,9 +542,7 @@ static void *build_group(const Options *o, int first, int n, const bool *wanted,
         const char *argv[MAX_FLAGS + 12];
         int a = 0;
         argv[a++] = o->cc;
-        bool cpp = false;
-        for (int k = 0; k < o->n_flag; k++) cpp |= strncmp(o->flag[k], "-std=c++", 8) == 0;
-        if (cpp) argv[a++] = "-x", argv[a++] = "c++";
+        if (o->cpp) argv[a++] = "-x", argv[a++] = "c++";
         for (int k = 0; k < o->n_flag; k++) argv[a++] = o->flag[k];
         argv[a++] = "-c";
         argv[a++] = "-o";
@@ -513,6 +559,49 @@ static void *build_group(const Options *o, int first, int n, const bool *wanted,
     return dlopen(shared, RTLD_NOW | RTLD_LOCAL);
 }
 
+static bool same_file(const char *a, const char *b) {
+    FILE *f = fopen(a, "rb"), *g = fopen(b, "rb");
+    bool same = f != NULL && g != NULL;
+    while (same) {
+        int x = getc(f), y = getc(g);
+        same = x == y;
+        if (x == EOF) break;
+    }
+    if (f != NULL) fclose(f);
+    if (g != NULL) fclose(g);
+    return same;
+}
+
+/* Compiles case `index` once more, in a process of its own, and compares what is written. */
+static bool compiles_alike(const Options *o, const Case *c, int index, Result *r) {
+    static const char *const endings[] = {"c", "h"};
+    char path[2 * TEXT], kept[2 * TEXT], pattern[64];
+    for (int k = 0; k < 2; k++) {
+        snprintf(pattern, sizeof pattern, "c%%d.%s", endings[k]);
+        path_of(path, pattern, index);
+        snprintf(kept, sizeof kept, "%s.first", path);
+        if (rename(path, kept) != 0) die("cannot rename", path);
+    }
+    pid_t pid = start();
+    if (pid == 0) {
+        compile_case(o, c, index);
+        _exit(0);
+    }
+    bool same = ended_well(pid, "compiling", r);
+    for (int k = 0; k < 2; k++) {
+        snprintf(pattern, sizeof pattern, "c%%d.%s", endings[k]);
+        path_of(path, pattern, index);
+        snprintf(kept, sizeof kept, "%s.first", path);
+        if (same && !same_file(path, kept)) {
+            r->ok = 0;
+            result_text(r, "the compiler writes other bytes when it runs again");
+            same = false;
+        }
+        unlink(kept);
+    }
+    return same;
+}
+
 static void run_group(const Options *o, const Case *cases, int first, int n) {
     Result result[GROUP] = {0};
     bool compiled[GROUP], built[GROUP];
@@ -523,6 +612,7 @@ static void run_group(const Options *o, const Case *cases, int first, int n) {
             _exit(0);
         }
         compiled[i] = ended_well(pid, "compiling", &result[i]) && result_read(first + i, "compiled", &result[i]) && result[i].ok;
+        if (compiled[i] && o->compare_runs) compiled[i] = compiles_alike(o, &cases[first + i], first + i, &result[i]);
     }
     void *object = build_group(o, first, n, compiled, result, built);
     for (int i = 0; i < n; i++) {
@@ -532,10 +622,14 @@ static void run_group(const Options *o, const Case *cases, int first, int n) {
         } else if (compiled[i] && built[i]) {
             pid_t pid = start();
             if (pid == 0) {
+                char path[2 * TEXT];
+                path_of(path, "c%d.report", first + i);
+                if (o->sanitize && freopen(path, "w", stderr) == NULL) die("cannot write", path);
                 run_case(o, &cases[first + i], first + i, object);
                 _exit(0);
             }
             if (ended_well(pid, "running", &result[i])) result_read(first + i, "ran", &result[i]);
+            if (o->sanitize) sanitizer_report(first + i, &result[i]);
         }
         result_write(first + i, "done", &result[i]);
         if (o->keep == NULL) {
@@ -655,10 +749,14 @@ static int report(const Options *o, const Case *cases, int n) {
 
 static Options read_options(int argc, char **argv) {
     Options o = {.jobs = 2, .threads = 1, .cc = getenv("CC") != NULL ? getenv("CC") : "clang"};
-    for (const char *const *f = (const char *const[]){"-O1", "-fPIC", "-w", "-fopenmp", "-fno-math-errno", "-DLATHE_NO_STATIC_ARENA", NULL}; *f != NULL; f++) o.flag[o.n_flag++] = *f;
+    static char standard[64];
+    bool openmp = true, warnings = false;
     for (int i = 1; i < argc; i++) {
         const char *a = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
         if (strcmp(a, "--update") == 0) { o.update = true; continue; }
+        if (strcmp(a, "--sanitize") == 0) { o.sanitize = true; continue; }
+        if (strcmp(a, "--compare-runs") == 0) { o.compare_runs = true; continue; }
+        if (strcmp(a, "--no-openmp") == 0) { openmp = false; continue; }
         if (a[0] != '-' && o.cases == NULL) { o.cases = a; continue; }
         if (a[0] != '-' && o.expected == NULL) { o.expected = a; continue; }
         if (value == NULL) break;
@@ -668,16 +766,29 @@ static Options read_options(int argc, char **argv) {
         else if (strcmp(a, "--cc") == 0) o.cc = value;
         else if (strcmp(a, "--threads") == 0) o.threads = atoi(value);
         else if (strcmp(a, "--keep") == 0) o.keep = value;
+        else if (strcmp(a, "--std") == 0) snprintf(standard, sizeof standard, "-std=%s", value);
         else if (strcmp(a, "--flag") == 0 && o.n_flag < MAX_FLAGS) o.flag[o.n_flag++] = value;
         else { o.cases = NULL; break; }
     }
+    o.cpp = strstr(standard, "c++") != NULL || strstr(standard, "gnu++") != NULL;
+    warnings = standard[0] != 0;
+    static const char *const always[] = {"-O1", "-fPIC", "-fno-math-errno", "-DLATHE_NO_STATIC_ARENA", NULL};
+    static const char *const strict[] = {"-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wvla", "-Wdouble-promotion", "-Werror", NULL};
+    static const char *const sanitize[] = {"-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", NULL};
+    const char *quiet[] = {"-w", NULL}, *parallel[] = {"-fopenmp", NULL}, *chosen[] = {standard, NULL}, *shared[] = {"-shared-libasan", NULL};
+    bool clang = strstr(o.cc, "clang") != NULL;
+    const struct { bool wanted; const char *const *flags; } sets[] = {{true, always}, {warnings, strict}, {!warnings, quiet}, {warnings, chosen}, {openmp, parallel}, {o.sanitize, sanitize}, {o.sanitize && clang, shared}};
+    for (size_t s = 0; s < sizeof sets / sizeof *sets; s++)
+        for (const char *const *f = sets[s].flags; sets[s].wanted && *f != NULL && o.n_flag < MAX_FLAGS; f++) o.flag[o.n_flag++] = *f;
     if (o.cases != NULL && o.expected != NULL && o.jobs > 0) return o;
-    fprintf(stderr, "usage: conformance CASES EXPECTED [--only REGEX] [--update] [--jobs N] [--cc CC] [--flag FLAG]... [--threads N] [--keep DIR]\n");
+    fprintf(stderr, "usage: conformance CASES EXPECTED [--only REGEX] [--update] [--jobs N] [--cc CC] [--flag FLAG]... [--keep DIR]\n"
+                    "       modes: [--threads N] [--sanitize] [--std STANDARD [--no-openmp]] [--compare-runs]\n");
     exit(2);
 }
 
 int main(int argc, char **argv) {
     Options o = read_options(argc, argv);
+    preload_sanitizers(&o, argv);
     const char *tmp = getenv("TMPDIR");
     int n;
     Case *cases = read_cases(&o, &n);
