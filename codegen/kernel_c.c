@@ -199,7 +199,7 @@ static void print_call(Emit *e, const Stmt *s, const StmtInfo *info) {
 }
 
 /* An element of a small float type that goes from one buffer to another: the bits are copied, not converted. */
-static bool is_small_copy(const Emit *e, const Stmt *s, const StmtInfo *info) {
+static bool is_small_copy(Emit *e, const Stmt *s, const StmtInfo *info) {
     const Item *load = info->root[1];
     DType t = e->k->buf[s->buf].dtype;
     return load->x->kind == E_LOAD && load->name <= 0 && e->k->buf[load->x->ref].dtype == t && dtype_is_float(t) && dtype_compute(t) != t && dtype_bits(t) >= 8 &&
