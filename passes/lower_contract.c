@@ -3,7 +3,8 @@
  *     C[g,m,n] = sum over k of A[g,m,k] * B[g,k,n]
  *
  * B is packed into panels of NR columns, [N/NR][K][NR], the last one padded with zeros: constants at compile time,
- * others by a phase of their own, unless their rows can be read in place. A is read in place with any strides. Tiles of
+ * others by a phase of their own, unless their rows can be read in place. A is read in place with any strides; a large
+ * transposed one, whose columns of a tile lie far apart, is packed into [M/48][K][48] first. Tiles of
  * MR x NR results go through a stack array to the loop that stores them with the fused epilogue (ir/contract.h). The
  * iteration space (batch, panel, block of tiles) is one range that the threads share; no result depends on the split. */
 #include "passes/lower_contract.h"
@@ -107,17 +108,23 @@ static Panels constant_panels(Lower *lo, const Product *p) {
                     .per_panel = lx_i(lo, p->k * nr), .step = lx_i(lo, nr)};
 }
 
+enum { PACKED_ROWS = 32, NEAR_BYTES = 1 << 15, NEAR_COLUMNS = 96 };
+
+/* A panel of long rows in place is a walk over pages; with enough rows of A the copy costs less. */
+static bool pack_columns_pays(const Context *cx, const Product *p) {
+    return dim_hi(cx, p->m) >= PACKED_ROWS && p->cols > NEAR_COLUMNS && p->cols * p->k * 4 > NEAR_BYTES;
+}
+
 static Panels rows_in_place(Lower *lo, const Product *p) {
     Dim row = stride_of(lo->cx, p->b->type, p->g->b.row);
     return (Panels){.buf = lower_buf(lo, p->b), .per_panel = lx_i(lo, p->tile.cols), .step = lx_dim(lo, row)};
 }
 
-/* The number of a B matrix from the result's batch index. */
-static Expr *b_number(Lower *lo, const Product *p, Expr *const *batch) {
-    const MatrixLayout *l = &p->g->b;
+/* The number of an operand's matrix from the result's batch index. */
+static Expr *matrix_number(Lower *lo, const Product *p, const Value *v, const MatrixLayout *l, Expr *const *batch) {
     Expr *at = lx_i(lo, 0);
     for (uint32_t i = 0; i + 2 < l->rank; i++) {
-        Dim d = p->b->type->dim[l->batch[i]];
+        Dim d = v->type->dim[l->batch[i]];
         Expr *own = is_one(lo->cx, d) ? lx_i(lo, 0) : batch[i + p->g->n_batch - (l->rank - 2)];
         at = lx_add(lo, lx_mul(lo, at, lx_dim(lo, d)), own);
     }
@@ -161,6 +168,69 @@ static Panels packed_panels(Lower *lo, const Product *p) {
     return (Panels){.buf = to, .own_batch = true, .per_batch = dim_const(cx, np * p->k * nr), .per_panel = lx_i(lo, p->k * nr), .step = lx_i(lo, nr)};
 }
 
+/* ---- A ------------------------------------------------------------------------------------------------------------ */
+typedef struct Rows { /* where row m of matrix `batch` begins and the steps between rows and along K */
+    uint32_t buf;
+    int64_t panel;              /* 0: read in place; else rows in a packed panel, a multiple of the tile's */
+    Dim per_batch;
+} Rows;
+
+enum { PANEL_ROWS = 48, FAR_BYTES = 1 << 16, FEW_COLUMNS = 48 };
+
+/* A transposed A whose lines are long: every step of K is another page, which prefetching does not follow. */
+static bool pack_rows_pays(const Lower *lo, const Product *p) {
+    const Context *cx = lo->cx;
+    const MatrixLayout *l = &p->g->a;
+    if (l->rank < 2 || l->col == (uint32_t)p->a->type->rank - 1 || p->a->data != NULL) return false;
+    return p->cols > FEW_COLUMNS && dim_hi(cx, p->g->m) > PANEL_ROWS && dim_hi(cx, p->g->m) < INT32_MAX && dim_hi(cx, p->g->m) * p->k * 4 > FAR_BYTES;
+}
+
+static Rows packed_rows(Lower *lo, const Product *p) {
+    Context *cx = lo->cx;
+    const MatrixLayout *l = &p->g->a;
+    const Type *t = p->a->type;
+    int64_t width = PANEL_ROWS / p->tile.rows * p->tile.rows;
+    Dim panel = dim_const(cx, width), panels = dim_ceildiv(cx, p->g->m, panel), matrices = dim_const(cx, 1);
+    uint32_t nb = l->rank - 2, depth = lo->open.n;
+    for (uint32_t i = 0; i < nb; i++) matrices = dim_mul(cx, matrices, t->dim[l->batch[i]]);
+    Dim dim[4] = {matrices, panels, dim_const(cx, p->k), panel};
+    uint32_t to = lower_buf(lo, lower_scratch(lo, type_tensor(cx, DT_F32, 4, dim)));
+    Expr *idx[RANK_MAX], *at[4], *number = lx_i(lo, 0);
+    for (uint32_t i = 0; i < nb; i++) {
+        idx[l->batch[i]] = lower_for_dim(lo, t->dim[l->batch[i]]);
+        number = lx_add(lo, lx_mul(lo, number, lx_dim(lo, t->dim[l->batch[i]])), idx[l->batch[i]]);
+    }
+    at[0] = number;
+    at[1] = lower_for_dim(lo, panels);
+    at[2] = idx[l->col] = lower_for(lo, lx_i(lo, p->k));
+    lo->open.v[depth]->parallel = (uint16_t)(lo->open.n - depth);
+    Expr *first = lx_mul(lo, at[1], lx_i(lo, width));
+    at[3] = lower_for(lo, tile_rows(lo, p->g->m, width, first));
+    idx[l->row] = lx_add(lo, first, at[3]);
+    lower_store_buf(lo, to, at, FN_NONE, lower_load(lo, p->a, idx));
+    lower_end_n(lo, lo->open.n - depth);
+    return (Rows){.buf = to, .panel = width, .per_batch = dim_mul(cx, panels, dim_const(cx, p->k * width))};
+}
+
+/* The operands of A in a tile's call, for its first row m0. */
+static void call_rows(Lower *lo, const Product *p, const Rows *a, Expr *const *batch, Expr *m0, TileCall *call) {
+    Context *cx = lo->cx;
+    const MatMulGeometry *g = p->g;
+    const Type *t = p->a->type;
+    call->a = a->buf;
+    if (a->panel != 0) {
+        Expr *width = lx_i(lo, a->panel), *panel = lx_div(lo, m0, width);
+        Expr *in_batch = lx_add(lo, lx_mul(lo, panel, lx_i(lo, p->k * a->panel)), lx_sub(lo, m0, lx_mul(lo, panel, width)));
+        call->a_at = lx_add(lo, lx_mul(lo, matrix_number(lo, p, p->a, &g->a, batch), lx_dim(lo, a->per_batch)), in_batch);
+        call->a_row = lx_i(lo, 1);
+        call->a_k = width;
+        return;
+    }
+    call->a_row = lx_dim(lo, t->rank < 2 ? dim_const(cx, 0) : stride_of(cx, t, g->a.row));
+    call->a_k = lx_dim(lo, t->rank < 2 ? dim_const(cx, 1) : stride_of(cx, t, g->a.col));
+    call->a_at = lx_add(lo, p->flat ? lx_i(lo, 0) : batch_offset(lo, p->a, &g->a, g->n_batch, batch), lx_mul(lo, m0, call->a_row));
+}
+
 /* ---- the loops ----------------------------------------------------------------------------------------------------- */
 static void store_tile(Lower *lo, const Product *p, uint32_t tile, Expr *const *batch, Expr *m0, Expr *n0, Expr *rows, int64_t cols) {
     Expr *r = lower_for(lo, rows), *j = lower_for(lo, lx_i(lo, cols)), *idx[RANK_MAX + 2];
@@ -170,7 +240,7 @@ static void store_tile(Lower *lo, const Product *p, uint32_t tile, Expr *const *
     lower_end_n(lo, 2);
 }
 
-static void emit_product(Lower *lo, const Product *p, const Panels *b) {
+static void emit_product(Lower *lo, const Product *p, const Rows *a, const Panels *b) {
     Context *cx = lo->cx;
     const MatMulGeometry *g = p->g;
     const Tile *tile = &p->tile;
@@ -178,7 +248,7 @@ static void emit_product(Lower *lo, const Product *p, const Panels *b) {
     int64_t np = panel_count(p), nr = tile->cols, per_block = ROWS_IN_BLOCK / tile->rows;
     Dim tiles = dim_ceildiv(cx, p->m, size[0]), blocks = dim_ceildiv(cx, tiles, dim_const(cx, per_block));
     bool rows_first = dim_is_const(cx, p->m) && dim_value(cx, p->m) * p->k > 1 << 18 && np * nr * p->k < 1 << 18;
-    uint32_t depth = lo->open.n, a_buf = lower_buf(lo, p->a);
+    uint32_t depth = lo->open.n;
     Expr *batch[RANK_MAX], *block = NULL, *panel;
     for (uint32_t i = 0; i < g->n_batch && !p->flat; i++) batch[i] = lower_for_dim(lo, g->batch[i]);
     if (rows_first) block = lower_for_dim(lo, blocks);
@@ -190,15 +260,13 @@ static void emit_product(Lower *lo, const Product *p, const Panels *b) {
     Expr *m0 = lx_mul(lo, lx_add(lo, first, t), lx_i(lo, tile->rows)), *n0 = lx_mul(lo, panel, lx_i(lo, nr));
     Expr *rows = tile_rows(lo, p->m, tile->rows, m0);
     uint32_t out = lower_array(lo, DT_F32, 2, size);
-    const Type *ta = p->a->type;
-    Expr *row_step = lx_dim(lo, ta->rank < 2 ? dim_const(cx, 0) : stride_of(cx, ta, g->a.row));
-    Expr *k_step = lx_dim(lo, ta->rank < 2 ? dim_const(cx, 1) : stride_of(cx, ta, g->a.col));
-    Expr *a_at = lx_add(lo, p->flat ? lx_i(lo, 0) : batch_offset(lo, p->a, &g->a, g->n_batch, batch), lx_mul(lo, m0, row_step));
     Expr *b_at = lx_mul(lo, panel, b->per_panel);
     if (!p->flat || g->n_batch == 0)
-        b_at = lx_add(lo, b_at, b->own_batch ? lx_mul(lo, b_number(lo, p, batch), lx_dim(lo, b->per_batch)) : batch_offset(lo, p->b, &g->b, g->n_batch, batch));
-    tile_emit(lo, tile, &(TileCall){.out = out, .rows = rows, .a = a_buf, .a_at = a_at, .a_row = row_step, .a_k = k_step, .k = lx_i(lo, p->k), .b = b->buf, .b_at = b_at, .b_k = b->step,
-        .ahead = p->b->data != NULL && g->n_batch == 0 ? tile_ahead(lo, tile, panel, np, p->k, t) : NULL});
+        b_at = lx_add(lo, b_at, b->own_batch ? lx_mul(lo, matrix_number(lo, p, p->b, &g->b, batch), lx_dim(lo, b->per_batch)) : batch_offset(lo, p->b, &g->b, g->n_batch, batch));
+    TileCall call = {.out = out, .rows = rows, .k = lx_i(lo, p->k), .b = b->buf, .b_at = b_at, .b_k = b->step};
+    call_rows(lo, p, a, batch, m0, &call);
+    if (p->b->data != NULL && g->n_batch == 0) call.ahead = tile_ahead(lo, tile, panel, np, p->k, t);
+    tile_emit(lo, tile, &call);
     bool split = p->cols % nr != 0;
     if (split && np > 1) lower_if(lo, lx_2(lo, FN_LT, panel, lx_i(lo, p->cols / nr)));
     if (!split || np > 1) store_tile(lo, p, out, batch, m0, n0, rows, nr);
@@ -228,7 +296,7 @@ bool lower_product(Lower *lo, const Node *n, const MatMulGeometry *g, uint32_t a
     p.m = g->m;
     for (uint32_t i = 0; i < g->n_batch && p.flat; i++) p.m = dim_mul(cx, p.m, g->batch[i]);
     bool constant = p.b->data != NULL;
-    bool in_place = !constant && (p.b->type->rank < 2 ? false : g->b.col == p.b->type->rank - 1u);
+    bool in_place = !constant && p.b->type->rank >= 2 && g->b.col == p.b->type->rank - 1u && !pack_columns_pays(cx, &p);
     p.tile = tile_choose(module_target(lo->m), p.m, p.cols, p.k, cx);
     if (in_place) {
         Tile exact = tile_choose_dividing(module_target(lo->m), p.m, p.cols, p.k, cx);
@@ -237,7 +305,8 @@ bool lower_product(Lower *lo, const Node *n, const MatMulGeometry *g, uint32_t a
     }
     if (!constant && !in_place && dim_hi(cx, p.m) < 8) return false; /* packing would cost as much as the product */
     Panels panels = constant ? constant_panels(lo, &p) : in_place ? rows_in_place(lo, &p) : packed_panels(lo, &p);
-    emit_product(lo, &p, &panels);
+    Rows rows = pack_rows_pays(lo, &p) ? packed_rows(lo, &p) : (Rows){.buf = lower_buf(lo, p.a)};
+    emit_product(lo, &p, &rows, &panels);
     return true;
 }
 

@@ -102,6 +102,7 @@ static void add_matmul(Builder *b) {
 static void add_gemm(Builder *b) {
     Random *r = &b->r;
     int64_t m = between(r, 1, 40), k = between(r, 1, 70), n = between(r, 1, 140), ta = between(r, 0, 1), tb = between(r, 0, 1);
+    if (chance(r, 4)) m = between(r, 60, 200), k = between(r, 100, 300); /* what is packed when it comes with the run */
     Value *a = input(b, 2, ta ? (int64_t[]){k, m} : (int64_t[]){m, k});
     const int64_t *size = tb ? (int64_t[]){n, k} : (int64_t[]){k, n};
     Value *w = chance(r, 4) ? input(b, 2, size) : constant(b, 2, size);
