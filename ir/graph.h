@@ -127,9 +127,9 @@ typedef bool ShapeFn(Module *m, Node *n);
 /* Expansion: builds simpler nodes before n and returns true, having stored n's replacement values in out[];
  * false: nothing done. The caller replaces the uses and removes n. */
 typedef bool ExpandFn(Module *m, Node *n, Value **out);
-/* Gradient: given the gradients of the outputs (NULL entries: none), writes those of the inputs (NULL: none); new nodes
- * go before `at` (passes/grad/grad.h). */
-typedef bool GradFn(Module *m, Node *n, Node *at, Value *const *grad_out, Value **grad_in);
+/* Gradient: given those of the outputs, builds those of the inputs (passes/grad/grad.h). */
+struct Grad;
+typedef bool GradFn(struct Grad *g);
 /* Definition: the element of output `out` at idx as an expression of input elements (ir/kernel.h, passes/lower.h). */
 typedef struct Expr *DefineFn(struct Lower *lo, const Node *n, uint32_t out, struct Expr *const *idx);
 /* Lowering: writes statements that compute all outputs. */

@@ -11,7 +11,7 @@
 typedef struct FnInfo { const char *text; uint8_t arity; FnClass class; } FnInfo;
 static const FnInfo fns[FN_COUNT] = {
     [FN_NONE] = {"none", 0, FC_SPECIAL},
-#define FN(NAME, n, name, cls) [FN_##NAME] = {.text = name, .arity = n, .class = FC_##cls},
+#define FN(NAME, n, name, cls, derivative) [FN_##NAME] = {.text = name, .arity = n, .class = FC_##cls},
 #include "ir/scalars.def"
 #undef FN
 };

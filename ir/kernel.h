@@ -14,7 +14,7 @@
 
 typedef enum Fn {
     FN_NONE,
-#define FN(NAME, arity, text, class) FN_##NAME,
+#define FN(NAME, arity, text, class, derivative) FN_##NAME,
 #include "ir/scalars.def"
 #undef FN
     FN_COUNT

@@ -23,6 +23,13 @@ static const char *how(const Row *r) {
     return given(r->expand) ? "by simpler operators" : "";
 }
 
+static const char *gradient(const char *rule) {
+    static const char *const said[][2] = {{"none", "no"}, {"zero", "zero"}, {"expansion", "by simpler operators"}, {"missing", "**missing**"}};
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++)
+        if (strcmp(rule, said[i][0]) == 0) return said[i][1];
+    return "yes";
+}
+
 static void print_count(uint32_t min, uint32_t max) {
     if (min == max) printf("%u", min);
     else if (max == MANY) printf("%u…", min);
@@ -58,23 +65,26 @@ static void print_domain(OpDomain domain, const char *title) {
         print_count(info->out_min, info->out_max);
         printf(" | ");
         print_attributes(op);
-        printf(" | %s | %s | ", how(&rows[op]), given(rows[op].grad) ? "yes" : "");
+        printf(" | %s | %s | ", how(&rows[op]), gradient(rows[op].grad));
         print_notes(info->flags);
         printf(" |\n");
     }
 }
 
 int main(void) {
-    uint32_t n = 0, compiled = 0;
+    uint32_t n = 0, compiled = 0, missing = 0;
     for (Op op = OP_NONE + 1; op < OP_COUNT; op++) {
         if (op_info(op)->domain == DOMAIN_LATHE) continue;
         n++;
         compiled += how(&rows[op])[0] != 0;
+        missing += strcmp(rows[op].grad, "missing") == 0;
     }
     printf("# Operators\n\nMade from `ir/ops.def` by `ninja docs`; do not edit. Operators stand in their newest form (ai.onnx opset 28): models of older\n"
            "opsets are rewritten while they are read (`frontend/upgrade.def`). %u of %u are compiled; those with an empty column \"compiled\" are\n"
-           "known but not yet supported: a model that has them is refused, with all such nodes in one message.\n",
-           compiled, n);
+           "known but not yet supported: a model that has them is refused, with all such nodes in one message.\n\n"
+           "Gradient: \"yes\" has a rule of its own, \"by simpler operators\" is differentiated as what it expands to, \"zero\" is constant almost everywhere,\n"
+           "\"no\" is not differentiable. %u are differentiable without a rule so far (\"missing\"): a gradient through them is refused by name.\n",
+           compiled, n, missing);
     print_domain(DOMAIN_ONNX, "ai.onnx");
     print_domain(DOMAIN_ML, "ai.onnx.ml");
     print_domain(DOMAIN_MICROSOFT, "com.microsoft");

@@ -70,7 +70,10 @@ bool shape_batch_norm(Module *m, Node *n) {
         if (shape_unify(m, n, p->dim[0], channels, "channels") == 0) return false;
     }
     shape_out(m, n, 0, t->dtype, t->rank, t->dim);
-    for (uint32_t i = 1; i < n->n_out; i++) shape_out(m, n, i, n->in[2 + i]->type->dtype, 1, n->in[2 + i]->type->dim);
+    for (uint32_t i = 1; i < n->n_out; i++) { /* running statistics, then those of the batch */
+        const Type *p = n->in[i < 3 ? 2 + i : 3]->type;
+        shape_out(m, n, i, p->dtype, 1, p->dim);
+    }
     return true;
 }
 

@@ -1,20 +1,72 @@
-/* Helpers of gradient rules (passes/grad/ *.c; the column grad of ops.def names each rule).
+/* Gradient rules (passes/grad/ *.c; the column grad of ops.def names each rule).
  *
- *     bool grad_exp(Module *m, Node *n, Node *at, Value *const *dy, Value **dx) {
- *         dx[0] = build2(m, at, OP_Mul, dy[0], n->out[0]);
+ *     bool grad_sqrt(Grad *g) {                                        // y = sqrt(x)
+ *         g->dx[0] = g_div(g, g->dy[0], g_times(g, g->n->out[0], 2));
  *         return true;
  *     }
  *
- * dy has the gradients of n's outputs (NULL: none), dx takes those of its inputs (NULL: none). New nodes stand before
- * `at`. A rule may use n's inputs and outputs, and only operators that have rules themselves, so that gradients can be
- * differentiated again. */
+ * A rule may use the node's inputs and outputs, and only operators that have rules themselves, so that gradients can be differentiated
+ * again. It leaves dx[i] NULL where nothing flows; what is built for an input that is not wanted is removed afterwards. Names of the column
+ * with a meaning of their own: `zero` (piecewise constant: nothing flows), `expansion` (the operator is replaced by simpler ones first,
+ * passes/grad/expansion.c), `missing` (differentiable, but there is no rule yet), `none` (not differentiable). */
 #ifndef LATHE_PASSES_GRAD_H
 #define LATHE_PASSES_GRAD_H
-#include "ir/graph.h"
+#include "passes/expand/build.h"
 
+typedef struct Grad {
+    Module *m;
+    Node *n;             /* the operator being differentiated */
+    Node *at;            /* new nodes stand before it */
+    Value *const *dy;    /* gradients of the outputs; NULL: none flows there */
+    Value **dx;          /* takes those of the inputs, NULL at first */
+    const bool *wanted;  /* by input: somebody asks for its gradient */
+} Grad;
+
+/* The simpler operators an operator becomes before it is differentiated: an expansion made for this, or that of column expand; NULL when
+ * the operator has a rule of its own. */
+ExpandFn *grad_expansion_of(Module *m, const Node *n);
+
+/* ---- building -------------------------------------------------------------------------------------------------------------------- */
+static inline Value *g_1(Grad *g, Op op, Value *a) { return build1(g->m, g->at, op, a); }
+static inline Value *g_2(Grad *g, Op op, Value *a, Value *b) { return build2(g->m, g->at, op, a, b); }
+static inline Value *g_3(Grad *g, Op op, Value *a, Value *b, Value *c) { return build3(g->m, g->at, op, a, b, c); }
+static inline Value *g_add(Grad *g, Value *a, Value *b) { return g_2(g, OP_Add, a, b); }
+static inline Value *g_sub(Grad *g, Value *a, Value *b) { return g_2(g, OP_Sub, a, b); }
+static inline Value *g_mul(Grad *g, Value *a, Value *b) { return g_2(g, OP_Mul, a, b); }
+static inline Value *g_div(Grad *g, Value *a, Value *b) { return g_2(g, OP_Div, a, b); }
+static inline Value *g_neg(Grad *g, Value *a) { return g_1(g, OP_Neg, a); }
+static inline Value *g_where(Grad *g, Value *c, Value *a, Value *b) { return g_3(g, OP_Where, c, a, b); }
+static inline Value *g_num(Grad *g, const Value *like, double c) { return value_const_scalar(g->m, like->type->dtype, c); }
+static inline Value *g_times(Grad *g, Value *a, double c) { return c == 1 ? a : g_mul(g, a, g_num(g, a, c)); }
+static inline Value *g_plus(Grad *g, Value *a, double c) { return g_add(g, a, g_num(g, a, c)); }
+static inline Value *g_shape(Grad *g, Value *v) { return g_1(g, OP_Shape, v); }
+static inline Value *g_in(const Grad *g, uint32_t i) { return expand_input(g->n, i); }
+static inline bool g_wants(const Grad *g, uint32_t i) { return g_in(g, i) != NULL && g->wanted[i]; }
+
+Value *g_reshape_like(Grad *g, Value *v, Value *like);
+Value *g_expand_like(Grad *g, Value *v, Value *like);
+Value *g_filled_like(Grad *g, Value *like, double c);          /* of like's shape */
+Value *g_dy(Grad *g, uint32_t i);                              /* dy[i], zeros when none flows */
 /* The gradient of a broadcast: d summed over the axes along which x was repeated, in x's shape. */
-Value *grad_unbroadcast(Module *m, Node *at, Value *d, const Value *x);
-/* A constant of one element in v's dtype. */
-Value *grad_scalar(Module *m, const Value *v, double c);
+Value *g_sum_to(Grad *g, Value *d, Value *x);
+/* v summed over the axes of the mask, which stay as 1. */
+Value *g_sum(Grad *g, Value *v, uint32_t mask);
+Value *g_mean(Grad *g, Value *v, uint32_t mask);
+Value *g_axes(Grad *g, uint32_t mask);                         /* i64 vector of the axes in the mask */
+/* How many elements of v fall on one when the axes of the mask are reduced, in v's dtype. */
+Value *g_count(Grad *g, Value *v, uint32_t mask);
+Value *g_size(Grad *g, Value *v, uint32_t axis);               /* i64[1] */
+uint32_t g_axis(const Grad *g, int64_t axis, uint32_t rank);   /* not negative */
+/* A new node with attributes still to set; g_done infers it and gives output 0. */
+Node *g_node(Grad *g, Op op, uint32_t n_in, Value *const *in, uint32_t n_out);
+static inline Value *g_done(Grad *g, Node *n) { return expand_result(g->m, n); }
+static inline Value *g_transpose(Grad *g, Value *v, const int64_t *perm) { return expand_transpose(g->m, g->at, v, v->type->rank, perm); }
+static inline Value *g_cast(Grad *g, Value *v, DType t) { return expand_cast(g->m, g->at, v, t); }
+/* alpha * op(a) op(b), op transposing the last two dimensions where asked. */
+Value *g_matmul(Grad *g, Value *a, bool trans_a, Value *b, bool trans_b, double alpha);
+/* More outputs for the node being differentiated: its outputs [0, n) exist afterwards (statistics that were not asked for before). */
+bool g_need_outputs(Grad *g, uint32_t n);
+/* dx = scatter-add of d along axis by index, in the type of x: the adjoint of Gather. */
+Value *g_gather_adjoint(Grad *g, Value *d, Value *index, Value *x, int64_t axis);
 
 #endif

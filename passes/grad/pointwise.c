@@ -1,72 +1,95 @@
-/* Gradients of pointwise operators. */
+/* Gradients of arithmetic, selection and casts, whose operands broadcast. */
 #include "passes/grad/grad.h"
 #include "passes/rules.h"
 
-Value *grad_scalar(Module *m, const Value *v, double c) { return value_const_scalar(m, v->type->dtype, c); }
-
-Value *grad_unbroadcast(Module *m, Node *at, Value *d, const Value *x) {
-    Context *cx = m->cx;
-    const Type *from = d->type, *to = x->type;
-    int64_t axes[RANK_MAX];
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < from->rank; i++) {
-        bool added = i + to->rank < from->rank;
-        Dim own = added ? 0 : to->dim[i + to->rank - from->rank];
-        if (added || (own != from->dim[i] && own == dim_const(cx, 1))) axes[n++] = i;
-    }
-    if (n == 0) return d;
-    Value *sum = build2(m, at, OP_ReduceSum, d, value_const_i64(m, n, axes)); /* keepdims */
-    return from->rank == to->rank ? sum : build2(m, at, OP_Reshape, sum, build1(m, at, OP_Shape, (Value *)(uintptr_t)x));
-}
-
-static Value *mul(Module *m, Node *at, Value *a, Value *b) { return build2(m, at, OP_Mul, a, b); }
-static Value *sub(Module *m, Node *at, Value *a, Value *b) { return build2(m, at, OP_Sub, a, b); }
-
-bool grad_identity(Module *m, Node *n, Node *at, Value *const *dy, Value **dx) {
-    (void)m, (void)n, (void)at;
-    dx[0] = dy[0];
+bool grad_identity(Grad *g) {
+    g->dx[0] = g->dy[0];
     return true;
 }
 
-bool grad_arithmetic(Module *m, Node *n, Node *at, Value *const *dy, Value **dx) {
-    Value *a = n->in[0], *b = n->in[1], *da = dy[0], *db = dy[0];
-    switch ((Op)n->op) {
-    case OP_Add: break;
-    case OP_Sub: db = build1(m, at, OP_Neg, dy[0]); break;
+bool grad_arithmetic(Grad *g) {
+    Value *a = g->n->in[0], *b = g->n->in[1], *dy = g->dy[0], *da = dy, *db = dy;
+    switch ((int)g->n->op) {
+    case OP_Sub: db = g_neg(g, dy); break;
     case OP_Mul:
-        da = mul(m, at, dy[0], b);
-        db = mul(m, at, dy[0], a);
+        da = g_mul(g, dy, b);
+        db = g_mul(g, dy, a);
         break;
     case OP_Div: /* d(a/b) = da/b - y db/b */
-        da = build2(m, at, OP_Div, dy[0], b);
-        db = build1(m, at, OP_Neg, mul(m, at, da, n->out[0]));
+        da = g_div(g, dy, b);
+        db = g_neg(g, g_mul(g, da, g->n->out[0]));
         break;
-    default: return false;
+    case OP_Mod: /* a - b * q, q piecewise constant */
+        db = g_neg(g, g_mul(g, dy, g_div(g, g_sub(g, a, g->n->out[0]), b)));
+        break;
+    default: break; /* Add */
     }
-    dx[0] = grad_unbroadcast(m, at, da, a);
-    dx[1] = grad_unbroadcast(m, at, db, b);
+    g->dx[0] = g_sum_to(g, da, a);
+    g->dx[1] = g_sum_to(g, db, b);
     return true;
 }
 
-/* Functions of one operand whose derivative is an expression of operand and result. */
-bool grad_unary(Module *m, Node *n, Node *at, Value *const *dy, Value **dx) {
-    Value *x = n->in[0], *y = n->out[0], *one = grad_scalar(m, x, 1), *d = NULL;
-    switch ((Op)n->op) {
-    case OP_Neg: dx[0] = build1(m, at, OP_Neg, dy[0]); return true;
-    case OP_Exp: d = y; break;
-    case OP_Log: dx[0] = build2(m, at, OP_Div, dy[0], x); return true;
-    case OP_Sqrt: dx[0] = build2(m, at, OP_Div, dy[0], mul(m, at, y, grad_scalar(m, x, 2))); return true;
-    case OP_Reciprocal: d = build1(m, at, OP_Neg, mul(m, at, y, y)); break;
-    case OP_Sigmoid: d = mul(m, at, y, sub(m, at, one, y)); break;
-    case OP_Tanh: d = sub(m, at, one, mul(m, at, y, y)); break;
-    case OP_Sin: d = build1(m, at, OP_Cos, x); break;
-    case OP_Cos: d = build1(m, at, OP_Neg, build1(m, at, OP_Sin, x)); break;
-    case OP_Relu: /* zero at zero, as everybody does */
-        dx[0] = build3(m, at, OP_Where, build2(m, at, OP_Greater, x, grad_scalar(m, x, 0)), dy[0], grad_scalar(m, x, 0));
-        return true;
-    case OP_Abs: d = build1(m, at, OP_Sign, x); break;
-    default: return false;
-    }
-    dx[0] = mul(m, at, dy[0], d);
+bool grad_sum(Grad *g) { /* Sum, Mean */
+    Value *d = g->n->op == OP_Mean ? g_times(g, g->dy[0], 1.0 / g->n->n_in) : g->dy[0];
+    for (uint32_t i = 0; i < g->n->n_in; i++)
+        if (g_wants(g, i)) g->dx[i] = g_sum_to(g, d, g->n->in[i]);
     return true;
 }
+
+/* To the operand that won; of equal ones the first. */
+bool grad_extremum(Grad *g) {
+    Value *y = g->n->out[0], *taken = NULL, *zero = g_num(g, y, 0);
+    for (uint32_t i = 0; i < g->n->n_in; i++) {
+        Value *x = g->n->in[i], *wins = g_2(g, OP_Equal, x, y);
+        if (taken != NULL) wins = g_2(g, OP_And, wins, g_1(g, OP_Not, taken));
+        g->dx[i] = g_sum_to(g, g->n->n_in == 1 ? g->dy[0] : g_where(g, wins, g->dy[0], zero), x);
+        taken = taken == NULL ? wins : g_2(g, OP_Or, taken, wins);
+    }
+    return true;
+}
+
+bool grad_pow(Grad *g) {
+    Value *a = g->n->in[0], *b = g->n->in[1], *y = g->n->out[0], *dy = g->dy[0];
+    Value *power = g_cast(g, b, a->type->dtype), *zero = g_num(g, a, 0), *one = g_num(g, a, 1);
+    Value *below = g_sub(g, power, one);
+    if (b->data != NULL && b->type->rank == 0) below = g_num(g, a, const_f64(b, 0) - 1);
+    if (g_wants(g, 0)) {
+        Value *slope = g_mul(g, power, g_2(g, OP_Pow, a, below)); /* 0 * 0^-1 is NaN: a constant has slope 0 */
+        if (b->data == NULL || b->type->rank != 0) slope = g_where(g, g_2(g, OP_Equal, power, zero), zero, slope);
+        g->dx[0] = g_sum_to(g, g_mul(g, dy, slope), a);
+    }
+    if (g_wants(g, 1)) {
+        Value *positive = g_2(g, OP_Greater, a, zero); /* where not, y does not move with b */
+        Value *log = g_1(g, OP_Log, g_where(g, positive, a, one));
+        g->dx[1] = g_cast(g, g_sum_to(g, g_mul(g, dy, g_mul(g, y, log)), b), b->type->dtype);
+    }
+    return true;
+}
+
+bool grad_where(Grad *g) {
+    Value *c = g->n->in[0], *zero = g_num(g, g->dy[0], 0);
+    if (g_wants(g, 1)) g->dx[1] = g_sum_to(g, g_where(g, c, g->dy[0], zero), g->n->in[1]);
+    if (g_wants(g, 2)) g->dx[2] = g_sum_to(g, g_where(g, c, zero, g->dy[0]), g->n->in[2]);
+    return true;
+}
+
+bool grad_clip(Grad *g) { /* y = min(max(x, low), high); on the edge the gradient goes to x */
+    Value *x = g->n->in[0], *low = g_in(g, 1), *high = g_in(g, 2), *dy = g->dy[0], *zero = g_num(g, dy, 0);
+    Value *inside = NULL, *above = high != NULL ? g_2(g, OP_Greater, low != NULL ? g_2(g, OP_Max, x, low) : x, high) : NULL;
+    Value *below = low != NULL ? g_2(g, OP_Less, x, low) : NULL;
+    if (below != NULL && above != NULL) inside = g_1(g, OP_Not, g_2(g, OP_Or, below, above));
+    else if (below != NULL || above != NULL) inside = g_1(g, OP_Not, below != NULL ? below : above);
+    g->dx[0] = inside != NULL ? g_where(g, inside, dy, zero) : dy;
+    if (g_wants(g, 1)) {
+        Value *at_low = above != NULL ? g_2(g, OP_And, below, g_1(g, OP_Not, above)) : below;
+        g->dx[1] = g_sum_to(g, g_where(g, at_low, dy, zero), low);
+    }
+    if (g_wants(g, 2)) g->dx[2] = g_sum_to(g, g_where(g, above, dy, zero), high);
+    return true;
+}
+
+bool grad_cast(Grad *g) { /* between floats; what comes from or goes to integers is not reached */
+    g->dx[0] = g_cast(g, g->dy[0], g->n->in[0]->type->dtype);
+    return true;
+}
+

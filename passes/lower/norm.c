@@ -200,6 +200,13 @@ bool lower_batch_norm_train(Lower *lo, const Node *n) {
     double momentum = attr_f(n, AT_BatchNormTrain_momentum);
     statistics(&s);
     invert(&s, attr_f(n, AT_BatchNormTrain_epsilon), false);
+    for (uint32_t i = 3; i < 5; i++) {
+        if (i >= n->n_out || !lower_is_wanted(lo, n->out[i])) continue;
+        rows_lane(&s.r);
+        Expr *c = s.r.idx[1];
+        lower_store(lo, n->out[i], &c, rows_get(&s.r, i == 3 ? s.mean : s.inverse));
+        rows_lane_end(&s.r);
+    }
     for (uint32_t i = 1; i < 3; i++) {
         if (i >= n->n_out || !lower_is_wanted(lo, n->out[i])) continue;
         rows_lane(&s.r);

@@ -10,6 +10,8 @@ Expr *operand_load(Lower *lo, const Value *v, const Type *t, Expr *const *idx);
 Expr *operand_as(Lower *lo, DType as, const Value *v, const Type *t, Expr *const *idx);
 /* x times y plus z, in x's type. */
 static inline Expr *lx_mul_add(Lower *lo, Expr *x, Expr *y, Expr *z) { return lx_add(lo, lx_mul(lo, x, y), z); }
+/* The scalar function that op applies to every element; FN_NONE when it is not one of one operand. */
+Fn operand_unary_fn(Op op);
 /* Is optional input i given? */
 static inline bool has_in(const Node *n, uint32_t i) { return i < n->n_in && n->in[i] != NULL; }
 

@@ -31,7 +31,7 @@ Expr *operand_as(Lower *lo, DType as, const Value *v, const Type *t, Expr *const
 }
 
 /* ---- one scalar function ----------------------------------------------------------------------------------------- */
-static Fn unary_fn(Op op) {
+Fn operand_unary_fn(Op op) {
     switch (op) {
     case OP_Abs: return FN_ABS;
     case OP_Acos: return FN_ACOS;
@@ -66,7 +66,7 @@ static Fn unary_fn(Op op) {
 
 Expr *define_unary(Lower *lo, const Node *n, uint32_t out, Expr *const *idx) {
     (void)out;
-    return lx_1(lo, unary_fn(n->op), lower_load(lo, n->in[0], idx));
+    return lx_1(lo, operand_unary_fn(n->op), lower_load(lo, n->in[0], idx));
 }
 
 Expr *define_identity(Lower *lo, const Node *n, uint32_t out, Expr *const *idx) {

@@ -9,6 +9,7 @@
  * The innermost loop runs along the last axis without any test: which outputs have tap kw inside is computed before it. */
 #include "ir/shape/reduce.h"
 #include "ir/shape/window.h"
+#include "passes/lower/pool.h"
 #include "passes/lower/rows.h"
 #include "passes/rules.h"
 
@@ -118,15 +119,13 @@ static void take_tap(Pool *p, Expr *const *idx) {
     lower_store_buf(lo, p->acc, &p->lane, p->n->op == OP_MaxPool ? FN_MAX : FN_ADD, e);
 }
 
-/* How many taps of an output count for the average: those inside the input, or inside the padded input. */
-static Expr *tap_count(Pool *p, bool with_padding) {
-    Lower *lo = p->lo;
+Expr *pool_tap_count(Lower *lo, const Window *w, Expr *const *out, bool with_padding) {
     Expr *count = lx_i(lo, 1), *zero = lx_i(lo, 0);
-    for (uint32_t a = 0; a < p->w.n; a++) {
-        int64_t d = p->w.dilation[a];
-        Expr *start = lx_sub(lo, lx_mul(lo, p->out[2 + a], lx_i(lo, p->w.stride[a])), lx_dim(lo, p->w.before[a]));
-        Expr *limit = lx_dim(lo, with_padding ? dim_add(lo->cx, p->w.in[a], p->w.after[a]) : p->w.in[a]);
-        Expr *to = lx_2(lo, FN_MIN, ceil_div(lo, lx_sub(lo, limit, start), d), lx_dim(lo, p->w.kernel[a]));
+    for (uint32_t a = 0; a < w->n; a++) {
+        int64_t d = w->dilation[a];
+        Expr *start = lx_sub(lo, lx_mul(lo, out[2 + a], lx_i(lo, w->stride[a])), lx_dim(lo, w->before[a]));
+        Expr *limit = lx_dim(lo, with_padding ? dim_add(lo->cx, w->in[a], w->after[a]) : w->in[a]);
+        Expr *to = lx_2(lo, FN_MIN, ceil_div(lo, lx_sub(lo, limit, start), d), lx_dim(lo, w->kernel[a]));
         Expr *from = with_padding ? zero : lx_2(lo, FN_MAX, ceil_div(lo, lx_sub(lo, zero, start), d), zero);
         count = lx_mul(lo, count, lx_2(lo, FN_MAX, lx_sub(lo, to, from), zero));
     }
@@ -136,7 +135,7 @@ static Expr *tap_count(Pool *p, bool with_padding) {
 static Expr *result(Pool *p) {
     Lower *lo = p->lo;
     Expr *e = lower_load_buf(lo, p->acc, &p->lane);
-    if (p->n->op == OP_AveragePool) return lx_div(lo, e, lx_cast(lo, p->t, tap_count(p, attr_i(p->n, AT_AveragePool_count_include_pad) != 0)));
+    if (p->n->op == OP_AveragePool) return lx_div(lo, e, lx_cast(lo, p->t, pool_tap_count(lo, &p->w, p->out, attr_i(p->n, AT_AveragePool_count_include_pad) != 0)));
     if (p->n->op == OP_LpPool && norm_p(p->n) == 2) return lx_1(lo, FN_SQRT, e);
     if (p->n->op == OP_LpPool && norm_p(p->n) != 1) return lx_2(lo, FN_POW, e, lx_const(lo, p->t, 1.0 / (double)norm_p(p->n)));
     return e;

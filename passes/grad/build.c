@@ -1,0 +1,129 @@
+/* What gradient rules build with: see grad.h. */
+#include "passes/grad/grad.h"
+#include "passes/rules.h"
+
+bool grad_zero(Grad *g) {
+    (void)g;
+    return true;
+}
+
+bool grad_missing(Grad *g) {
+    diag(g->m->cx, SEV_ERROR, g->n->loc, "its gradient is not supported yet");
+    return false;
+}
+
+Node *g_node(Grad *g, Op op, uint32_t n_in, Value *const *in, uint32_t n_out) { return expand_node(g->m, g->at, op, n_in, in, n_out); }
+
+static bool known_shape(const Context *cx, const Type *t, int64_t *dim) {
+    for (uint32_t i = 0; i < t->rank; i++) {
+        if (!dim_is_const(cx, t->dim[i])) return false;
+        dim[i] = dim_value(cx, t->dim[i]);
+    }
+    return true;
+}
+
+/* The shape of v as an operand: a constant where it is one, so that v is not read. */
+static Value *shape_operand(Grad *g, Value *v) {
+    int64_t dim[RANK_MAX];
+    return known_shape(g->m->cx, v->type, dim) ? value_const_i64(g->m, v->type->rank, dim) : g_shape(g, v);
+}
+
+static bool same_dims(const Type *a, const Type *b) {
+    if (a->rank != b->rank) return false;
+    for (uint32_t i = 0; i < a->rank; i++)
+        if (a->dim[i] != b->dim[i]) return false;
+    return true;
+}
+
+Value *g_reshape_like(Grad *g, Value *v, Value *like) {
+    return same_dims(v->type, like->type) ? v : g_2(g, OP_Reshape, v, shape_operand(g, like));
+}
+
+Value *g_expand_like(Grad *g, Value *v, Value *like) {
+    return same_dims(v->type, like->type) ? v : g_2(g, OP_Expand, v, shape_operand(g, like));
+}
+
+Value *g_filled_like(Grad *g, Value *like, double c) { return g_expand_like(g, g_num(g, like, c), like); }
+
+Value *g_dy(Grad *g, uint32_t i) {
+    if (i < g->n->n_out && g->dy[i] != NULL) return g->dy[i];
+    return g_filled_like(g, g->n->out[i], 0);
+}
+
+Value *g_axes(Grad *g, uint32_t mask) {
+    int64_t axes[RANK_MAX];
+    uint32_t n = 0;
+    for (uint32_t a = 0; a < RANK_MAX; a++)
+        if ((mask >> a & 1) != 0) axes[n++] = a;
+    return value_const_i64(g->m, n, axes);
+}
+
+Value *g_sum(Grad *g, Value *v, uint32_t mask) { return mask == 0 ? v : g_2(g, OP_ReduceSum, v, g_axes(g, mask)); }
+Value *g_mean(Grad *g, Value *v, uint32_t mask) { return mask == 0 ? v : g_2(g, OP_ReduceMean, v, g_axes(g, mask)); }
+
+Value *g_size(Grad *g, Value *v, uint32_t axis) {
+    Dim d = v->type->dim[axis];
+    if (dim_is_const(g->m->cx, d)) return value_const_i64(g->m, 1, (int64_t[]){dim_value(g->m->cx, d)});
+    Node *n = g_node(g, OP_Shape, 1, &v, 1);
+    attr_set_i(n, AT_Shape_start, axis);
+    attr_set_i(n, AT_Shape_end, axis + 1);
+    return g_done(g, n);
+}
+
+Value *g_count(Grad *g, Value *v, uint32_t mask) {
+    Context *cx = g->m->cx;
+    double known = 1;
+    Value *rest = NULL;
+    for (uint32_t a = 0; a < v->type->rank; a++) {
+        if ((mask >> a & 1) == 0) continue;
+        if (dim_is_const(cx, v->type->dim[a])) known *= (double)dim_value(cx, v->type->dim[a]);
+        else rest = rest == NULL ? g_size(g, v, a) : g_mul(g, rest, g_size(g, v, a));
+    }
+    if (rest == NULL) return g_num(g, v, known);
+    return g_times(g, g_cast(g, g_2(g, OP_Reshape, rest, value_const_i64(g->m, 0, NULL)), v->type->dtype), known);
+}
+
+uint32_t g_axis(const Grad *g, int64_t axis, uint32_t rank) {
+    (void)g;
+    return (uint32_t)(axis < 0 ? axis + rank : axis);
+}
+
+Value *g_sum_to(Grad *g, Value *d, Value *x) {
+    const Type *from = d->type, *to = x->type;
+    uint32_t mask = 0, lead = from->rank - to->rank;
+    for (uint32_t i = 0; i < from->rank; i++) {
+        Dim own = i < lead ? 0 : to->dim[i - lead];
+        if (i < lead || (own != from->dim[i] && own == dim_const(g->m->cx, 1))) mask |= 1u << i;
+    }
+    if (mask == 0) return d;
+    Node *n = g_node(g, OP_ReduceSum, 2, (Value *[]){d, g_axes(g, mask)}, 1);
+    bool only_lead = mask == (1u << lead) - 1;
+    attr_set_i(n, AT_ReduceSum_keepdims, !only_lead);
+    Value *sum = g_done(g, n);
+    return only_lead ? sum : g_reshape_like(g, sum, x);
+}
+
+Value *g_matmul(Grad *g, Value *a, bool trans_a, Value *b, bool trans_b, double alpha) {
+    if (!trans_a && !trans_b && alpha == 1) return g_2(g, OP_MatMul, a, b);
+    Node *n = g_node(g, OP_FusedMatMul, 2, (Value *[]){a, b}, 1);
+    attr_set_i(n, AT_FusedMatMul_transA, trans_a);
+    attr_set_i(n, AT_FusedMatMul_transB, trans_b);
+    attr_set_f(n, AT_FusedMatMul_alpha, alpha);
+    return g_done(g, n);
+}
+
+bool g_need_outputs(Grad *g, uint32_t count) {
+    Node *n = g->n;
+    bool all = n->n_out >= count;
+    for (uint32_t i = 0; all && i < count; i++) all = n->out[i] != NULL;
+    if (all) return true;
+    Node *donor = node_new(g->m, n->graph, n, (Op)n->op, n->n_in, n->in, count); /* for its fresh outputs */
+    for (uint32_t i = 0; i < n->n_out && i < count; i++)
+        if (n->out[i] != NULL) donor->out[i] = n->out[i];
+    for (uint32_t i = 0; i < count; i++) donor->out[i]->def = n;
+    n->out = donor->out;
+    n->n_out = (uint16_t)count;
+    donor->n_out = 0;
+    node_remove(donor);
+    return node_reinfer(g->m, n);
+}

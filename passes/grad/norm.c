@@ -1,0 +1,125 @@
+/* Gradients of normalisations. With h = (x - mean) * r, r = 1 / sqrt(variance + epsilon), y = h * scale + bias and d = dy * scale:
+ *
+ *     dbias = sum dy       dscale = sum dy * h       dx = r * (d - mean(d) - h * mean(d * h))
+ *
+ * the means over what was normalised. RMSNormalization has no mean(d). Statistics that the operator can give are asked of it; otherwise
+ * they are computed again. */
+#include "ir/shape/reduce.h"
+#include "passes/grad/grad.h"
+#include "passes/rules.h"
+
+static Value *normalized_gradient(Grad *g, Value *d, Value *h, Value *r, uint32_t mask, bool centered) {
+    Value *rest = g_mul(g, h, g_mean(g, g_mul(g, d, h), mask));
+    if (centered) rest = g_add(g, g_mean(g, d, mask), rest);
+    return g_mul(g, r, g_sub(g, d, rest));
+}
+
+/* What gradients of the statistics add to d: each element moves the mean by 1/count, and r by -r^2 h / count. */
+static Value *with_statistics(Grad *g, Value *d, Value *dmean, Value *dr, Value *h, Value *r, Value *count) {
+    if (dmean != NULL) d = g_add(g, d, g_div(g, dmean, count));
+    if (dr != NULL) d = g_sub(g, d, g_mul(g, h, g_div(g, g_mul(g, dr, g_mul(g, r, r)), count)));
+    return d;
+}
+
+static Value *inverse_root(Grad *g, Value *variance, double epsilon) { return g_1(g, OP_Reciprocal, g_1(g, OP_Sqrt, g_plus(g, variance, epsilon))); }
+
+static uint32_t trailing(const Grad *g, AttrSlot axis) {
+    uint32_t rank = g->n->in[0]->type->rank, from = g_axis(g, attr_i(g->n, axis), rank);
+    return ((1u << rank) - 1) & ~((1u << from) - 1);
+}
+
+bool grad_layer_norm(Grad *g) {
+    Value *x = g->n->in[0], *scale = g_in(g, 1);
+    DType t = x->type->dtype;
+    uint32_t mask = trailing(g, AT_LayerNormalization_axis);
+    Value *dy = g_dy(g, 0), *dmean = g->n->n_out > 1 ? g->dy[1] : NULL, *dr = g->n->n_out > 2 ? g->dy[2] : NULL;
+    if (!g_need_outputs(g, 3)) return false;
+    Value *r = g_cast(g, g->n->out[2], t), *h = g_mul(g, g_sub(g, x, g_cast(g, g->n->out[1], t)), r);
+    Value *dx = normalized_gradient(g, scale != NULL ? g_mul(g, dy, scale) : dy, h, r, mask, true);
+    if (dmean != NULL) dmean = g_cast(g, dmean, t);
+    if (dr != NULL) dr = g_cast(g, dr, t);
+    g->dx[0] = dmean != NULL || dr != NULL ? with_statistics(g, dx, dmean, dr, h, r, g_count(g, x, mask)) : dx;
+    if (g_wants(g, 1)) g->dx[1] = g_sum_to(g, g_mul(g, dy, h), scale);
+    if (g_wants(g, 2)) g->dx[2] = g_sum_to(g, dy, g->n->in[2]);
+    return true;
+}
+
+bool grad_rms_norm(Grad *g) {
+    Value *x = g->n->in[0], *scale = g_in(g, 1), *dy = g->dy[0];
+    uint32_t mask = trailing(g, attr_named(g->n, "axis"));
+    Value *r = inverse_root(g, g_mean(g, g_mul(g, x, x), mask), attr_f(g->n, attr_named(g->n, "epsilon"))), *h = g_mul(g, x, r);
+    g->dx[0] = normalized_gradient(g, scale != NULL ? g_mul(g, dy, scale) : dy, h, r, mask, false);
+    if (g_wants(g, 1)) g->dx[1] = g_sum_to(g, g_mul(g, dy, h), scale);
+    return true;
+}
+
+/* v, one per channel, as [C, 1, …] that broadcasts over x. */
+static Value *per_channel(Grad *g, Value *v, Value *x) {
+    if (x->type->rank <= 2) return v;
+    int64_t axes[RANK_MAX];
+    for (uint32_t a = 2; a < x->type->rank; a++) axes[a - 2] = a - 1;
+    return g_2(g, OP_Unsqueeze, v, value_const_i64(g->m, x->type->rank - 2, axes));
+}
+
+/* v summed over everything but the channels: one per channel. */
+static Value *channel_sum(Grad *g, Value *v) {
+    uint32_t all = (1u << v->type->rank) - 1;
+    Node *n = g_node(g, OP_ReduceSum, 2, (Value *[]){v, g_axes(g, all & ~2u)}, 1);
+    attr_set_i(n, AT_ReduceSum_keepdims, 0);
+    return g_done(g, n);
+}
+
+/* InstanceNormalization is GroupNormalization with a group per channel. */
+bool grad_group_norm(Grad *g) {
+    Value *x = g->n->in[0], *scale = g->n->in[1], *dy = g->dy[0];
+    bool grouped = g->n->op == OP_GroupNormalization;
+    double epsilon = attr_f(g->n, attr_named(g->n, "epsilon"));
+    uint32_t mask = ((1u << x->type->rank) - 1) & ~3u;
+    Value *d = g_mul(g, dy, per_channel(g, scale, x)), *xs = x;
+    if (grouped) {
+        Value *shape = value_const_i64(g->m, 3, (int64_t[]){0, attr_i(g->n, AT_GroupNormalization_num_groups), -1});
+        xs = g_2(g, OP_Reshape, x, shape);
+        d = g_2(g, OP_Reshape, d, shape);
+        mask = 4;
+    }
+    Value *centered = g_sub(g, xs, g_mean(g, xs, mask));
+    Value *r = inverse_root(g, g_mean(g, g_mul(g, centered, centered), mask), epsilon), *h = g_mul(g, centered, r);
+    g->dx[0] = g_reshape_like(g, normalized_gradient(g, d, h, r, mask, true), x);
+    if (g_wants(g, 1)) g->dx[1] = channel_sum(g, g_mul(g, dy, g_reshape_like(g, h, x)));
+    if (g_wants(g, 2)) g->dx[2] = channel_sum(g, dy);
+    return true;
+}
+
+/* Inference form: x, scale, bias and the statistics are operands like others. */
+bool grad_batch_norm(Grad *g) {
+    Value *x = g->n->in[0], *dy = g->dy[0];
+    Value *r = inverse_root(g, g->n->in[4], attr_f(g->n, AT_BatchNormalization_epsilon));
+    Value *factor = g_mul(g, g->n->in[1], r);
+    if (g_wants(g, 0)) g->dx[0] = g_mul(g, dy, per_channel(g, factor, x));
+    if (!g_wants(g, 1) && !g_wants(g, 2) && !g_wants(g, 3) && !g_wants(g, 4)) return true;
+    Value *dh = channel_sum(g, g_mul(g, dy, g_sub(g, x, per_channel(g, g->n->in[3], x)))), *sum = channel_sum(g, dy);
+    g->dx[1] = g_mul(g, dh, r);
+    g->dx[2] = sum;
+    g->dx[3] = g_neg(g, g_mul(g, sum, factor));
+    g->dx[4] = g_times(g, g_mul(g, g_mul(g, dh, factor), g_mul(g, r, r)), -0.5);
+    return true;
+}
+
+/* Training form; outputs 3 and 4 are the batch's mean and r. Running statistics are state, no gradient flows through them. */
+bool grad_batch_norm_train(Grad *g) {
+    Value *x = g->n->in[0], *dy = g_dy(g, 0), *dmean = g->n->n_out > 3 ? g->dy[3] : NULL, *dr = g->n->n_out > 4 ? g->dy[4] : NULL;
+    if (g->dy[0] == NULL && dmean == NULL && dr == NULL) return true;
+    if (!g_need_outputs(g, 5)) return false;
+    DType t = x->type->dtype;
+    Value *mean = per_channel(g, g_cast(g, g->n->out[3], t), x), *inverse = g_cast(g, g->n->out[4], t), *r = per_channel(g, inverse, x);
+    Value *h = g_mul(g, g_sub(g, x, mean), r), *dbias = channel_sum(g, dy), *dscale = channel_sum(g, g_mul(g, dy, h));
+    Value *count = g_count(g, x, ((1u << x->type->rank) - 1) & ~2u), *factor = g_mul(g, g_cast(g, g->n->in[1], t), inverse);
+    Value *rest = g_add(g, per_channel(g, g_div(g, dbias, count), x), g_mul(g, h, per_channel(g, g_div(g, dscale, count), x)));
+    Value *dx = g_mul(g, per_channel(g, factor, x), g_sub(g, dy, rest));
+    if (dmean != NULL) dmean = per_channel(g, g_cast(g, dmean, t), x);
+    if (dr != NULL) dr = per_channel(g, g_cast(g, dr, t), x);
+    g->dx[0] = with_statistics(g, dx, dmean, dr, h, r, count);
+    g->dx[1] = g_cast(g, dscale, g->n->in[1]->type->dtype);
+    g->dx[2] = g_cast(g, dbias, g->n->in[2]->type->dtype);
+    return true;
+}

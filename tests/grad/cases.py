@@ -1,0 +1,229 @@
+"""The cases of grad.py: an operator, its operands, its attributes. Every differentiable row of ir/ops.def has at least one.
+
+    case("Gemm", X(3, 4), X(4, 5), X(5), alpha=0.5)        X: numbers to differentiate by; I, C: constants; None: left out
+"""
+import numpy as np
+
+CASES = []
+
+
+class Constant:
+    def __init__(self, value):
+        self.value = np.asarray(value)
+
+
+def random(shape, low, high, seed):
+    return np.random.default_rng(seed).uniform(low, high, shape)
+
+
+def X(*shape, low=0.3, high=2.0, signs=False, seed=0):
+    """Random numbers in [low, high); with signs=True half of them negative. Nothing lies near the kink at 0."""
+    x = random(shape, low, high, 1009 * seed + sum(shape) + 7 * len(shape))
+    if signs:
+        x *= np.where(random(shape, 0, 1, seed + 99) < 0.5, -1.0, 1.0)
+    return x
+
+
+def S(*shape, **options):
+    return X(*shape, signs=True, **options)
+
+
+def C(value, dtype=np.float64):
+    return Constant(np.asarray(value, dtype))
+
+
+def I(*values):
+    return Constant(np.array(values, np.int64))
+
+
+def N(value):
+    return Constant(np.array(value, np.int64))
+
+
+def case(op, *inputs, domain="", outputs=1, wanted=None, label="", second=True, covers=(), **attributes):
+    """outputs: how many the node has; wanted: which of them count (all by default); second: derivatives of derivatives are compared, too."""
+    text = " ".join([op, label, *(f"{k}={v if not hasattr(v, 'name') else '…'}" for k, v in attributes.items())]).replace("  ", " ")
+    CASES.append({"op": op, "inputs": inputs, "attributes": attributes, "domain": domain, "outputs": outputs, "name": text, "second": second,
+                  "wanted": range(outputs) if wanted is None else wanted, "covers": {op, *covers}})
+
+
+def variants(op, *inputs, **lists):
+    """One case per value of one attribute: variants("Elu", x, alpha=[0.5, 2.0])."""
+    (name, values), = lists.items()
+    for v in values:
+        case(op, *inputs, **{name: v})
+
+
+MS = "com.microsoft"
+
+# ---- pointwise
+for op in ("Abs", "Atan", "Asinh", "Cos", "Cosh", "Erf", "Exp", "Identity", "Neg", "Sigmoid", "Sin", "Sinh", "Tanh", "Softplus", "Softsign", "Mish", "Relu",
+           "Elu", "Celu", "Selu", "LeakyRelu", "HardSwish", "Gelu", "Swish", "Reciprocal"):
+    case(op, S(2, 3))
+for op in ("Log", "Sqrt"):
+    case(op, X(2, 3))
+for op in ("Asin", "Acos", "Atanh", "Tan"):
+    case(op, S(2, 3, low=0.1, high=0.8))
+case("Acosh", X(2, 3, low=1.2, high=3))
+variants("Elu", S(2, 3), alpha=[0.5, 2.0])
+variants("Celu", S(2, 3), alpha=[0.5, 2.0])
+case("Selu", S(2, 3), alpha=1.2, gamma=0.7)
+variants("LeakyRelu", S(2, 3), alpha=[0.2])
+case("HardSigmoid", S(3, 4), alpha=0.3, beta=0.4)
+case("HardSwish", S(3, 4, low=0.5, high=4), label="saturated")
+variants("ThresholdedRelu", S(2, 3), alpha=[0.8])
+case("Shrink", S(3, 4), lambd=0.9, bias=0.3)
+variants("Gelu", S(2, 3), approximate=["tanh", "none"])
+variants("Swish", S(2, 3), alpha=[1.5])
+for op in ("Ceil", "Floor", "Round", "Sign"):
+    case(op, S(2, 3))
+for op in ("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean"):
+    case(op, S(2, 3), S(2, 3, seed=1))
+    case(op, S(2, 3), S(3, seed=1), label="broadcast")
+    case(op, S(2, 1, 3), S(4, 1, seed=1), label="both broadcast")
+for op in ("Max", "Min", "Sum", "Mean"):
+    case(op, S(2, 3), S(2, 3, seed=1), S(3, seed=2), label="three")
+    case(op, S(2, 3), label="one")
+case("Mod", S(2, 3), X(2, 3, seed=1), fmod=1)
+case("Pow", X(2, 3), S(2, 3, seed=1))
+case("Pow", X(2, 3), S(3, seed=1), label="broadcast")
+case("Pow", S(2, 3), C(2), label="square")
+case("Pow", S(2, 3), C(3), label="cube")
+case("Pow", S(2, 3), N(3), label="integer power")
+case("Pow", X(2, 3), C(-0.5), label="root")
+case("Where", Constant(np.array([[True, False, True]])), S(2, 3), S(1, seed=1))
+case("Clip", S(3, 4), label="no bounds")
+case("Clip", S(3, 4), C(-0.7), C(0.9))
+case("Clip", S(3, 4), np.array(-0.7), np.array(0.9), label="bounds that train")
+case("Clip", S(3, 4), None, C(0.9), label="from above")
+case("PRelu", S(2, 3, 4), X(3, 1, seed=1))
+case("SwiGLU", S(2, 3), S(2, 3, seed=1), alpha=1.3)
+case("Cast", S(2, 3), to=11)
+case("CastLike", S(2, 3), C(1.0))
+case("BiasGelu", S(2, 3), S(3, seed=1), domain=MS)
+case("FastGelu", S(2, 3), domain=MS)
+case("FastGelu", S(2, 3), S(3, seed=1), domain=MS, label="bias")
+case("Gelu", S(2, 3), domain=MS, label="contrib", covers=["Ms_Gelu"])
+case("QuickGelu", S(2, 3), domain=MS, alpha=1.5)
+case("Dropout", S(2, 3), C(0.0), Constant(np.array(True)), label="nothing dropped")
+case("Dropout", S(4, 3), C(0.5), Constant(np.array(True)), label="seeded", seed=3)
+
+# ---- movement
+case("Transpose", S(2, 3, 4))
+case("Transpose", S(2, 3, 4), perm=[1, 2, 0])
+case("Reshape", S(2, 6), I(3, 4))
+case("Flatten", S(2, 3, 4), axis=2)
+case("Squeeze", S(2, 1, 3), I(1))
+case("Unsqueeze", S(2, 3), I(0, 2))
+case("Expand", S(2, 1, 3), I(5, 2, 4, 3))
+case("ExpandDims", S(2, 3), Constant(np.array(1, np.int32)), domain=MS)
+case("Concat", S(2, 3), S(2, 1, seed=1), S(2, 4, seed=2), axis=1)
+case("Concat", S(2, 3), S(1, 3, seed=1), axis=-2)
+case("Split", S(2, 7), I(3, 4), axis=1, outputs=2)
+case("Split", S(2, 6), axis=1, num_outputs=3, outputs=3, wanted=[0, 2], label="one part unused")
+case("Slice", S(4, 6), I(1, 2), I(3, 5))
+case("Slice", S(4, 6), I(-3), I(-1), I(1), label="from the end")
+case("Slice", S(4, 6), I(5, 0), I(-9, 4), I(1, 0), I(-2, 3), label="steps")
+case("Pad", S(2, 3), I(1, 0, 2, 1))
+case("Pad", S(2, 3), I(1, -1, 0, 2), np.array(0.7), label="crops, value trains")
+case("Pad", S(2, 3), I(2, 1), None, I(1), label="axes")
+case("Tile", S(2, 3), I(2, 3))
+case("Tile", S(2, 3), I(1, 1), label="once")
+case("Trilu", S(3, 4), N(1), upper=0)
+case("Trilu", S(2, 3, 4))
+case("Trilu", S(3, 3), domain=MS, label="contrib", covers=["Ms_Trilu"])
+case("ReverseSequence", S(4, 3), I(2, 4, 1))
+case("DepthToSpace", S(1, 8, 2, 3), blocksize=2, mode="DCR")
+case("DepthToSpace", S(1, 8, 2, 3), blocksize=2, mode="CRD")
+case("SpaceToDepth", S(1, 2, 4, 6), blocksize=2)
+case("CenterCropPad", S(5, 4), I(3, 7))
+case("CenterCropPad", S(5, 4), I(8), axes=[0])
+case("Compress", S(3, 4), Constant(np.array([True, False, True])), axis=0)
+
+# ---- gather and scatter
+case("Gather", S(5, 3), Constant(np.array([[0, 2], [2, -1]])))
+case("Gather", S(5, 3), I(2, 0, 2, 2), axis=1, label="repeated")
+case("Gather", S(5, 3), N(3), label="one")
+case("GatherElements", S(3, 4), Constant(np.array([[0, 2, 1, 0], [2, 2, 1, -1]])), axis=0)
+case("GatherND", S(3, 4, 2), Constant(np.array([[0, 1], [2, 3], [0, 1]])))
+case("GatherND", S(2, 4, 2), Constant(np.array([[1], [3]])), batch_dims=1)
+INDEX = Constant(np.array([[0, 2, 1], [1, 0, 2]]))
+for reduction in ("none", "add", "mul", "max", "min"):
+    case("ScatterElements", S(3, 3), INDEX, S(2, 3, seed=1), axis=0, reduction=reduction)
+    case("ScatterND", S(4, 3), Constant(np.array([[1], [3]])), S(2, 3, seed=1), reduction=reduction)
+
+# ---- reductions
+for op in ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSumExp", "ReduceProd"):
+    case(op, S(2, 3, 4))
+    case(op, S(2, 3, 4), I(1), keepdims=1)
+    case(op, S(2, 3, 4), I(0, -1), keepdims=0)
+case("ReduceLogSum", X(2, 3, 4), I(1), keepdims=0)
+case("ReduceSum", S(2, 3), I(), noop_with_empty_axes=1)
+case("ReduceProd", np.array([[0.0, 1.5, 2.0], [0.5, 0.0, 0.0]]), I(1), label="zeros")
+for op in ("GlobalAveragePool", "GlobalMaxPool"):
+    case(op, S(2, 3, 4, 5))
+variants("GlobalLpPool", S(2, 3, 4, 5), p=[1, 2, 3])
+variants("LpNormalization", S(2, 3, 4), p=[1, 2])
+case("LpNormalization", S(2, 3, 4), axis=1)
+for op in ("CumSum", "CumProd"):
+    for exclusive in (0, 1):
+        for reverse in (0, 1):
+            case(op, S(2, 4), N(1), exclusive=exclusive, reverse=reverse)
+for op in ("Softmax", "LogSoftmax"):
+    variants(op, S(2, 3, 4), axis=[-1, 1, 0])
+
+# ---- losses
+LABELS = Constant(np.array([1, 0, 3, 1]))
+for op in ("SoftmaxCrossEntropyLoss", "NegativeLogLikelihoodLoss"):
+    for reduction in ("mean", "sum", "none"):
+        case(op, S(4, 5), LABELS, reduction=reduction)
+        case(op, S(4, 5), LABELS, C([0.5, 1, 2, 0.3, 1]), reduction=reduction, ignore_index=3, label="weights")
+    case(op, S(2, 3, 4), Constant(np.array([[0, 2, 1, 1], [2, 2, 0, 1]])), ignore_index=1, label="more dimensions")
+case("SoftmaxCrossEntropyLoss", S(4, 5), LABELS, outputs=2, label="with log probabilities")
+
+# ---- normalisations
+for axis in (-1, 1):
+    case("LayerNormalization", S(2, 3, 4), S(*((4,) if axis == -1 else (3, 4)), seed=1), S(*((4,) if axis == -1 else (3, 4)), seed=2), axis=axis)
+    case("RMSNormalization", S(2, 3, 4), S(*((4,) if axis == -1 else (3, 4)), seed=1), axis=axis)
+case("LayerNormalization", S(2, 5), S(5, seed=1), label="no bias", epsilon=0.1)
+case("GroupNormalization", S(2, 4, 3, 2), S(4, seed=1), S(4, seed=2), num_groups=2)
+case("InstanceNormalization", S(2, 3, 4), S(3, seed=1), S(3, seed=2))
+case("BatchNormalization", S(2, 3, 4), S(3, seed=1), S(3, seed=2), S(3, seed=3), X(3, seed=4))
+case("BatchNormalization", S(4, 3), S(3, seed=1), S(3, seed=2), S(3, seed=3), X(3, seed=4), label="rank 2")
+case("BatchNormalization", S(3, 2, 4), S(2, seed=1), S(2, seed=2), C([0.1, 0.2]), C([1.0, 2.0]), training_mode=1, outputs=3, wanted=[0])
+case("SkipLayerNormalization", S(2, 3, 4), S(2, 3, 4, seed=1), S(4, seed=2), S(4, seed=3), S(4, seed=4), domain=MS)
+case("SkipSimplifiedLayerNormalization", S(2, 3, 4), S(2, 3, 4, seed=1), S(4, seed=2), domain=MS)
+
+# ---- contractions
+case("MatMul", S(2, 3), S(3, 4, seed=1))
+case("MatMul", S(5, 2, 3), S(5, 3, 4, seed=1), label="batch")
+case("MatMul", S(5, 2, 3), S(3, 4, seed=1), label="one matrix for all")
+case("MatMul", S(2, 3), S(5, 3, 4, seed=1), label="one matrix on the left")
+case("MatMul", S(2, 1, 2, 3), S(4, 3, 2, seed=1), label="both broadcast")
+case("MatMul", S(3), S(3, seed=1), label="vectors")
+case("MatMul", S(3), S(2, 3, 4, seed=1), label="vector on the left")
+case("MatMul", S(2, 4, 3), S(3, seed=1), label="vector on the right")
+for a in (0, 1):
+    for b in (0, 1):
+        case("Gemm", S(*((4, 2) if a else (2, 4))), S(*((3, 4) if b else (4, 3)), seed=1), S(3, seed=2), transA=a, transB=b, alpha=0.5, beta=2.0)
+        case("FusedMatMul", S(2, *((4, 2) if a else (2, 4))), S(2, *((3, 4) if b else (4, 3)), seed=1), transA=a, transB=b, alpha=0.5, domain=MS)
+case("Gemm", S(2, 4), S(4, 3, seed=1), label="no C")
+case("Gemm", S(2, 4), S(4, 3, seed=1), S(2, 1, seed=2), label="column")
+case("TransposeMatMul", S(4, 2), S(4, 3, seed=1), transA=1, domain=MS)
+case("FusedGemm", S(2, 4), S(4, 3, seed=1), S(3, seed=2), activation="LeakyRelu", activation_alpha=0.2, domain=MS)
+
+# ---- attention
+case("Attention", S(1, 2, 3, 4), S(1, 2, 5, 4, seed=1), S(1, 2, 5, 4, seed=2))
+case("Attention", S(1, 2, 3, 4), S(1, 2, 3, 4, seed=1), S(1, 2, 3, 4, seed=2), is_causal=1, softcap=2.0)
+case("Attention", S(1, 4, 3, 4), S(1, 2, 3, 4, seed=1), S(1, 2, 3, 4, seed=2), S(3, 3, seed=3), scale=0.7, label="mask, grouped")
+case("Attention", S(1, 3, 8), S(1, 3, 8, seed=1), S(1, 3, 8, seed=2), Constant(np.tril(np.ones((3, 3), bool))), q_num_heads=2, kv_num_heads=2, label="mask of bools")
+
+# ---- pools
+for op in ("MaxPool", "AveragePool"):
+    case(op, S(1, 2, 5, 6), kernel_shape=[2, 2], strides=[2, 2])
+    case(op, S(1, 2, 5, 6), kernel_shape=[3, 2], pads=[1, 0, 1, 1])
+    case(op, S(1, 2, 5, 6), kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1, pads=[0, 1, 0, 1])
+    case(op, S(2, 1, 9), kernel_shape=[3], dilations=[2])
+    case(op, S(1, 1, 3, 4, 4), kernel_shape=[2, 2, 2], strides=[1, 2, 2], auto_pad="SAME_UPPER")
+case("MaxPool", S(1, 2, 5, 6), kernel_shape=[2, 2], storage_order=1, outputs=2, wanted=[0])
+case("AveragePool", S(1, 2, 5, 6), kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], count_include_pad=1)
