@@ -336,11 +336,12 @@ static bool fuse_graph(Fuse *f, Graph *g) {
         f->at[n->id] = at++;
         f->group[n->id] = own;
         f->kind[n->id] = classify(n);
-        own->closed = f->kind[n->id] == OPAQUE || f->kind[n->id] == VIEW; /* a view alone costs nothing */
+        own->closed = f->kind[n->id] == OPAQUE || f->kind[n->id] == VIEW || n->out[0] == NULL; /* a view alone costs nothing */
         own->space = own->closed ? NULL : n->out[0]->type;
         own->anchor = f->kind[n->id] == ANCHOR ? n : NULL;
     }
     FOR_NODES(n, g) {
+        if (n->out[0] == NULL) continue; /* only another output is wanted */
         switch (f->kind[n->id]) {
         case POINTWISE: join_pointwise(f, n, g); break;
         case ANCHOR: join_anchor(f, n, g); break;

@@ -161,7 +161,7 @@ bool lower_pool(Lower *lo, const Node *n) {
     take_tap(&p, idx);
     lower_end_n(lo, open);
     open_lanes(&p);
-    lower_store(lo, n->out[0], p.out, result(&p));
+    if (n->out[0] != NULL) lower_store(lo, n->out[0], p.out, result(&p));
     if (p.indices) lower_store(lo, n->out[1], p.out, lower_load_buf(lo, p.at, &p.lane));
     lower_end(lo);
     close_outputs(&p);

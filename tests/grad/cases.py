@@ -227,3 +227,16 @@ for op in ("MaxPool", "AveragePool"):
     case(op, S(1, 1, 3, 4, 4), kernel_shape=[2, 2, 2], strides=[1, 2, 2], auto_pad="SAME_UPPER")
 case("MaxPool", S(1, 2, 5, 6), kernel_shape=[2, 2], storage_order=1, outputs=2, wanted=[0])
 case("AveragePool", S(1, 2, 5, 6), kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], count_include_pad=1)
+
+# ---- convolutions
+case("Conv", S(2, 3, 7), S(4, 3, 3, seed=1), S(4, seed=2), pads=[1, 2], strides=[2])
+case("Conv", S(1, 2, 5, 6), S(3, 2, 3, 2, seed=1), S(3, seed=2), strides=[2, 1], pads=[1, 0, 1, 1])
+case("Conv", S(2, 4, 6, 5), S(6, 2, 3, 3, seed=1), group=2, dilations=[2, 1], pads=[2, 1, 2, 1])
+case("Conv", S(1, 3, 6, 6), S(3, 1, 3, 3, seed=1), S(3, seed=2), group=3, label="depthwise", auto_pad="SAME_UPPER", strides=[2, 2])
+case("Conv", S(1, 2, 4, 4), S(3, 2, 1, 1, seed=1), label="1x1")
+case("Conv", S(1, 1, 3, 4, 3), S(2, 1, 2, 2, 2, seed=1), S(2, seed=2), label="3-d")
+case("ConvTranspose", S(1, 3, 4), S(3, 2, 3, seed=1), S(2, seed=2), strides=[2], pads=[1, 0], output_padding=[1])
+case("ConvTranspose", S(1, 4, 3, 4), S(4, 3, 3, 2, seed=1), group=2, strides=[2, 1], dilations=[1, 2])
+case("ConvTranspose", S(1, 2, 3, 3), S(2, 2, 2, 2, seed=1), strides=[2, 2], output_shape=[7, 7], label="wider than reached")
+case("FusedConv", S(1, 2, 5, 5), S(3, 2, 3, 3, seed=1), S(3, seed=2), S(1, 3, 3, 3, seed=3), activation="Tanh", domain=MS)
+case("SimplifiedLayerNormalization", S(2, 3, 4), S(4, seed=1))
