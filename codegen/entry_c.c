@@ -63,6 +63,7 @@ static void run(Emit *e) {
     if (e->m->run_number != 0) {
         cw_printf(w, "    dims[%u] = ctx->runs;\n    ctx->runs = ctx->runs < INT64_MAX ? ctx->runs + 1 : 0;\n", dim_node(e->cx, e->m->run_number)->symbol);
     }
+    emit_check_given_sizes(e, w);
     if (e->any_parallel) {
         cw_printf(w, "#ifdef _OPENMP\n    const int threads = ctx->threads > 0 ? ctx->threads : omp_get_max_threads();\n    if (threads > 1) {\n"
                      "#pragma omp parallel num_threads(threads)\n        %s_steps(ctx, in, out, dims, omp_get_thread_num(), omp_get_num_threads(), &status);\n    } else\n#endif\n", n);
