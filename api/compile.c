@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "codegen/codegen.h"
+#include "frontend/dsl.h"
 #include "frontend/onnx.h"
 #include "ir/plan.h"
 #include "passes/pass.h"
@@ -121,6 +122,7 @@ static LatheStatus compile(LatheModel *m, void *user) {
     const char *output = m->options.output;
     if (output != NULL && !staging_open(m, output, &r->staging)) return LATHE_ERROR_FILE;
     dims_bound(m);
+    dsl_train_candidates(m);
     m->compiled = true;
     pass_infer_shapes(cx, m->m); /* flops are counted on the graph as it was given */
     if (cx->n_error != 0) return LATHE_ERROR_MODEL;

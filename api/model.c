@@ -76,8 +76,8 @@ uint32_t lathe_error_count(const LatheModel *m) {
 }
 
 /* ---- what a model looks like from outside ----------------------------------------------------------------------- */
-uint32_t lathe_input_count(const LatheModel *m) { return m->m->main->n_in; }
-uint32_t lathe_output_count(const LatheModel *m) { return m->m->main->n_out; }
+uint32_t lathe_input_count(const LatheModel *m) { return m->m->main->n_in - m->m->n_state; }
+uint32_t lathe_output_count(const LatheModel *m) { return m->m->main->n_out - m->m->n_state_out; }
 
 static void fill_dims(LatheModel *m, LatheTensorInfo *info, const Type *t) {
     Context *cx = &m->cx;

@@ -32,7 +32,7 @@ static void choose_names(Emit *e) {
     Writer up = {.arena = &cx->scratch};
     for (const char *c = e->name; *c != 0; c++) cw_printf(&up, "%c", toupper((unsigned char)*c));
     e->upper = cw_cstr(&up);
-    static const char *const suffix[] = {"ctx", "inputs", "outputs", "init", "run", "call", "error", "steps", "bind", "weight_data"};
+    static const char *const suffix[] = {"ctx", "inputs", "outputs", "init", "run", "call", "error", "steps", "bind", "weight_data", "save", "load", "write", "read", "tensor", "tensors", "fill", "store"};
     for (size_t i = 0; i < sizeof suffix / sizeof *suffix; i++) names_reserve(&e->global, str_text(cx, str_format(cx, "%s_%s", e->name, suffix[i])));
     uint32_t n_symbol = dim_symbol_count(cx);
     e->in_name = ARENA_ARRAY(&cx->scratch, const char *, g->n_in);
@@ -49,8 +49,20 @@ static void choose_names(Emit *e) {
         e->symbol_name[i] = names_unique(&members, str_text(cx, dim_node(cx, dim_symbol_at(cx, i))->name));
         e->dims_slot[i] = str_text(cx, str_format(cx, "dims[%u]", i));
     }
-    for (uint32_t i = 0; i < g->n_in; i++) e->in_name[i] = names_unique(&members, str_text(cx, g->in[i]->name));
-    for (uint32_t i = 0; i < g->n_out; i++) e->out_name[i] = names_unique(&members, str_text(cx, g->out[i]->name));
+    for (uint32_t i = 0; i < e->n_in; i++) e->in_name[i] = names_unique(&members, str_text(cx, g->in[i]->name));
+    for (uint32_t i = 0; i < g->n_out; i++) {
+        uint32_t same = i;
+        for (uint32_t k = 0; e->trains && k < i && same == i; k++)
+            if (g->out[k]->name == g->out[i]->name && g->out[k]->type == g->out[i]->type) same = k;
+        e->out_name[i] = same < i ? e->out_name[same] : i < e->n_out ? names_unique(&members, str_text(cx, g->out[i]->name)) : NULL;
+    }
+    for (uint32_t i = 0; i < e->m->n_entry; i++) names_reserve(&e->global, str_text(cx, str_format(cx, "%s_%s", e->name, str_text(cx, e->m->entry[i].name))));
+}
+
+bool emit_field_is_new(const Emit *e, uint32_t output) {
+    for (uint32_t k = 0; k < output; k++)
+        if (e->out_name[k] == e->out_name[output]) return false;
+    return true;
 }
 
 static void print_head(Emit *e, const char *header_file, const char *bin_file) {
@@ -115,7 +127,7 @@ static void resolve_weights(Emit *e) {
 
 bool codegen_emit(Module *m, const char *c_path) {
     Context *cx = m->cx;
-    Emit em = {.cx = cx, .m = m, .plan = m->plan}, *e = &em;
+    Emit em = {.cx = cx, .m = m, .plan = m->plan, .n_in = module_caller_in(m), .n_out = module_caller_out(m), .trains = m->n_entry != 0}, *e = &em;
     Writer *all[] = {&e->head, &e->data, &e->helpers, &e->kernels, &e->run};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) all[i]->arena = &cx->scratch;
     if (!check_types(e)) return false;
@@ -128,7 +140,8 @@ bool codegen_emit(Module *m, const char *c_path) {
         e->any_parallel |= e->signature[i].parallel;
     }
     emit_steps(e);
-    emit_entry(e);
+    if (e->trains) emit_train_entry(e);
+    else emit_entry(e);
     Writer header = {.arena = &cx->scratch};
     emit_header(e, &header);
     const char *h_path = beside(e, c_path, ".h"), *bin_path = e->embed || e->plan->weight_bytes == 0 ? NULL : beside(e, c_path, ".bin");

@@ -11,6 +11,7 @@
 #ifndef LATHE_CODEGEN_EMIT_H
 #define LATHE_CODEGEN_EMIT_H
 #include "ir/plan.h"
+#include "ir/state.h"
 #include "lathe.h"
 
 /* ---- C identifiers (names.c) ------------------------------------------------------------------------------------ */
@@ -66,6 +67,8 @@ typedef struct Emit {
     Module *m;
     Plan *plan;
     const char *name, *upper;       /* prefix of identifiers and macros */
+    uint32_t n_in, n_out;           /* of main's inputs and outputs, those of the caller (the others are states) */
+    bool trains;                    /* has states and entries: train_c.c instead of NAME_run */
     Writer head, data, helpers, kernels, run;
     Names global;
     struct RuntimeIndex *runtime;   /* what runtime/ defines, and what of it stands in helpers already */
@@ -77,8 +80,6 @@ typedef struct Emit {
     LatheWeights weights;           /* AUTO resolved */
     bool embed, any_parallel, uses_bound;
     VEC(StepFault) faults;
-    VEC(Dim) low_dims;              /* sizes that may come out negative (sizes_c.c) */
-    bool *symbol_set;               /* by symbol index: known where printing of steps has arrived */
     /* the kernel being printed */
     Writer *w;                      /* where statements go */
     Kernel *k;
@@ -134,14 +135,21 @@ void emit_constant(Writer *w, DType t, const Expr *x, int prec);
 const char *emit_dim_text(Emit *e, Dim d, const char *const *symbol, int prec);
 void emit_weights(Emit *e);                          /* weights_c.c */
 void emit_header(Emit *e, Writer *h);                /* header_c.c */
-/* sizes_c.c: sizes that come out negative are errors, of the call when they depend on the caller's dims alone, else where
- * the last symbol they depend on is set. */
-void emit_collect_sizes(Emit *e);
-void emit_mark_sizes(Emit *e); /* the symbols they read are used */
-void emit_check_given_sizes(Emit *e, Writer *w);
-void emit_check_run_sizes(Emit *e, Writer *w, uint32_t symbol);
 void emit_entry(Emit *e);                            /* entry_c.c: init, run, call, … */
 void emit_steps(Emit *e);                            /* steps_c.c */
+/* train_c.c: entry points of a module that trains, their declarations, and what stands in front of the steps. */
+void emit_train_entry(Emit *e);
+void emit_train_functions(Emit *e, Writer *h);
+void emit_train_types(Emit *e, Writer *h);
+/* entry_c.c: checks of a call's arguments (those in the bit sets of entry_inputs and entry_owners that have a bit of mask) and the call of
+ * the steps function; up to and without the return. */
+void emit_call_body(Emit *e, const char *steps, uint32_t mask);
+void emit_messages(Emit *e);
+void emit_checksum(Emit *e);                          /* entry_c.c: the function that checks external weights */
+void emit_bind_memory(Emit *e);                       /* … what NAME_init does about arena and weights */
+bool emit_draws_random(Emit *e, uint32_t mask); /* does an entry of mask have random operators? */
+const char *emit_steps_name(Emit *e, uint32_t entry);
+bool emit_field_is_new(const Emit *e, uint32_t output); /* not the field of an earlier output: entries share outputs of one name */
 uint64_t weights_checksum(const Plan *p);
 bool weights_write(Emit *e, const char *path);       /* the binary file; false after diag() */
 const char *emit_weight_name(Emit *e, uint64_t offset); /* the array in the C file that holds the weight at offset */

@@ -1,19 +1,25 @@
 /* Prints the entry points of an emitted model: NAME_init, NAME_run, NAME_call, NAME_error and NAME. */
 #include "codegen/emit.h"
 
-static void init(Emit *e) {
+static bool weights_are_external(const Emit *e) { return e->weights == LATHE_WEIGHTS_FILE && e->plan->weight_bytes != 0; }
+
+void emit_checksum(Emit *e) {
     Writer *w = &e->run;
-    const char *n = e->name, *up = e->upper;
-    bool external = e->weights == LATHE_WEIGHTS_FILE && e->plan->weight_bytes != 0;
-    if (external) {
+    const char *up = e->upper;
+    if (weights_are_external(e)) {
         cw_printf(w, "static uint64_t checksum(const unsigned char *p)\n{\n    uint64_t lane[8] = {1, 2, 3, 4, 5, 6, 7, 8}, h = 0;\n"
                      "    for (size_t at = 0; at < %s_WEIGHT_BYTES; at += 64) {\n        uint64_t x[8];\n        memcpy(x, p + at, 64);\n"
                      "        for (int i = 0; i < 8; i++) {\n            const uint64_t y = (lane[i] ^ x[i]) * 0x9E3779B97F4A7C15u;\n"
                      "            lane[i] = y ^ y >> 32;\n        }\n    }\n    for (int i = 0; i < 8; i++) {\n        h = (h ^ lane[i]) * 0x9E3779B97F4A7C15u;\n"
                      "        h ^= h >> 29;\n    }\n    return h;\n}\n\n", up);
     }
-    cw_printf(w, "int %s_init(%s_ctx *ctx, void *arena, size_t arena_bytes, const void *weights, size_t weight_bytes)\n{\n", n, n);
-    cw_printf(w, "    if (ctx == NULL) return %s_ERROR_ARGUMENT;\n", up);
+}
+
+/* Arena and weights: the part of NAME_init that all modules have. */
+void emit_bind_memory(Emit *e) {
+    Writer *w = &e->run;
+    const char *n = e->name, *up = e->upper;
+    bool external = weights_are_external(e);
     if (e->any_tiles) {
         emit_need(e, "lathe_amx_request");
         cw_printf(w, "    if (lathe_amx_request() != 0) return %s_ERROR_MACHINE;\n", up);
@@ -31,8 +37,17 @@ static void init(Emit *e) {
         if (e->weights == LATHE_WEIGHTS_INCBIN && e->plan->weight_bytes != 0) cw_printf(w, "    ctx->weights = %s_weight_data;\n", n);
         else cw_printf(w, "    ctx->weights = NULL;\n");
     }
+    cw_printf(w, "    ctx->arena = arena;\n    ctx->threads = 0;\n");
+}
+
+static void init(Emit *e) {
+    Writer *w = &e->run;
+    emit_checksum(e);
+    cw_printf(w, "int %s_init(%s_ctx *ctx, void *arena, size_t arena_bytes, const void *weights, size_t weight_bytes)\n{\n", e->name, e->name);
+    cw_printf(w, "    if (ctx == NULL) return %s_ERROR_ARGUMENT;\n", e->upper);
+    emit_bind_memory(e);
     if (e->m->run_number != 0) cw_printf(w, "    ctx->runs = 0;\n");
-    cw_printf(w, "    ctx->arena = arena;\n    ctx->threads = 0;\n    return %s_OK;\n}\n\n", up);
+    cw_printf(w, "    return %s_OK;\n}\n\n", e->upper);
 }
 
 /* Could the tensor have no elements for some dims the caller may choose? */
@@ -42,37 +57,67 @@ static bool may_be_empty(Emit *e, const Type *t) {
     return false;
 }
 
-static void run(Emit *e) {
+static void random_draws(Graph *g, void *user) {
+    bool *any = user;
+    FOR_NODES(n, g) *any |= (op_info(n->op)->flags & OPF_RANDOM) != 0;
+}
+
+bool emit_draws_random(Emit *e, uint32_t mask) {
+    const uint32_t *entries = entry_masks(e->m);
+    bool any = false;
+    FOR_NODES(n, e->m->main) {
+        if (!(entries[n->id] & mask)) continue;
+        any |= (op_info(n->op)->flags & OPF_RANDOM) != 0;
+        for (uint32_t i = 0; i < n->n_attr; i++)
+            if (attr_kind(n, i) == ATTR_GRAPH && n->attr[i].present) graph_visit(n->attr[i].graph, random_draws, &any);
+    }
+    return any;
+}
+
+/* The number that random operators of this call are keyed with, and the next one for the next call. */
+static void number_run(Emit *e, uint32_t mask) {
+    Writer *w = &e->run;
+    if (e->m->run_number == 0) return;
+    uint32_t slot = dim_node(e->cx, e->m->run_number)->symbol;
+    if (!e->trains) cw_printf(w, "    dims[%u] = ctx->runs;\n    ctx->runs = ctx->runs < INT64_MAX ? ctx->runs + 1 : 0;\n", slot);
+    else if (emit_draws_random(e, mask)) cw_printf(w, "    dims[%u] = *%s_random(ctx);\n    *%s_random(ctx) = dims[%u] < INT64_MAX ? dims[%u] + 1 : 0;\n", slot, e->name, e->name, slot, slot);
+}
+
+void emit_call_body(Emit *e, const char *steps, uint32_t mask) {
     Writer *w = &e->run;
     const Graph *g = e->m->main;
-    const char *n = e->name, *up = e->upper;
-    uint32_t n_symbol = dim_symbol_count(e->cx);
-    cw_printf(w, "int %s_run(%s_ctx *ctx, const %s_inputs *in, const %s_outputs *out)\n{\n", n, n, n, n);
+    const char *up = e->upper;
+    uint32_t n_symbol = dim_symbol_count(e->cx), *reads = entry_inputs(e->m);
     cw_printf(w, "    int64_t dims[%u] = {0};\n    int status = %s_OK;\n", n_symbol + 1, up); /* and whether the run has to end */
     cw_printf(w, "    if (ctx == NULL || in == NULL || out == NULL) return %s_ERROR_ARGUMENT;\n", up);
-    for (uint32_t i = 0; i < g->n_in; i++)
-        if (!may_be_empty(e, g->in[i]->type)) cw_printf(w, "    if (in->%s == NULL) return %u + %s_ERROR_ARGUMENT;\n", e->in_name[i], (i + 1) * 16, up);
-    for (uint32_t i = 0; i < g->n_out; i++)
-        if (!may_be_empty(e, g->out[i]->type)) cw_printf(w, "    if (out->%s == NULL) return %u + %s_ERROR_ARGUMENT;\n", e->out_name[i], (g->n_in + i + 1) * 16, up);
+    for (uint32_t i = 0; i < e->n_in; i++)
+        if ((reads[i] & mask) && !may_be_empty(e, g->in[i]->type)) cw_printf(w, "    if (in->%s == NULL) return %u + %s_ERROR_ARGUMENT;\n", e->in_name[i], (i + 1) * 16, up);
+    for (uint32_t i = 0; i < e->n_out; i++)
+        if ((entry_owners(e->m, i) & mask) && !may_be_empty(e, g->out[i]->type))
+            cw_printf(w, "    if (out->%s == NULL) return %u + %s_ERROR_ARGUMENT;\n", e->out_name[i], (e->n_in + i + 1) * 16, up);
     for (uint32_t i = 0; i < n_symbol; i++) {
         if (!emit_symbol_is_input(e, i)) continue;
         const DimNode *d = dim_node(e->cx, dim_symbol_at(e->cx, i));
         cw_printf(w, "    if (in->%s < %lld || in->%s > %lld) return %s_ERROR_SHAPE;\n    dims[%u] = in->%s;\n", e->symbol_name[i], (long long)d->lo, e->symbol_name[i],
                   (long long)d->hi, up, i, e->symbol_name[i]);
     }
-    if (e->m->run_number != 0) {
-        cw_printf(w, "    dims[%u] = ctx->runs;\n    ctx->runs = ctx->runs < INT64_MAX ? ctx->runs + 1 : 0;\n", dim_node(e->cx, e->m->run_number)->symbol);
-    }
-    emit_check_given_sizes(e, w);
+    number_run(e, mask);
     if (e->any_parallel) {
         cw_printf(w, "#ifdef _OPENMP\n    const int threads = ctx->threads > 0 ? ctx->threads : omp_get_max_threads();\n    if (threads > 1) {\n"
-                     "#pragma omp parallel num_threads(threads)\n        %s_steps(ctx, in, out, dims, omp_get_thread_num(), omp_get_num_threads(), &status);\n    } else\n#endif\n", n);
-        cw_printf(w, "    {\n        %s_steps(ctx, in, out, dims, 0, 1, &status);\n    }\n", n);
+                     "#pragma omp parallel num_threads(threads)\n        %s(ctx, in, out, dims, omp_get_thread_num(), omp_get_num_threads(), &status);\n    } else\n#endif\n", steps);
+        cw_printf(w, "    {\n        %s(ctx, in, out, dims, 0, 1, &status);\n    }\n", steps);
     } else {
-        cw_printf(w, "    %s_steps(ctx, in, out, dims, 0, 1, &status); /* too small for a second thread to help */\n", n);
+        cw_printf(w, "    %s(ctx, in, out, dims, 0, 1, &status); /* too small for a second thread to help */\n", steps);
     }
     for (uint32_t i = 0; i < n_symbol; i++)
         if (emit_symbol_is_output(e, i)) cw_printf(w, "    if (out->%s != NULL) *out->%s = dims[%u];\n", e->symbol_name[i], e->symbol_name[i], i);
+}
+
+static void run(Emit *e) {
+    Writer *w = &e->run;
+    const char *n = e->name;
+    cw_printf(w, "int %s_run(%s_ctx *ctx, const %s_inputs *in, const %s_outputs *out)\n{\n", n, n, n, n);
+    emit_call_body(e, emit_steps_name(e, 0), 1);
     cw_printf(w, "    return status;\n}\n\n");
 }
 
@@ -114,7 +159,7 @@ static void bind(Emit *e) {
     for (bool progress = true; progress;) {
         progress = false;
         uint32_t at = 0;
-        for (uint32_t i = 0; i < g->n_in; i++) {
+        for (uint32_t i = 0; i < e->n_in; i++) {
             for (uint32_t d = 0; d < g->in[i]->type->rank; d++, at++) {
                 uint32_t s;
                 int64_t coef;
@@ -130,7 +175,7 @@ static void bind(Emit *e) {
         }
     }
     uint32_t at = 0;
-    for (uint32_t i = 0; i < g->n_in; i++) {
+    for (uint32_t i = 0; i < e->n_in; i++) {
         for (uint32_t d = 0; d < g->in[i]->type->rank; d++, at++)
             cw_printf(w, "    if (in_dims%s[%u] != %s) return %u + %s_ERROR_SHAPE;\n", "", at, emit_dim_text(e, g->in[i]->type->dim[d], e->dims_slot, 10), (i + 1) * 16, e->upper);
     }
@@ -155,24 +200,24 @@ static void generic_call(Emit *e) {
     cw_printf(w, "int %s_call(%s_ctx *ctx, const void *const *in, const int64_t *in_dims, void *const *out, int64_t *out_dims)\n{\n", n, n);
     cw_printf(w, "    int64_t dims[%u] = {0};\n    %s_inputs i;\n    %s_outputs o;\n", n_symbol != 0 ? n_symbol : 1, n, n);
     cw_printf(w, "    int code = %s_bind(in_dims, dims);\n    if (code != %s_OK) return code;\n", n, up);
-    if (g->n_in != 0) cw_printf(w, "    if (in == NULL) return %s_ERROR_ARGUMENT;\n", up);
+    if (e->n_in != 0) cw_printf(w, "    if (in == NULL) return %s_ERROR_ARGUMENT;\n", up);
     else cw_printf(w, "    (void)in;\n");
-    if (g->n_out != 0) cw_printf(w, "    if (out == NULL) return %s_ERROR_ARGUMENT;\n", up);
+    if (e->n_out != 0) cw_printf(w, "    if (out == NULL) return %s_ERROR_ARGUMENT;\n", up);
     else cw_printf(w, "    (void)out;\n");
     bool any = false;
-    for (uint32_t i = 0; i < g->n_in; i++, any = true) cw_printf(w, "    i.%s = (const %s *)in[%u];\n", e->in_name[i], dtype_ctype(g->in[i]->type->dtype), i);
+    for (uint32_t i = 0; i < e->n_in; i++, any = true) cw_printf(w, "    i.%s = (const %s *)in[%u];\n", e->in_name[i], dtype_ctype(g->in[i]->type->dtype), i);
     for (uint32_t i = 0; i < n_symbol; i++) {
         if (emit_symbol_is_input(e, i)) cw_printf(w, "    i.%s = dims[%u];\n", e->symbol_name[i], i), any = true;
     }
     if (!any) cw_printf(w, "    i.unused = 0;\n");
-    for (uint32_t i = 0; i < g->n_out; i++) cw_printf(w, "    o.%s = (%s *)out[%u];\n", e->out_name[i], dtype_ctype(g->out[i]->type->dtype), i);
+    for (uint32_t i = 0; i < e->n_out; i++) cw_printf(w, "    o.%s = (%s *)out[%u];\n", e->out_name[i], dtype_ctype(g->out[i]->type->dtype), i);
     for (uint32_t i = 0; i < n_symbol; i++)
         if (emit_symbol_is_output(e, i)) cw_printf(w, "    o.%s = &dims[%u];\n", e->symbol_name[i], i);
-    if (g->n_out == 0) cw_printf(w, "    o.unused = 0;\n");
+    if (e->n_out == 0) cw_printf(w, "    o.unused = 0;\n");
     cw_printf(w, "    code = %s_run(ctx, &i, &o);\n", n);
     uint32_t at = 0;
     Writer set = {.arena = &e->cx->scratch};
-    for (uint32_t i = 0; i < g->n_out; i++)
+    for (uint32_t i = 0; i < e->n_out; i++)
         for (uint32_t d = 0; d < g->out[i]->type->rank; d++, at++)
             cw_printf(&set, "    out_dims[%u] = %s;\n", at, emit_dim_text(e, g->out[i]->type->dim[d], e->dims_slot, 0));
     if (at != 0) cw_printf(w, "    if (out_dims == NULL) return code;\n%s", cw_cstr(&set));
@@ -182,7 +227,6 @@ static void generic_call(Emit *e) {
 
 static void five_lines(Emit *e) {
     Writer *w = &e->run;
-    const Graph *g = e->m->main;
     const char *n = e->name, *up = e->upper;
     if (e->weights == LATHE_WEIGHTS_FILE || e->plan->arena_bytes > (1u << 30)) return;
     cw_printf(w, "#ifndef LATHE_NO_STATIC_ARENA /* for callers of %s_run only: saves the memory */\nint %s(", n, n);
@@ -191,15 +235,15 @@ static void five_lines(Emit *e) {
     cw_printf(w, "    const int code = %s_init(&ctx, lathe_arena, sizeof lathe_arena, NULL, 0);\n    if (code != %s_OK) return code;\n", n, up);
     if (e->m->run_number != 0) cw_printf(w, "    static int64_t runs = 0;\n    ctx.runs = runs++;\n");
     bool any = false;
-    for (uint32_t i = 0; i < g->n_in; i++, any = true) cw_printf(w, "    in.%s = %s;\n", e->in_name[i], e->in_name[i]);
+    for (uint32_t i = 0; i < e->n_in; i++, any = true) cw_printf(w, "    in.%s = %s;\n", e->in_name[i], e->in_name[i]);
     for (uint32_t i = 0; i < dim_symbol_count(e->cx); i++) {
         if (emit_symbol_is_input(e, i)) cw_printf(w, "    in.%s = %s;\n", e->symbol_name[i], e->symbol_name[i]), any = true;
     }
     if (!any) cw_printf(w, "    in.unused = 0;\n");
-    for (uint32_t i = 0; i < g->n_out; i++) cw_printf(w, "    out.%s = %s;\n", e->out_name[i], e->out_name[i]);
+    for (uint32_t i = 0; i < e->n_out; i++) cw_printf(w, "    out.%s = %s;\n", e->out_name[i], e->out_name[i]);
     for (uint32_t i = 0; i < dim_symbol_count(e->cx); i++)
         if (emit_symbol_is_output(e, i)) cw_printf(w, "    out.%s = %s;\n", e->symbol_name[i], e->symbol_name[i]);
-    if (g->n_out == 0) cw_printf(w, "    out.unused = 0;\n");
+    if (e->n_out == 0) cw_printf(w, "    out.unused = 0;\n");
     cw_printf(w, "    return %s_run(&ctx, &in, &out);\n}\n#endif\n", n);
 }
 
@@ -229,17 +273,17 @@ static void fault_nodes(Emit *e, Writer *w, const Step *s, uint32_t kind) {
     if (shown < n) cw_printf(w, " or %u others", n - shown);
 }
 
-static void messages(Emit *e) {
+void emit_messages(Emit *e) {
     Writer *w = &e->run;
     const Graph *g = e->m->main;
     static const struct { uint32_t kind; const char *text; } kinds[] = {
         {LATHE_RT_INDEX, "index out of range"}, {LATHE_RT_BOUND, "a size exceeds its bound"}, {LATHE_RT_SHAPE, "sizes that do not fit"}, {LATHE_RT_VALUE, "a value that is not allowed"}};
     cw_printf(w, "const char *%s_error(int code)\n{\n    switch (code) {\n", e->name);
-    for (uint32_t i = 0; i < g->n_in; i++) {
+    for (uint32_t i = 0; i < e->n_in; i++) {
         message_case(e, (i + 1) * 16 + LATHE_RT_ARGUMENT, about(e, "input", g->in[i], "null pointer, expected"));
         message_case(e, (i + 1) * 16 + LATHE_RT_SHAPE, about(e, "input", g->in[i], "dims do not fit"));
     }
-    for (uint32_t i = 0; i < g->n_out; i++) message_case(e, (g->n_in + i + 1) * 16 + LATHE_RT_ARGUMENT, about(e, "output", g->out[i], "null pointer, expected"));
+    for (uint32_t i = 0; i < e->n_out; i++) message_case(e, (e->n_in + i + 1) * 16 + LATHE_RT_ARGUMENT, about(e, "output", g->out[i], "null pointer, expected"));
     for (uint32_t i = 0; i < e->faults.n; i++) {
         const StepFault *f = &e->faults.v[i];
         for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
@@ -261,6 +305,6 @@ void emit_entry(Emit *e) {
     init(e);
     run(e);
     generic_call(e);
-    messages(e);
+    emit_messages(e);
     five_lines(e);
 }

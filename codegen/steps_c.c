@@ -19,6 +19,8 @@ typedef struct Walk {
     VEC(Access) pending; /* since the last barrier */
     uint32_t *kernel_index; /* by kernel id */
     uint32_t number;     /* of the step, in program order */
+    bool faulty, ends;   /* the function being printed has a step that can fail; one that jumps to the end then */
+    uint32_t entries;    /* bit of the entry that is printed: steps of others are left out */
     Writer *w;
 } Walk;
 
@@ -38,7 +40,7 @@ static bool overlap(const Access *a, const Access *b) {
     if (a->ref.space != b->ref.space) return false;
     switch (a->ref.space) {
     case SPACE_OUTPUT: return a->ref.index == b->ref.index;
-    case SPACE_ARENA: return a->ref.offset < b->ref.offset + b->bytes && b->ref.offset < a->ref.offset + a->bytes;
+    case SPACE_ARENA: case SPACE_STATE: return a->ref.offset < b->ref.offset + b->bytes && b->ref.offset < a->ref.offset + a->bytes;
     case SPACE_NONE: case SPACE_INPUT: case SPACE_WEIGHT: return false; /* never written */
     }
     return true;
@@ -61,7 +63,7 @@ static void order(Walk *k, const Access *access, uint32_t n) {
     }
     if (wait) barrier(k);
     for (uint32_t j = 0; j < n; j++) {
-        if (access[j].ref.space != SPACE_ARENA && access[j].ref.space != SPACE_OUTPUT) continue;
+        if (access[j].ref.space != SPACE_ARENA && access[j].ref.space != SPACE_OUTPUT && access[j].ref.space != SPACE_STATE) continue;
         vec_push(&k->e->cx->scratch, &k->pending, access[j]);
     }
 }
@@ -89,16 +91,19 @@ static const char *pointer(Walk *k, const Value *v, DType t, bool write) {
         if (e->embed || t == DT_STRING) return cast_pointer(e, t, emit_weight_dtype(e, r->offset), constant, str_intern(e->cx, emit_weight_name(e, r->offset)));
         return str_text(e->cx, str_format(e->cx, "(const %s *)(w + %llu)", dtype_ctype(t), (unsigned long long)r->offset));
     case SPACE_ARENA: return str_text(e->cx, str_format(e->cx, "(%s%s *)(a + %llu)", constant, dtype_ctype(t), (unsigned long long)r->offset));
+    case SPACE_STATE: return str_text(e->cx, str_format(e->cx, "(%s%s *)(s + %llu)", constant, dtype_ctype(t), (unsigned long long)r->offset));
     case SPACE_NONE: break;
     }
     context_escape(e->cx, "a step uses a value without a place");
 }
 
 static void note_fault(Walk *k, const Step *s) {
-    const Graph *g = k->e->m->main;
-    uint32_t number = g->n_in + g->n_out + k->number + 1; /* smaller ones are inputs and outputs */
+    uint32_t number = k->e->n_in + k->e->n_out + k->number + 1; /* smaller ones are inputs and outputs */
     cw_printf(k->w, " code = lathe_first(code, &err, %u);", number);
     StepFault f = {number, s};
+    k->faulty = true;
+    for (uint32_t i = 0; i < k->e->faults.n; i++)
+        if (k->e->faults.v[i].number == number) return; /* seen in another entry */
     vec_push(&k->e->cx->scratch, &k->e->faults, f);
 }
 
@@ -132,13 +137,12 @@ static void set_symbol(Walk *k, const Step *s, const char *value) {
     barrier(k); /* every thread reads dims */
     if (e->any_parallel) cw_open(k->w, "if (tid == 0) {");
     cw_line(k->w, "dims[%u] = lathe_bound(%s, %lld, %lld, &err);", n->symbol, value, (long long)n->lo, (long long)n->hi);
-    emit_check_run_sizes(e, k->w, n->symbol);
     cw_begin(k->w);
     note_fault(k, s);
     cw_printf(k->w, "\n");
     if (e->any_parallel) cw_line(k->w, "dims[%u] = code;", dim_symbol_count(e->cx));
     if (e->any_parallel) cw_close(k->w, "}");
-    e->uses_bound = true;
+    e->uses_bound = k->ends = true;
     barrier(k);
     if (e->any_parallel) cw_line(k->w, "if (dims[%u] != 0) goto end;", dim_symbol_count(e->cx));
     else cw_line(k->w, "if (code != 0) goto end;");
@@ -219,35 +223,61 @@ static void print_loop_step(Walk *k, const Step *s) {
     barrier(k);
 }
 
+/* What failed so far on any thread ends the call here, on all of them. */
+static void print_gate_step(Walk *k) {
+    Emit *e = k->e;
+    Writer *w = k->w;
+    k->faulty = true;
+    cw_open(w, "{");
+    cw_line(w, "if (code != 0) {");
+    if (e->any_parallel) cw_printf(w, "#ifdef _OPENMP\n#pragma omp critical\n#endif\n");
+    cw_line(w, "    if (*status == 0 || code < *status) *status = code;");
+    cw_line(w, "}");
+    barrier(k);
+    cw_line(w, "const int stop = *status;");
+    barrier(k);
+    cw_line(w, "if (stop != 0) return;");
+    cw_close(w, "}");
+}
+
+static uint32_t count_steps(const Step *s) {
+    uint32_t n = 0;
+    for (; s != NULL; s = s->next) n += 1 + (s->kind == STEP_IF || s->kind == STEP_LOOP) + count_steps(s->body) + count_steps(s->orelse);
+    return n;
+}
+
 static void print_steps(Walk *k, const Step *s) {
     for (; s != NULL; s = s->next) {
+        if (k->entries != 0 && !(s->entries & k->entries)) {
+            k->number += 1 + (s->kind == STEP_IF || s->kind == STEP_LOOP) + count_steps(s->body) + count_steps(s->orelse);
+            continue;
+        }
         switch (s->kind) {
         case STEP_KERNEL: print_kernel_step(k, s); break;
         case STEP_DIM: print_dim_step(k, s); break;
         case STEP_LET: print_let_step(k, s); break;
         case STEP_COPY: print_copy_step(k, s); break;
-        case STEP_IF: print_if_step(k, s); break;
-        case STEP_LOOP: print_loop_step(k, s); break;
+        case STEP_GATE: print_gate_step(k); break;
+        case STEP_IF: case STEP_LOOP: {
+            uint32_t outer = k->entries;
+            k->entries = 0; /* regions belong to the step */
+            if (s->kind == STEP_IF) print_if_step(k, s);
+            else print_loop_step(k, s);
+            k->entries = outer;
+            break;
+        }
         }
         k->number++;
     }
 }
 
-void emit_steps(Emit *e) {
-    emit_collect_sizes(e);
-    emit_mark_sizes(e);
-    Walk k = {.e = e, .w = &e->run};
-    uint32_t max_id = 0;
-    for (uint32_t i = 0; i < e->plan->n_kernel; i++)
-        if (e->plan->kernel[i]->id > max_id) max_id = e->plan->kernel[i]->id;
-    k.kernel_index = ARENA_ARRAY(&e->cx->scratch, uint32_t, max_id + 1);
-    for (uint32_t i = 0; i < e->plan->n_kernel; i++) k.kernel_index[e->plan->kernel[i]->id] = i;
-    Writer body = {.arena = &e->cx->scratch, .indent = 1};
-    k.w = &body;
-    print_steps(&k, e->plan->first);
-    Writer *w = &e->run;
-    bool faults = e->faults.n != 0;
-    if (faults) {
+const char *emit_steps_name(Emit *e, uint32_t entry) {
+    if (!e->trains) return str_text(e->cx, str_format(e->cx, "%s_steps", e->name));
+    return str_text(e->cx, str_format(e->cx, "%s_%s_steps", e->name, str_text(e->cx, e->m->entry[entry].name)));
+}
+
+static void helpers(Emit *e, Writer *w) {
+    if (e->faults.n != 0) {
         cw_printf(w, "/* The code of the first step that failed; its fault bits are taken and cleared. */\n");
         cw_printf(w, "static int lathe_first(int code, int *err, int step)\n{\n    int kind = 0;\n    for (int bit = 1; bit < 15 && kind == 0; bit++)\n"
                      "        if (*err >> bit & 1) kind = bit;\n    *err = 0;\n    return code != 0 || kind == 0 ? code : step * 16 + kind;\n}\n\n");
@@ -255,18 +285,46 @@ void emit_steps(Emit *e) {
     if (e->uses_bound)
         cw_printf(w, "static int64_t lathe_bound(int64_t n, int64_t lo, int64_t hi, int *err)\n{\n    if (n >= lo && n <= hi) return n;\n    *err |= 1 << %d;\n"
                      "    return n < lo ? lo : hi;\n}\n\n", LATHE_RT_BOUND);
-    cw_printf(w, "static void %s_steps(const %s_ctx *ctx, const %s_inputs *in, const %s_outputs *out, int64_t *dims, int tid, int nt, int *status)\n{\n", e->name,
-              e->name, e->name, e->name);
+}
+
+static void steps_function(Emit *e, Writer *w, uint32_t entry, const Writer *body, bool faults, bool ends) {
+    cw_printf(w, "static void %s(const %s_ctx *ctx, const %s_inputs *in, const %s_outputs *out, int64_t *dims, int tid, int nt, int *status)\n{\n",
+              emit_steps_name(e, entry), e->name, e->name, e->name);
     cw_printf(w, "    unsigned char *const a = (unsigned char *)ctx->arena;\n");
+    if (e->trains) cw_printf(w, "    unsigned char *const s = (unsigned char *)ctx->state;\n");
     if (!e->embed && e->plan->weight_bytes != 0) cw_printf(w, "    const unsigned char *const w = (const unsigned char *)ctx->weights;\n");
     if (faults) cw_printf(w, "    int err = 0, code = 0;\n");
     cw_printf(w, "    (void)a, (void)in, (void)out, (void)dims, (void)tid, (void)nt, (void)status;\n");
-    cw_text(w, body.text != NULL ? body.text : "", body.n);
-    if (e->uses_bound) cw_printf(w, "end:\n");
+    if (e->trains) cw_printf(w, "    (void)s%s;\n", !e->embed && e->plan->weight_bytes != 0 ? ", (void)w" : "");
+    cw_text(w, body->text != NULL ? body->text : "", body->n);
+    if (ends) cw_printf(w, "end:\n");
     if (faults) {
         cw_printf(w, "    if (code != 0) {\n");
         if (e->any_parallel) cw_printf(w, "#ifdef _OPENMP\n#pragma omp critical\n#endif\n");
         cw_printf(w, "        if (*status == 0 || code < *status) *status = code;\n    }\n");
     }
     cw_printf(w, "}\n\n");
+}
+
+void emit_steps(Emit *e) {
+    Walk k = {.e = e};
+    uint32_t max_id = 0, n_entry = e->trains ? e->m->n_entry : 1;
+    for (uint32_t i = 0; i < e->plan->n_kernel; i++)
+        if (e->plan->kernel[i]->id > max_id) max_id = e->plan->kernel[i]->id;
+    k.kernel_index = ARENA_ARRAY(&e->cx->scratch, uint32_t, max_id + 1);
+    for (uint32_t i = 0; i < e->plan->n_kernel; i++) k.kernel_index[e->plan->kernel[i]->id] = i;
+    Writer functions = {.arena = &e->cx->scratch};
+    for (uint32_t i = 0; i < n_entry; i++) {
+        if (e->trains && e->m->entry[i].calls != NULL) continue;
+        Writer body = {.arena = &e->cx->scratch, .indent = 1};
+        k.w = &body;
+        k.number = 0;
+        k.pending.n = 0;
+        k.faulty = k.ends = false;
+        k.entries = e->trains ? 1u << i : 0;
+        print_steps(&k, e->plan->first);
+        steps_function(e, &functions, i, &body, k.faulty, k.ends);
+    }
+    helpers(e, &e->run);
+    cw_text(&e->run, functions.text != NULL ? functions.text : "", functions.n);
 }

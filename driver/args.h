@@ -11,6 +11,14 @@
 #define LATHE_DRIVER_ARGS_H
 #include "driver/driver.h"
 
+typedef struct TrainRequest { /* driver/train.c */
+    bool on, separate;
+    int loss, optimizer, schedule;
+    double lr, momentum, weight_decay, clip, loss_scale, ema;
+    int64_t warmup, steps, accumulate;
+    Texts params, freeze;
+} TrainRequest;
+
 typedef struct Request {
     Texts files;               /* what is no option */
     const char *output;
@@ -37,6 +45,7 @@ typedef struct Request {
     int64_t runs;              /* 0: by time */
     /* opt */
     const char *run;
+    TrainRequest train;
 } Request;
 
 typedef enum OptionKind {

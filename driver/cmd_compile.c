@@ -3,6 +3,7 @@
 #include "driver/program.h"
 #include "driver/report.h"
 #include "driver/text.h"
+#include "driver/train.h"
 
 static const Option options[] = {
     {"-o", OPT_TEXT, "FILE.c", "the C file to write; the header and the weights go beside it", offsetof(Request, output)},
@@ -11,7 +12,7 @@ static const Option options[] = {
     {"--report", OPT_TEXT, "FILE.html", "write a page about what was compiled: sizes, operations, inputs and outputs", offsetof(Request, report)},
     {0},
 };
-static const Option *const tables[] = {options, compile_options, help_options, NULL};
+static const Option *const tables[] = {options, train_options, compile_options, help_options, NULL};
 
 static void summary(const Request *r, const LatheStats *s) {
     char arena[32], weights[32];
@@ -28,6 +29,11 @@ static Exit compile(Driver *d, const Request *r) {
     Exit e = DONE;
     LatheModel *m = model_open(d, r->files.v[0], &e);
     if (m == NULL) return e;
+    e = train_prepare(d, r, m);
+    if (e != DONE) {
+        lathe_model_free(m);
+        return e;
+    }
     LatheOptions o = request_options(d, r, NULL);
     Progress progress = progress_start(d);
     o.output = r->output;

@@ -11,7 +11,7 @@
 #define LATHE_FRONTEND_DSL_H
 #include "api/model.h"
 
-typedef struct DslParam { Value *value; LatheInit init; } DslParam;
+typedef struct DslParam { Value *value; LatheInit init; bool loaded; } DslParam; /* loaded: its contents came from outside */
 
 /* What the DSL keeps with a model. */
 typedef struct Builder {
@@ -71,6 +71,8 @@ const char *dsl_type_text(LatheValue v); /* "f32[N,10,15,15]" */
 /* The parameter `name`/`part` with `init`, or `fallback` when init is the default. */
 LatheValue dsl_layer_param(LatheModel *m, const char *name, const char *part, DType dtype, uint32_t rank, const int64_t *shape,
                            LatheInit init, LatheInit fallback);
+/* dsl_train.c: tells the training pass which constants are parameters. */
+void dsl_train_candidates(LatheModel *m);
 /* dsl_init.c: the elements of a parameter. */
 void dsl_init_fill(Context *cx, float *out, uint32_t rank, const int64_t *shape, LatheInit init, uint64_t seed, uint64_t stream);
 

@@ -84,7 +84,7 @@ static LatheStatus make_param(LatheModel *m, void *user) {
     }
     Value *v = value_const(m->m, type, data, true);
     v->name = loc.node;
-    DslParam p = {v, r->init};
+    DslParam p = {v, r->init, false};
     vec_push(&cx->arena, &b->params, p);
     r->out = dsl_handle(m, v);
     return LATHE_OK;

@@ -16,6 +16,7 @@ static void set_data(LatheModel *m, DslParam *p, const void *data) {
     ConstData *c = ARENA_NEW(&m->cx.arena, ConstData);
     *c = (ConstData){data, p->value->data->bytes};
     p->value->data = c;
+    p->loaded = true;
 }
 
 /* Does t hold what p wants? Compared as types, so that the message shows both. */

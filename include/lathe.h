@@ -195,6 +195,7 @@ typedef enum LatheInitKind {
     LATHE_INIT_DEFAULT, /* what the layer's description says */
     LATHE_INIT_CONSTANT, LATHE_INIT_NORMAL, LATHE_INIT_UNIFORM,
     LATHE_INIT_GLOROT_UNIFORM, LATHE_INIT_GLOROT_NORMAL, LATHE_INIT_KAIMING_UNIFORM, LATHE_INIT_KAIMING_NORMAL, LATHE_INIT_ORTHOGONAL,
+    LATHE_INIT_TRUNCATED, /* normal, within two deviations of the mean */
 } LatheInitKind;
 /* The first values of a parameter. Random ones depend on the model's seed, the parameter's name and the position of the
  * element only: the same on every machine, whatever else the model holds. */
@@ -204,6 +205,7 @@ static inline LatheInit lathe_ones(void) { LatheInit i = {LATHE_INIT_CONSTANT, 1
 static inline LatheInit lathe_constant(double value) { LatheInit i = {LATHE_INIT_CONSTANT, value, 0}; return i; }
 static inline LatheInit lathe_normal(double mean, double deviation) { LatheInit i = {LATHE_INIT_NORMAL, mean, deviation}; return i; }
 static inline LatheInit lathe_uniform(double low, double high) { LatheInit i = {LATHE_INIT_UNIFORM, low, high}; return i; }
+static inline LatheInit lathe_truncated(double mean, double deviation) { LatheInit i = {LATHE_INIT_TRUNCATED, mean, deviation}; return i; }
 /* Glorot and Bengio 2010: variance 2 / (fan in + fan out). He et al. 2015: gain² / fan in, gain = sqrt(2 / (1 + slope²)). */
 static inline LatheInit lathe_glorot_uniform(void) { LatheInit i = {LATHE_INIT_GLOROT_UNIFORM, 0, 0}; return i; }
 static inline LatheInit lathe_glorot_normal(void) { LatheInit i = {LATHE_INIT_GLOROT_NORMAL, 0, 0}; return i; }
@@ -388,6 +390,72 @@ LatheValue lathe_gather_elements(LatheValue x, LatheValue indices, int64_t axis)
 LatheValue lathe_scatter_elements(LatheValue x, LatheValue indices, LatheValue updates, int64_t axis, bool add);
 LatheValue lathe_positions(LatheValue x, int64_t axis);                      /* i64: 0, 1, 2 … as many as x has along axis */
 LatheValue lathe_one_hot(LatheValue indices, int64_t depth, LatheDType dtype); /* a new last dim */
+
+/* ---- training (docs/TRAINING.md) -------------------------------------------------------------------------------- *
+ *     lathe_train(m, lathe_cross_entropy(logits, labels), &(LatheOptimizer){.kind = LATHE_ADAMW, .lr = 1e-3});
+ *
+ * lathe_compile then emits NAME_train_step, NAME_evaluate and NAME_predict over a state buffer with the parameters, instead
+ * of NAME_run. Losses are scalars: means over all elements unless their comment says otherwise. */
+typedef enum LatheOptimizerKind { LATHE_SGD, LATHE_MOMENTUM, LATHE_NESTEROV, LATHE_ADAGRAD, LATHE_RMSPROP, LATHE_ADAM, LATHE_ADAMW } LatheOptimizerKind;
+/* The learning rate of step s = 0, 1, 2 …: lr * (s + 1) / warmup for the first `warmup` steps, then with u the steps since,
+ * CONSTANT lr; STEP lr * factor^(u / every); LINEAR and COSINE from lr down to lr * floor at step `steps`, then that. */
+typedef enum LatheScheduleKind { LATHE_CONSTANT, LATHE_STEP, LATHE_LINEAR, LATHE_COSINE } LatheScheduleKind;
+typedef struct LatheSchedule { LatheScheduleKind kind; int64_t warmup, steps, every; double factor, floor; } LatheSchedule;
+/* Parameters whose names match pattern ('*': any text) learn at lr times the factor (0: as it is), without weight decay if no_decay. */
+typedef struct LatheParamGroup { const char *pattern; double lr; bool no_decay; } LatheParamGroup;
+
+typedef struct LatheOptimizer {
+    LatheOptimizerKind kind;
+    double lr;
+    double momentum;                 /* MOMENTUM, NESTEROV: default 0.9 */
+    double beta1, beta2;             /* ADAM, ADAMW: default 0.9, 0.999. RMSPROP: beta2 is its decay, default 0.99 */
+    double epsilon;                  /* default 1e-8, ADAGRAD 1e-10 */
+    double weight_decay;             /* ADAMW: decoupled, default 0.01; others: added to the gradient, default 0 */
+    LatheSchedule schedule;
+    double clip;                     /* largest norm of all gradients together; 0: no limit */
+    double loss_scale;               /* the loss is multiplied by it before differentiation, gradients divided; 0: 1 */
+    double ema;                      /* decay of the exponential moving average of the weights kept beside them; 0: none */
+    int64_t accumulate;              /* gradients are averaged over so many batches for a step; 0: 1 */
+    bool separate;                   /* also emit NAME_forward, NAME_backward, NAME_step; gradients are kept in the state then */
+    const char *const *params;       /* names or patterns of what is trained, NULL-terminated; NULL: all that the loss depends on */
+    const char *const *freeze;       /* of those, what is not */
+    const LatheParamGroup *groups;   /* the first that matches counts */
+    uint32_t n_groups;
+    const char *name;                /* of this part, when lathe_train is called more than once: NAME_<name>_train_step */
+} LatheOptimizer;
+void lathe_train(LatheModel *m, LatheValue loss, const LatheOptimizer *o);
+
+LatheValue lathe_detach(LatheValue x); /* x, through which no gradient flows */
+/* logits [N,C] or [N,C,d…] (of a softmax over C: what went into it), labels i32 or i64 [N] or [N,d…]; mean over the labels. A label outside 0..C-1 is a run-time error;
+ * those equal to `ignore` count as nothing. */
+LatheValue lathe_cross_entropy(LatheValue logits, LatheValue labels);
+LatheValue lathe_cross_entropy_ignore(LatheValue logits, LatheValue labels, int64_t ignore);
+LatheValue lathe_nll(LatheValue log_probabilities, LatheValue labels);      /* the same from a log_softmax */
+LatheValue lathe_bce_logits(LatheValue logits, LatheValue target);         /* binary cross-entropy of sigmoid(logits) */
+LatheValue lathe_bce(LatheValue probability, LatheValue target);
+LatheValue lathe_mse(LatheValue y, LatheValue target);
+LatheValue lathe_mae(LatheValue y, LatheValue target);
+LatheValue lathe_huber(LatheValue y, LatheValue target, double delta);
+LatheValue lathe_masked_mse(LatheValue y, LatheValue target, LatheValue mask); /* means over the elements whose mask (broadcast) is not 0 */
+LatheValue lathe_masked_mae(LatheValue y, LatheValue target, LatheValue mask);
+LatheValue lathe_gaussian_log_prob(LatheValue x, LatheValue mean, LatheValue log_deviation); /* of each element */
+LatheValue lathe_gaussian_nll(LatheValue x, LatheValue mean, LatheValue log_deviation);
+LatheValue lathe_kl_standard_normal(LatheValue mean, LatheValue log_deviation); /* KL(N(mean, dev²) to N(0, 1)), summed over all dims but the first */
+/* KL - log_prob, both summed over all dims but the first: the negative of the evidence lower bound. */
+LatheValue lathe_elbo_loss(LatheValue log_prob, LatheValue mean, LatheValue log_deviation);
+LatheValue lathe_gram(LatheValue x);                                       /* [N,C,H,W] to [N,C,C]: products of channels, over C H W */
+LatheValue lathe_log_prob_of(LatheValue logits, LatheValue actions);       /* [N,C], i64[N] to [N]: log_softmax at the actions */
+LatheValue lathe_entropy(LatheValue logits);                               /* mean over rows */
+LatheValue lathe_policy_gradient(LatheValue log_prob, LatheValue advantage);
+LatheValue lathe_ppo_clip(LatheValue log_prob, LatheValue old_log_prob, LatheValue advantage, double epsilon);
+LatheValue lathe_clipped_value_loss(LatheValue value, LatheValue old_value, LatheValue target, double epsilon);
+
+/* Random tensors: other numbers in every call of the emitted code, the same sequence after the same NAME_init, for any number of threads. */
+LatheValue lathe_randn_like(LatheValue x);
+LatheValue lathe_rand_like(LatheValue x, double low, double high);
+LatheValue lathe_bernoulli(LatheValue probability);                        /* 0 or 1, in the type of the probabilities */
+LatheValue lathe_categorical(LatheValue logits, int64_t samples);          /* [N,C] to i64[N,samples] */
+LatheValue lathe_permutation_like(LatheValue x, int64_t axis);             /* i64: 0 .. size - 1 in random order */
 
 #ifdef __cplusplus
 }

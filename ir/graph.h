@@ -103,6 +103,14 @@ struct Module {
     struct ModelIo { Str name; const Type *type; uint32_t first; } *io_in, *io_out;
     uint32_t n_io_in, n_io_out;
     Dim run_number;          /* 0, or a symbol that the entry point sets to the number of earlier runs, for random operators */
+    /* Values that stay between calls and the entry points of a module that trains (ir/state.h); none in a plain function. */
+    struct State *state;
+    uint32_t n_state, cap_state;
+    uint32_t *state_out;     /* by position among the last n_state_out outputs of main: the state whose new contents it is */
+    uint32_t n_state_out, cap_state_out;
+    struct Entry *entry;
+    uint32_t n_entry;
+    struct TrainSpec *train; /* what is to be trained, until passes/train.c has built it (passes/train/train.h) */
     struct Plan *plan;       /* level 3, after pass_plan (ir/plan.h) */
     const struct LatheOptions *options; /* never NULL once a pipeline runs */
 };

@@ -3,11 +3,11 @@
 #define LATHE_IR_PLAN_H
 #include "ir/kernel.h"
 
-typedef enum Space { SPACE_NONE, SPACE_INPUT, SPACE_OUTPUT, SPACE_WEIGHT, SPACE_ARENA } Space;
+typedef enum Space { SPACE_NONE, SPACE_INPUT, SPACE_OUTPUT, SPACE_WEIGHT, SPACE_ARENA, SPACE_STATE } Space;
 typedef struct BufRef {
     Space space;
     uint32_t index;   /* INPUT, OUTPUT: position in the graph's lists */
-    uint64_t offset;  /* WEIGHT, ARENA: bytes */
+    uint64_t offset;  /* WEIGHT, ARENA, STATE: bytes */
 } BufRef;
 
 typedef enum StepKind {
@@ -15,6 +15,7 @@ typedef enum StepKind {
     STEP_DIM,     /* a data-dependent symbol becomes known: symbol = *(int64_t *)value[0]; outside its bounds: run-time error LATHE_RT_BOUND */
     STEP_LET,     /* symbol = dim, an expression over symbols known so far (checked against its bounds, too) */
     STEP_COPY,    /* value[1] = value[0]: the bytes of value[0]'s type, densely */
+    STEP_GATE,    /* every thread waits; if any step so far failed, the call returns: states are written in place behind gates only */
     STEP_IF,      /* *(bool *)value[0] ? body : orelse */
     STEP_LOOP     /* iteration = 0; while ((value[0] == NULL || iteration < *(int64_t *)value[0]) && (value[1] == NULL || *(bool *)value[1])) {
                      *(int64_t *)value[2] = iteration; body; iteration++; }  then *(int64_t *)value[2] = iteration.
@@ -37,6 +38,7 @@ struct Step {
     const Node *const *checked; /* KERNEL: the nodes in it whose indices the run checks */
     uint32_t n_checked;
     uint32_t time;        /* position in program order, set by plan_memory */
+    uint32_t entries;     /* top-level steps: bit set of the entries that run it (ir/state.h) */
 };
 
 /* One lifetime of arena memory, kept for reports and for the independent check. Times are inclusive. */
@@ -60,6 +62,7 @@ typedef struct Plan {
     uint32_t n_buffer;
     PlanWeight *weight;
     uint32_t n_weight;
+    uint64_t state_bytes;
     uint64_t arena_bytes, weight_bytes, lower_bound; /* lower_bound: largest sum of bytes alive at one time */
     uint32_t align;
 } Plan;

@@ -142,7 +142,7 @@ static void simulate(Simulation *s, const Step *step) {
                 if (step->kernel->buf[i].kind != BUF_IN) write_value(s, step->value[i]);
             break;
         case STEP_DIM: read_value(s, step->value[0], step); break;
-        case STEP_LET: break;
+        case STEP_LET: case STEP_GATE: break;
         case STEP_COPY:
             read_value(s, step->value[0], step);
             write_value(s, step->value[1]);

@@ -8,7 +8,7 @@
 #include "ir/plan.h"
 
 static void print_value(Module *m, Writer *w, const Value *v) {
-    static const char *const space[] = {[SPACE_NONE] = "nowhere", [SPACE_INPUT] = "input", [SPACE_OUTPUT] = "output", [SPACE_WEIGHT] = "weight", [SPACE_ARENA] = "arena"};
+    static const char *const space[] = {[SPACE_NONE] = "nowhere", [SPACE_INPUT] = "input", [SPACE_OUTPUT] = "output", [SPACE_WEIGHT] = "weight", [SPACE_ARENA] = "arena", [SPACE_STATE] = "state"};
     Context *cx = m->cx;
     if (v == NULL) {
         cw_printf(w, "_");
@@ -22,7 +22,7 @@ static void print_value(Module *m, Writer *w, const Value *v) {
     BufRef r = m->plan->ref[v->id];
     cw_printf(w, " @ %s", space[r.space]);
     if (r.space == SPACE_INPUT || r.space == SPACE_OUTPUT) cw_printf(w, " %u", r.index);
-    if (r.space == SPACE_WEIGHT || r.space == SPACE_ARENA) cw_printf(w, " %llu", (unsigned long long)r.offset);
+    if (r.space == SPACE_WEIGHT || r.space == SPACE_ARENA || r.space == SPACE_STATE) cw_printf(w, " %llu", (unsigned long long)r.offset);
 }
 
 static void print_values(Module *m, Writer *w, const Step *s) {
@@ -48,7 +48,7 @@ static void print_blocks(Module *m, Writer *w, const Step *s) {
 }
 
 static void print_step(Module *m, Writer *w, const Step *s) {
-    static const char *const word[] = {[STEP_KERNEL] = "kernel ", [STEP_DIM] = "dim ", [STEP_LET] = "let ", [STEP_COPY] = "copy ", [STEP_IF] = "if ", [STEP_LOOP] = "loop "};
+    static const char *const word[] = {[STEP_KERNEL] = "kernel ", [STEP_DIM] = "dim ", [STEP_LET] = "let ", [STEP_COPY] = "copy ", [STEP_GATE] = "gate ", [STEP_IF] = "if ", [STEP_LOOP] = "loop "};
     cw_begin(w);
     cw_printf(w, "%s", word[s->kind]);
     if (s->kind == STEP_KERNEL) cw_printf(w, "%s", str_text(m->cx, s->kernel->name));

@@ -21,6 +21,7 @@
  *
  * A broken invariant is an error diagnostic: `IR invariant 6: input 1, "x", is used before its definition`. */
 #include "ir/graph.h"
+#include "ir/state.h"
 
 typedef struct Verifier {
     Module *m;
@@ -257,11 +258,13 @@ static void check_graph(Verifier *v, Graph *g) {
     while (v->scope.n > mine) v->visible[v->scope.v[--v->scope.n]->id] = false;
 }
 
+/* Outputs of entries share names: an output in training and the same one outside of it. */
 static void check_names(Verifier *v) {
     const Graph *g = v->m->main;
-    for (uint32_t i = 0; i < g->n_in + g->n_out; i++) {
+    uint32_t n_in = module_caller_in(v->m), n_out = v->m->n_entry == 0 ? g->n_out : 0;
+    for (uint32_t i = 0; i < n_in + n_out; i++) {
         for (uint32_t j = 0; j < i; j++) {
-            const Value *a = i < g->n_in ? g->in[i] : g->out[i - g->n_in], *b = j < g->n_in ? g->in[j] : g->out[j - g->n_in];
+            const Value *a = i < n_in ? g->in[i] : g->out[i - n_in], *b = j < n_in ? g->in[j] : g->out[j - n_in];
             if (a != NULL && b != NULL && a != b && a->name != 0 && a->name == b->name)
                 broken(v, (Loc){0}, 9, "two inputs or outputs of the model are named %s", name_of(v, a));
         }

@@ -13,6 +13,8 @@ typedef struct PlanBuilder {
         VEC(Kernel *) list;
         uint32_t cap;
     } kernels;
+    const uint32_t *masks; /* by node id of main: the entries that run it (ir/state.h) */
+    uint32_t entries;      /* of the node being lowered */
 } PlanBuilder;
 
 typedef Step **StepTail; /* where the next step of a list goes */

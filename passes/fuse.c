@@ -11,6 +11,7 @@
  * Greedy, in execution order. A node joins the group of a producer when it reads it element for element and no path
  * leads from the group to the node through anything outside. Moves that only permute or cut (Transpose, Slice) may
  * stand between pointwise members; byte-equal views join only between members, since alone they cost nothing. */
+#include "ir/state.h"
 #include "passes/lower.h"
 #include "passes/pass.h"
 
@@ -59,6 +60,7 @@ typedef struct Group {
     Node *anchor;
     const Type *space;     /* the type whose dims the epilogue iterates */
     bool closed;           /* takes no more consumers */
+    uint32_t entries;      /* that run it: one kernel is run by all of them or by none */
 } Group;
 
 typedef struct Fuse {
@@ -68,6 +70,7 @@ typedef struct Fuse {
     NodeKind *kind;        /* by node id */
     uint32_t *at;          /* by node id: position in execution order */
     uint32_t *mark;        /* by node id: visited in search number */
+    uint32_t *entries;     /* by node id of main */
     uint32_t search;
     Uses uses;
     Value **replace;       /* by value id: the Fused output that stands for it outside */
@@ -171,7 +174,7 @@ static bool all_used_only_by(Fuse *f, const Group *group, const Group *by, const
 /* May pointwise node n (alone in its group) join producer group p as epilogue? */
 static bool can_join(Fuse *f, const Node *n, const Group *p, const Graph *g) {
     const Type *space = n->out[0]->type;
-    if (p->closed || p->space == NULL || !type_same_dims(p->space, space) || p->node.n >= GROUP_MAX) return false;
+    if (p->closed || p->space == NULL || !type_same_dims(p->space, space) || p->node.n >= GROUP_MAX || p->entries != f->group[n->id]->entries) return false;
     for (uint32_t i = 0; i < n->n_in; i++) {
         if (group_of(f, n->in[i], g) != p) continue;
         if (!type_same_dims(n->in[i]->type, space)) return false;                     /* broadcast of what is being computed */
@@ -212,7 +215,7 @@ static void join_anchor(Fuse *f, Node *n, const Graph *g) {
     if (!(anchor_use(n->op) & PROLOGUE)) return;
     Group *own = f->group[n->id];
     Group *p = group_of(f, n->in[0], g);
-    if (p == NULL || p == own || p->anchor != NULL || p->space == NULL || p->node.n >= GROUP_MAX / 2) return;
+    if (p == NULL || p == own || p->anchor != NULL || p->space == NULL || p->node.n >= GROUP_MAX / 2 || p->entries != own->entries) return;
     if (!type_same_dims(p->space, n->in[0]->type) || !all_used_only_by(f, p, own, g) || makes_cycle(f, own, p, g)) return;
     merge(f, own, p);
 }
@@ -221,7 +224,7 @@ static void join_anchor(Fuse *f, Node *n, const Graph *g) {
 static void join_move(Fuse *f, Node *n, const Graph *g) {
     Group *own = f->group[n->id];
     Group *p = group_of(f, n->in[0], g);
-    if (p == NULL || p->anchor != NULL || p->closed || p->space == NULL || p->node.n >= GROUP_MAX) return;
+    if (p == NULL || p->anchor != NULL || p->closed || p->space == NULL || p->node.n >= GROUP_MAX || p->entries != own->entries) return;
     if (!all_used_only_by(f, p, own, g) || makes_cycle(f, p, own, g)) return;
     merge(f, p, own);
     p->space = n->out[0]->type; /* consumers iterate the moved space; members before it are read through the move */
@@ -339,6 +342,7 @@ static bool fuse_graph(Fuse *f, Graph *g) {
         own->closed = f->kind[n->id] == OPAQUE || f->kind[n->id] == VIEW || n->out[0] == NULL; /* a view alone costs nothing */
         own->space = own->closed ? NULL : n->out[0]->type;
         own->anchor = f->kind[n->id] == ANCHOR ? n : NULL;
+        own->entries = g == f->m->main ? f->entries[n->id] : 0;
     }
     FOR_NODES(n, g) {
         if (n->out[0] == NULL) continue; /* only another output is wanted */
@@ -369,6 +373,7 @@ bool pass_fuse(Context *cx, Module *m) {
     f.group = ARENA_ARRAY(&cx->scratch, Group *, m->n_node);
     f.kind = ARENA_ARRAY(&cx->scratch, NodeKind, m->n_node);
     f.at = ARENA_ARRAY(&cx->scratch, uint32_t, m->n_node);
+    f.entries = entry_masks(m);
     f.mark = ARENA_ARRAY(&cx->scratch, uint32_t, m->n_node);
     f.replace = ARENA_ARRAY(&cx->scratch, Value *, m->n_value);
     f.holder = ARENA_ARRAY(&cx->scratch, Node *, m->n_node);

@@ -235,6 +235,12 @@ static void store_to(Lower *lo, const Value *v, Expr *const *idx, Fn reduce, Exp
     lower_store_buf(lo, add_arg(s, v, BUF_OUT), idx, reduce, val);
 }
 
+/* Several outputs at one index: all are computed before the first is stored, so that each may take the place of an input. */
+static void store_all(Lower *lo, uint32_t n, Value *const *to, Expr **e, Expr *const *idx) {
+    for (uint32_t i = 0; n > 1 && i < n; i++) e[i] = lower_local(lo, (DType)e[i]->dtype, e[i]);
+    for (uint32_t i = 0; i < n; i++) store_to(lo, to[i], idx, FN_NONE, e[i]);
+}
+
 void lower_store(Lower *lo, const Value *v, Expr *const *idx, Expr *val) {
     LowerState *s = state(lo);
     if (v == NULL) return; /* an output nobody wants */
@@ -246,12 +252,10 @@ void lower_store(Lower *lo, const Value *v, Expr *const *idx, Expr *val) {
     lo->bound = v;
     lo->bound_idx = copy_index(lo, v->type->rank, idx);
     lo->bound_val = ex_round_to(lo->k, lo->cx, v->type->dtype, ex_cast(lo->k, lo->cx, dtype_compute(v->type->dtype), val));
-    for (uint32_t i = 0; i < lo->body->n_out; i++) {
-        const Value *o = lo->body->out[i];
-        /* Outputs of a body with an anchor all hang on its one used output (the fuse pass sees to it). */
-        Expr *e = lower_load(lo, o, idx);
-        store_to(lo, lo->node->out[i], idx, FN_NONE, e);
-    }
+    /* Outputs of a body with an anchor all hang on its one used output (the fuse pass sees to it). */
+    Expr **e = ARENA_ARRAY(&lo->cx->scratch, Expr *, lo->body->n_out);
+    for (uint32_t i = 0; i < lo->body->n_out; i++) e[i] = lower_load(lo, lo->body->out[i], idx);
+    store_all(lo, lo->body->n_out, lo->node->out, e, idx);
     lo->bound = NULL;
     memo_clear(s);
 }
@@ -370,15 +374,18 @@ static void lower_definitions(Lower *lo, const Node *n, Value *const *inner, Val
     for (uint32_t i = 0; i < n_out; i++) {
         if (inner[i] == NULL || done[i]) continue;
         const Type *t = inner[i]->type;
-        Expr *idx[RANK_MAX];
+        Expr *idx[RANK_MAX], *e[256];
+        Value *to[256];
+        uint32_t n_e = 0;
         lower_for_type(lo, t, idx);
         for (uint32_t j = i; j < n_out; j++) {
             const Type *tj = inner[j] != NULL ? inner[j]->type : NULL;
             if (tj == NULL || done[j] || tj->rank != t->rank || (t->rank != 0 && memcmp(tj->dim, t->dim, t->rank * sizeof *t->dim) != 0)) continue;
             done[j] = true;
-            Expr *e = lo->body != NULL ? lower_load(lo, inner[j], idx) : op_rules(n->op).define(lo, n, j, idx);
-            store_to(lo, outer[j], idx, FN_NONE, e);
+            to[n_e] = outer[j];
+            e[n_e++] = lo->body != NULL ? lower_load(lo, inner[j], idx) : op_rules(n->op).define(lo, n, j, idx);
         }
+        store_all(lo, n_e, to, e, idx);
         lower_end_n(lo, t->rank);
     }
 }

@@ -1,5 +1,6 @@
 /* Builds the plan: every node of the main graph becomes a step (or none, for views that keep the bytes as they are).
  * Kernels that print equal are one kernel: a model of 48 equal layers emits each body once. */
+#include "ir/state.h"
 #include "passes/build_plan.h"
 #include "passes/pass.h"
 
@@ -45,6 +46,7 @@ Step *plan_step(PlanBuilder *b, StepTail *tail, StepKind kind, Node *n, uint32_t
     Step *s = ARENA_NEW(&b->m->cx->arena, Step);
     s->kind = kind;
     s->node = n;
+    s->entries = b->entries;
     s->n_value = n_value;
     s->value = ARENA_ARRAY(&b->m->cx->arena, Value *, n_value);
     for (uint32_t i = 0; i < n_value; i++) s->value[i] = value[i];
@@ -73,6 +75,7 @@ bool plan_lower_node(PlanBuilder *b, StepTail *tail, Node *n) {
 bool plan_lower_graph(PlanBuilder *b, StepTail *tail, Graph *g) {
     bool ok = true;
     FOR_NODES(n, g) {
+        if (g == b->m->main) b->entries = b->masks[n->id];
         switch ((Op)n->op) {
         case OP_If: ok &= plan_lower_if(b, tail, n); break;
         case OP_Loop: ok &= plan_lower_loop(b, tail, n); break;
@@ -80,6 +83,7 @@ bool plan_lower_graph(PlanBuilder *b, StepTail *tail, Graph *g) {
         default:
             if (same_bytes(n)) b->plan->alias[n->out[0]->id] = n->in[0];
             else ok &= plan_lower_node(b, tail, n);
+            if (n->op == OP_Guard) plan_step(b, tail, STEP_GATE, n, 0, NULL);
             break;
         }
     }
@@ -87,7 +91,7 @@ bool plan_lower_graph(PlanBuilder *b, StepTail *tail, Graph *g) {
 }
 
 bool pass_lower_plan(Context *cx, Module *m) {
-    PlanBuilder b = {.m = m, .plan = plan_new(m)};
+    PlanBuilder b = {.m = m, .plan = plan_new(m), .masks = entry_masks(m)};
     /* Lowering makes scratch values, so ids grow; aliases are only of values that exist now. */
     b.plan->alias = ARENA_ARRAY(&cx->arena, Value *, m->n_value);
     b.plan->n_alias = m->n_value;

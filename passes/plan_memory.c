@@ -9,6 +9,7 @@
  * Sizes are those of the upper bounds of symbolic dims. Views made by lowering (plan->alias) share their root's place. */
 #include "passes/arena_solver.h"
 #include "ir/plan.h"
+#include "ir/state.h"
 #include "passes/pass.h"
 
 enum { NEVER = UINT32_MAX };
@@ -115,7 +116,7 @@ static void walk(Planner *p, Step *s) {
             for (uint32_t i = 0; i < s->n_value; i++) touch(p, s->value[i], s->kernel->buf[i].kind == BUF_IN, s->kernel->buf[i].kind != BUF_IN);
             break;
         case STEP_DIM: touch(p, s->value[0], true, false); break;
-        case STEP_LET: break;
+        case STEP_LET: case STEP_GATE: break;
         case STEP_COPY:
             touch(p, s->value[0], true, false);
             touch(p, s->value[1], false, true);
@@ -133,30 +134,38 @@ static void walk(Planner *p, Step *s) {
 }
 
 /* ---- outputs ----------------------------------------------------------------------------------------------------------- */
-/* Outputs that are an input, a constant, or the same bytes as an earlier output are copied at the end. */
-static void place_outputs(Planner *p, bool *is_output, uint32_t *output_of) {
-    Graph *g = p->m->main;
+static void copy_at_end(Planner *p, Value *from, Value *to, uint32_t entries) {
     Step **tail = &p->plan->first;
     while (*tail != NULL) tail = &(*tail)->next;
-    for (uint32_t i = 0; i < g->n_out; i++) {
+    Step *s = ARENA_NEW(&p->cx->arena, Step);
+    s->kind = STEP_COPY;
+    s->n_value = 2;
+    s->value = ARENA_ARRAY(&p->cx->arena, Value *, 2);
+    s->value[0] = from;
+    s->value[1] = to;
+    s->entries = entries;
+    *tail = s;
+    p->plan->n_step++;
+}
+
+/* Outputs that are an input, a constant, the same bytes as an earlier output, or computed in more entries than they are an
+ * output of, are copied at the end. */
+static void place_outputs(Planner *p, bool *is_output, uint32_t *output_of) {
+    Graph *g = p->m->main;
+    uint32_t *runs = entry_masks(p->m), n_out = module_caller_out(p->m);
+    for (uint32_t i = 0; i < n_out; i++) {
         Value *r = root_of(p->plan, g->out[i]);
+        uint32_t owners = entry_owners(p->m, i);
         bool is_input = false;
         for (uint32_t k = 0; k < g->n_in; k++) is_input |= g->in[k] == r;
-        if (!is_input && r->data == NULL && !is_output[r->id]) {
+        bool elsewhere = p->m->n_entry != 0 && (r->def == NULL || r->def->graph != g || runs[r->def->id] != owners);
+        if (!is_input && r->data == NULL && !is_output[r->id] && !elsewhere) {
             is_output[r->id] = true;
             output_of[r->id] = i;
             continue;
         }
-        Step *s = ARENA_NEW(&p->cx->arena, Step);
         Value *to = value_new(p->m, g->out[i]->type, 0);
-        s->kind = STEP_COPY;
-        s->n_value = 2;
-        s->value = ARENA_ARRAY(&p->cx->arena, Value *, 2);
-        s->value[0] = g->out[i];
-        s->value[1] = to;
-        *tail = s;
-        tail = &s->next;
-        p->plan->n_step++;
+        copy_at_end(p, g->out[i], to, owners);
         is_output[to->id] = true;
         output_of[to->id] = i;
     }
@@ -251,6 +260,68 @@ static bool works_in_place(const Kernel *k, uint32_t in, uint32_t out) {
     return c.ok && c.stored;
 }
 
+/* The same for a kernel around an anchor, which stores every element of its outputs once, at whatever loops: a block that
+ * stores out[idx] may read in[idx] before, and nothing else reads `in`. */
+static bool reads_buffer(const Expr *e, uint32_t buf, uint32_t depth) {
+    if (e == NULL) return false;
+    if (depth == 0 || (e->kind == E_LOAD && e->ref == buf)) return true;
+    for (uint32_t i = 0; i < e->n_arg; i++)
+        if (reads_buffer(e->arg[i], buf, depth - 1)) return true;
+    return false;
+}
+
+static bool mentions(const Stmt *s, uint32_t a, uint32_t b) { /* outside of s->val */
+    if (s->kind == S_STORE && (s->buf == a || s->buf == b)) return true;
+    for (uint32_t i = 0; i < s->n_arg; i++) {
+        if (s->arg[i].is_buf && (s->arg[i].buf == a || s->arg[i].buf == b)) return true;
+        if (!s->arg[i].is_buf && (reads_buffer(s->arg[i].expr, a, 48) || reads_buffer(s->arg[i].expr, b, 48))) return true;
+    }
+    return reads_buffer(s->extent, a, 48) || reads_buffer(s->extent, b, 48);
+}
+
+static bool list_mentions(const Stmt *s, uint32_t a, uint32_t b) {
+    for (; s != NULL; s = s->next)
+        if (mentions(s, a, b) || reads_buffer(s->val, a, 48) || reads_buffer(s->val, b, 48) || list_mentions(s->body, a, b) || list_mentions(s->orelse, a, b)) return true;
+    return false;
+}
+
+static const Stmt *store_in_list(const Stmt *s, uint32_t buf) {
+    for (; s != NULL; s = s->next)
+        if (s->kind == S_STORE && s->buf == buf) return s;
+    return NULL;
+}
+
+static bool block_in_place(const Kernel *k, const Stmt *first, uint32_t in, uint32_t out, bool *stored) {
+    const Stmt *store = store_in_list(first, out);
+    InPlace c = {.k = k, .in = in, .out = out, .ok = true};
+    if (store == NULL) {
+        for (const Stmt *s = first; s != NULL; s = s->next) {
+            if (mentions(s, in, out) || reads_buffer(s->val, in, 48) || reads_buffer(s->val, out, 48)) return false;
+            if (!block_in_place(k, s->body, in, out, stored) || !block_in_place(k, s->orelse, in, out, stored)) return false;
+        }
+        return true;
+    }
+    c.idx = store->idx;
+    for (const Stmt *s = first; s != NULL && c.ok; s = s->next) {
+        check_loads(&c, s->val, 48);
+        c.ok &= !list_mentions(s->body, in, out) && !list_mentions(s->orelse, in, out);
+        if (s != store) c.ok &= !mentions(s, in, out);
+        else c.ok &= s->reduce == FN_NONE;
+        c.stored |= s == store;
+    }
+    *stored = true;
+    return c.ok;
+}
+
+static bool anchor_in_place(const Kernel *k, uint32_t in, uint32_t out) {
+    const Buf *a = &k->buf[in], *b = &k->buf[out];
+    if (a->kind != BUF_IN || b->kind != BUF_OUT || a->dtype != b->dtype || dtype_bits(a->dtype) < 8 || a->rank != b->rank || a->stride != NULL || b->stride != NULL) return false;
+    for (uint32_t d = 0; d < a->rank; d++)
+        if (a->dim[d] != b->dim[d]) return false;
+    bool stored = false;
+    return block_in_place(k, k->body, in, out, &stored) && stored;
+}
+
 /* The variant of k in which arguments share memory in one more pair. */
 static Kernel *inplace_kernel(Planner *p, Kernel *k, uint32_t in, uint32_t out) {
     Plan *plan = p->plan;
@@ -299,6 +370,96 @@ static void merge_in_place(Planner *p, Step *s, const bool *in_arena) {
                 s->kernel = inplace_kernel(p, s->kernel, i, o);
                 break;
             }
+        }
+    }
+}
+
+/* ---- states ----------------------------------------------------------------------------------------------------------------- */
+typedef struct StateUse { uint32_t last_read[ENTRY_MAX]; } StateUse; /* by entry: time + 1 */
+
+static uint32_t place_state_inputs(Planner *p) {
+    Plan *plan = p->plan;
+    for (uint32_t i = 0; i < p->m->n_state; i++) {
+        State *s = &p->m->state[i];
+        const Type *t = state_in(p->m, i)->type;
+        uint64_t bytes = dtype_bytes(p->cx, t->dtype, dim_value(p->cx, type_numel(p->cx, t)));
+        s->offset = plan->state_bytes;
+        plan->state_bytes += ((bytes != 0 ? bytes : 1) + plan->align - 1) / plan->align * plan->align;
+    }
+    return p->m->n_state;
+}
+
+static void note_state_reads(Planner *p, const Step *s, StateUse *use, const uint32_t *state_of, uint32_t entries, uint32_t time) {
+    for (; s != NULL; s = s->next) {
+        uint32_t mask = time == NEVER ? s->entries : entries, at = time == NEVER ? s->time : time;
+        for (uint32_t i = 0; i < s->n_value; i++) {
+            if (s->value[i] == NULL || (s->kind == STEP_COPY && i == 1)) continue;
+            uint32_t state = state_of[root_of(p->plan, s->value[i])->id];
+            for (uint32_t e = 0; state != 0 && e < ENTRY_MAX; e++)
+                if (mask >> e & 1) use[state - 1].last_read[e] = at + 1;
+        }
+        note_state_reads(p, s->body, use, state_of, mask, at);
+        note_state_reads(p, s->orelse, use, state_of, mask, at);
+    }
+}
+
+/* The top-level kernel step that writes v, and which argument it is; NULL when it is written elsewhere, too. */
+static Step *writer_of(Planner *p, const Value *v, uint32_t *arg) {
+    Step *found = NULL;
+    for (Step *s = p->plan->first; s != NULL; s = s->next) {
+        for (uint32_t i = 0; s->kind == STEP_KERNEL && i < s->n_value; i++) {
+            if (s->kernel->buf[i].kind == BUF_IN || root_of(p->plan, s->value[i]) != v) continue;
+            if (found != NULL || s->kernel->buf[i].kind != BUF_OUT) return NULL;
+            found = s;
+            *arg = i;
+        }
+    }
+    return found;
+}
+
+/* Did every entry of the step pass a gate before it? */
+static bool is_gated(const Planner *p, const Step *step) {
+    uint32_t passed = 0;
+    for (const Step *s = p->plan->first; s != NULL && s->time < step->time; s = s->next)
+        if (s->kind == STEP_GATE) passed |= s->entries;
+    return (step->entries & ~passed) == 0;
+}
+
+/* May the step write the state's new contents over the old? Nothing that its entries run later may read the old ones. */
+static bool fits_in_state(Planner *p, Step *s, uint32_t arg, const StateUse *use, const Value *old, uint32_t *in) {
+    *in = arg;
+    for (uint32_t e = 0; e < ENTRY_MAX; e++)
+        if ((s->entries >> e & 1) && use->last_read[e] > s->time + 1) return false;
+    if (!is_gated(p, s)) return false;
+    uint32_t reads = 0;
+    for (uint32_t i = 0; i < s->n_value; i++) {
+        if (root_of(p->plan, s->value[i]) != old) continue;
+        if (reads++ != 0) return false;
+        if (!works_in_place(s->kernel, i, arg) && !(s->node != NULL && s->node->op == OP_Fused && anchor_in_place(s->kernel, i, arg))) return false;
+        *in = i;
+    }
+    return true;
+}
+
+/* New contents of states go where the old ones are, or are copied there at the end. */
+static void place_states(Planner *p, uint32_t *placed_in, const bool *is_output) {
+    Module *m = p->m;
+    Graph *g = m->main;
+    uint32_t n_caller = module_caller_out(m), *state_of = ARENA_ARRAY(&p->cx->scratch, uint32_t, p->n);
+    StateUse *use = ARENA_ARRAY(&p->cx->scratch, StateUse, m->n_state + 1);
+    if (place_state_inputs(p) == 0) return;
+    for (uint32_t i = 0; i < m->n_state; i++) state_of[state_in(m, i)->id] = i + 1;
+    note_state_reads(p, p->plan->first, use, state_of, 0, NEVER);
+    for (uint32_t i = 0; i < m->n_state_out; i++) {
+        Value *r = root_of(p->plan, g->out[n_caller + i]), *old = state_in(m, m->state_out[i]);
+        uint32_t arg = 0, in = 0;
+        if (r == old) continue;
+        Step *s = r->data == NULL && r->def != NULL && !is_output[r->id] && placed_in[r->id] == 0 ? writer_of(p, r, &arg) : NULL;
+        if (s != NULL && fits_in_state(p, s, arg, &use[m->state_out[i]], old, &in)) {
+            placed_in[r->id] = m->state_out[i] + 1;
+            if (in != arg) s->kernel = inplace_kernel(p, s->kernel, in, arg);
+        } else {
+            copy_at_end(p, g->out[n_caller + i], old, entry_owners(m, n_caller + i));
         }
     }
 }
@@ -390,6 +551,11 @@ bool pass_plan_memory(Context *cx, Module *m) {
     p->merged = ARENA_ARRAY(&cx->scratch, Value *, p->n);
     for (uint32_t i = 0; i < p->n; i++) p->life[i].first = NEVER;
     walk(p, plan->first);
+    uint32_t *placed_in = ARENA_ARRAY(&cx->scratch, uint32_t, p->n);
+    place_states(p, placed_in, is_output);
+    for (uint32_t i = 0; i < p->n; i++) p->life[i] = (Life){.first = NEVER}; /* again, with the copies */
+    p->time = 0;
+    walk(p, plan->first);
     extend_after_loops(p, plan->first, p->time);
     for (uint32_t i = 0; i < p->n; i++)
         if (p->value[i] != NULL && p->value[i]->persistent && p->life[i].first != NEVER) p->life[i].last = p->time;
@@ -397,14 +563,19 @@ bool pass_plan_memory(Context *cx, Module *m) {
     plan->ref = ARENA_ARRAY(&cx->arena, BufRef, p->n);
     plan->weight = ARENA_ARRAY(&cx->arena, PlanWeight, p->n);
     uint64_t *hash = ARENA_ARRAY(&cx->scratch, uint64_t, p->n);
-    for (uint32_t i = 0; i < m->main->n_in; i++) plan->ref[m->main->in[i]->id] = (BufRef){.space = SPACE_INPUT, .index = i};
+    uint32_t n_in = module_caller_in(m);
+    for (uint32_t i = 0; i < n_in; i++) plan->ref[m->main->in[i]->id] = (BufRef){.space = SPACE_INPUT, .index = i};
+    for (uint32_t i = n_in; i < m->main->n_in; i++) plan->ref[m->main->in[i]->id] = (BufRef){.space = SPACE_STATE, .offset = m->state[i - n_in].offset};
     for (uint32_t i = 0; i < p->n; i++) {
         Value *v = p->value[i];
-        if (v == NULL || p->root[i] != v || plan->ref[i].space == SPACE_INPUT) continue;
-        if (is_output[i]) plan->ref[i] = (BufRef){.space = SPACE_OUTPUT, .index = output_of[i]};
+        if (v == NULL || p->root[i] != v || plan->ref[i].space == SPACE_INPUT || plan->ref[i].space == SPACE_STATE) continue;
+        if (placed_in[i] != 0) plan->ref[i] = (BufRef){.space = SPACE_STATE, .offset = m->state[placed_in[i] - 1].offset};
+        else if (is_output[i]) plan->ref[i] = (BufRef){.space = SPACE_OUTPUT, .index = output_of[i]};
         else if (v->data != NULL) place_weight(p, v, hash);
         else in_arena[i] = true;
     }
+    for (uint32_t i = 0; i < m->n_state; i++)
+        if (m->state[i].first != NULL && m->state[i].same_as == 0) place_weight(p, (Value *)(uintptr_t)m->state[i].first, hash);
     merge_in_place(p, plan->first, in_arena);
     drop_unused_kernels(p);
     if (!place_arena(p, in_arena)) return true;

@@ -1,0 +1,42 @@
+/* Shared by passes/train.c and the files of passes/train/: building the graph of one training step.
+ *
+ * All nodes go before `at`, a placeholder at the end of main, whose loc names what is being built. */
+#ifndef LATHE_PASSES_TRAIN_H
+#define LATHE_PASSES_TRAIN_H
+#include "ir/train.h"
+
+/* Positions in main->out: outputs of the caller as they are; new contents of states are appended last of all, until then
+ * they are TRAIN_STATE + k. */
+enum { TRAIN_STATE = 1 << 30 };
+typedef VEC(Value *) TrainValues;
+
+typedef struct TrainParam { Value *value; uint32_t state; double lr; bool no_decay; Value *gradient; } TrainParam;
+
+typedef struct TrainBuilder {
+    Module *m;
+    Node *at;
+    const LatheOptimizer *o;
+    const char *prefix;      /* of the names of this part: "" or "generator/" */
+    VEC(TrainParam) param;
+    TrainValues *contents;   /* new contents of states, of all parts */
+    VEC(uint32_t) outputs;   /* that belong to the entry being built */
+    Value *step;             /* f64: number of the step, from 1 */
+    Value *factor;           /* f32: of every gradient before use; NULL: 1 */
+    Value *checked;          /* the loss: nothing is written when it is not finite */
+    Value *norm;             /* of all gradients; NULL: not needed */
+} TrainBuilder;
+
+/* Nodes before at. */
+Value *train_f32(TrainBuilder *b, double x);
+Value *train_f64(TrainBuilder *b, double x);
+Value *train_cast(TrainBuilder *b, Value *x, DType to);
+/* v is the new contents of state s after this part's step. */
+void train_set_state(TrainBuilder *b, uint32_t state, Value *v);
+uint32_t train_new_state(TrainBuilder *b, const char *kind, const char *of, StateRole role, const Type *type, double first);
+
+/* passes/train/schedule.c: the learning rate as f64, of step b->step. */
+Value *train_rate(TrainBuilder *b);
+/* passes/train/optimizer.c: one update for each parameter of b, whose gradients are there. */
+void train_updates(TrainBuilder *b);
+
+#endif
