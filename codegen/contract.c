@@ -105,21 +105,26 @@ static const char *tile_choice(Emit *e, const Contract *c) {
     return str_text(e->cx, name);
 }
 
-static Str depthwise_name(Emit *e, const Contract *c, const char *upto, uint32_t rows) {
+/* Elements of the image: floats, or bytes that are converted as they are loaded. */
+static const char *depthwise_element(DType a) { return a == DT_U8 ? "uint8_t" : a == DT_I8 ? "int8_t" : "float"; }
+
+static Str depthwise_name(Emit *e, const Contract *c, DType a, const char *upto, uint32_t rows) {
     Str edges = c->left != 0 || c->right != 0 ? str_format(e->cx, "_left%u_right%u", c->left, c->right) : str_intern(e->cx, "");
-    return str_format(e->cx, "lathe_depthwise_%s%ux%u_taps%u_step%u%s", upto, rows, c->cols, c->taps_x, c->step, str_text(e->cx, edges));
+    return str_format(e->cx, "lathe_depthwise_%s%s%ux%u_taps%u_step%u%s", a == DT_F32 ? "" : a == DT_U8 ? "u8_" : "s8_", upto, rows, c->cols, c->taps_x, c->step, str_text(e->cx, edges));
 }
 
-static const char *depthwise_parameters = "const float *a, int64_t a_x, int64_t a_y, int64_t taps_y, const float *b, float *out";
+static const char *depthwise_parameters = " *a, int64_t a_x, int64_t a_y, int64_t taps_y, const float *b, float *out";
 
 /* Depthwise: every pixel vector is loaded once per row of taps and meets all the results it belongs to. */
-static const char *depthwise_function(Emit *e, const Contract *c, uint32_t rows) {
-    Str name = depthwise_name(e, c, "", rows);
+static const char *depthwise_function(Emit *e, const Contract *c, DType a, uint32_t rows) {
+    Str name = depthwise_name(e, c, a, "", rows);
     if (!emit_once(e, name)) return str_text(e->cx, name);
     uint32_t v = c->vector, nv = c->cols / v, pixels = (rows - 1) * c->step + c->taps_x;
     print_vector_type(e, v);
     Writer *w = &e->helpers;
-    cw_line(w, "LATHE_MICRO static void %s(%s)", str_text(e->cx, name), depthwise_parameters);
+    if (a != DT_F32 && emit_once(e, str_format(e->cx, "lathe_bytes_%s%u", depthwise_element(a), v)))
+        cw_printf(w, "typedef %s lathe_%cb%u __attribute__((vector_size(%u), aligned(1), may_alias));\n\n", depthwise_element(a), a == DT_U8 ? 'u' : 's', v, v);
+    cw_line(w, "LATHE_MICRO static void %s(const %s%s%s)", str_text(e->cx, name), depthwise_element(a), depthwise_parameters, a != DT_F32 ? ", float zero" : "");
     cw_open(w, "{");
     for (uint32_t j = 0; j < nv; j++) {
         cw_begin(w);
@@ -141,7 +146,8 @@ static const char *depthwise_function(Emit *e, const Contract *c, uint32_t rows)
                 if (pixel < r * c->step || pixel - r * c->step >= c->taps_x) continue;
                 if (!loaded) {
                     cw_begin(w);
-                    cw_printf(w, "const lathe_v%u x%u = *(const lathe_u%u *)(a + %u * a_x + %u);", v, pixel, v, pixel - c->left, j * v);
+                    if (a == DT_F32) cw_printf(w, "const lathe_v%u x%u = *(const lathe_u%u *)(a + %u * a_x + %u);", v, pixel, v, pixel - c->left, j * v);
+                    else cw_printf(w, "const lathe_v%u x%u = __builtin_convertvector(*(const lathe_%cb%u *)(a + %u * a_x + %u), lathe_v%u) - zero;", v, pixel, a == DT_U8 ? 'u' : 's', v, pixel - c->left, j * v, v);
                     loaded = true;
                 }
                 cw_printf(w, " c%u_%u += x%u * b%u;", r, j, pixel, pixel - r * c->step);
@@ -161,17 +167,17 @@ static const char *depthwise_function(Emit *e, const Contract *c, uint32_t rows)
     return str_text(e->cx, name);
 }
 
-static const char *depthwise_choice(Emit *e, const Contract *c) {
-    Str name = depthwise_name(e, c, "upto", c->rows);
+static const char *depthwise_choice(Emit *e, const Contract *c, DType a) {
+    Str name = depthwise_name(e, c, a, "upto", c->rows);
     if (!emit_once(e, name)) return str_text(e->cx, name);
-    for (uint32_t r = 1; r <= c->rows; r++) depthwise_function(e, c, r);
+    for (uint32_t r = 1; r <= c->rows; r++) depthwise_function(e, c, a, r);
     Writer *w = &e->helpers;
-    cw_line(w, "static void %s(int64_t rows, %s)", str_text(e->cx, name), depthwise_parameters);
+    cw_line(w, "static void %s(int64_t rows, const %s%s%s)", str_text(e->cx, name), depthwise_element(a), depthwise_parameters, a != DT_F32 ? ", float zero" : "");
     cw_open(w, "{");
     cw_open(w, "switch (rows) {");
     for (uint32_t r = 1; r <= c->rows; r++) {
         Str label = r < c->rows ? str_format(e->cx, "case %u", r) : str_intern(e->cx, "default");
-        cw_line(w, "%s: %s(a, a_x, a_y, taps_y, b, out); break;", str_text(e->cx, label), depthwise_function(e, c, r));
+        cw_line(w, "%s: %s(a, a_x, a_y, taps_y, b, out%s); break;", str_text(e->cx, label), depthwise_function(e, c, a, r), a != DT_F32 ? ", zero" : "");
     }
     cw_close(w, "}");
     cw_close(w, "}");
@@ -202,9 +208,12 @@ void contract_emit(Emit *e, const Kernel *k, const Stmt *s) {
         cw_line(e->w, "lathe_tile_bf16(%s, %s + (%s), %s, %s, %s, %s, %s, %s, %s + (%s), %s);", text[TILE_ROWS], text[TILE_A], text[TILE_A_AT], text[TILE_A_ROW],
                 text[TILE_N1], text[TILE_A_1], text[TILE_N2], text[TILE_A_2], text[TILE_K], text[TILE_B], text[TILE_B_AT], text[TILE_OUT]);
         break;
-    case CONTRACT_DEPTHWISE:
-        cw_line(e->w, "%s(%s%s + (%s), %s, %s, %s, %s + (%s), %s);", literal ? depthwise_function(e, c, n) : depthwise_choice(e, c), str_text(e->cx, first), text[DW_A],
-                text[DW_A_AT], text[DW_A_X], text[DW_A_Y], text[DW_TAPS_Y], text[DW_B], text[DW_B_AT], text[DW_OUT]);
+    case CONTRACT_TILE_I8: contract_int_emit(e, s, text); break;
+    case CONTRACT_DEPTHWISE: {
+        DType a = e->k->buf[s->arg[DW_A].buf].dtype;
+        cw_line(e->w, "%s(%s%s + (%s), %s, %s, %s, %s + (%s), %s%s%s);", literal ? depthwise_function(e, c, a, n) : depthwise_choice(e, c, a), str_text(e->cx, first), text[DW_A],
+                text[DW_A_AT], text[DW_A_X], text[DW_A_Y], text[DW_TAPS_Y], text[DW_B], text[DW_B_AT], text[DW_OUT], a != DT_F32 ? ", " : "", a != DT_F32 ? text[DW_ZERO] : "");
         break;
+    }
     }
 }

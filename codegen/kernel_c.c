@@ -504,6 +504,7 @@ void emit_kernel(Emit *e, uint32_t index) {
     print_locals(e, w);
     if (sig->err) cw_line(w, "int fault = 0;");
     if (e->uses_tiles) {
+        emit_need(e, "lathe_amx_configure");
         emit_need(e, "lathe_amx_release");
         cw_line(w, "lathe_amx_configure(16);");
         e->any_tiles = true;

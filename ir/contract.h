@@ -20,12 +20,14 @@ struct KernelText;
 typedef enum ContractKind {
     CONTRACT_TILE,      /* out[OUT_AT + r*cols + j] = sum over i < N1, l < N2, k < K of a[r*A_ROW + i*A_1 + l*A_2 + k*A_K] * b[i*B_1 + l*B_2 + k*B_K + j] */
     CONTRACT_TILE_BF16, /* the same with a bfloat16, A_K 1 and b packed for it: runtime/tile_bf16.h; cols 32, OUT_AT 0 */
+    CONTRACT_TILE_I8,   /* a of u8 or s8 elements before A_END, A_K 1, b packed for it, out of i32: runtime/tile_i8.h; cols 16 to 64, OUT_AT 0 */
     CONTRACT_DEPTHWISE, /* out[r, j] = sum over y < TAPS_Y, x < taps_x of a[(r*step + x - left)*A_X + y*A_Y + j] * b[(y*taps_x + x)*cols + j];
-                           pixels r*step + x below left, and the last `right` ones, lie outside and count as zero */
+                           pixels r*step + x below left, and the last `right` ones, lie outside and count as zero.
+                           a of u8 or s8: ZERO is subtracted from its elements; the sums are exact floats */
 } ContractKind;
 
-enum TileArg { TILE_OUT, TILE_ROWS, TILE_OUT_AT, TILE_A, TILE_A_AT, TILE_A_ROW, TILE_A_K, TILE_N1, TILE_A_1, TILE_N2, TILE_A_2, TILE_K, TILE_B, TILE_B_AT, TILE_B_1, TILE_B_2, TILE_B_K, TILE_AHEAD, TILE_ARGS };
-enum DepthwiseArg { DW_OUT, DW_ROWS, DW_A, DW_A_AT, DW_A_X, DW_A_Y, DW_TAPS_Y, DW_B, DW_B_AT, DW_ARGS };
+enum TileArg { TILE_OUT, TILE_ROWS, TILE_OUT_AT, TILE_A, TILE_A_AT, TILE_A_ROW, TILE_A_K, TILE_N1, TILE_A_1, TILE_N2, TILE_A_2, TILE_K, TILE_B, TILE_B_AT, TILE_B_1, TILE_B_2, TILE_B_K, TILE_AHEAD, TILE_A_END, TILE_ARGS };
+enum DepthwiseArg { DW_OUT, DW_ROWS, DW_A, DW_A_AT, DW_A_X, DW_A_Y, DW_TAPS_Y, DW_B, DW_B_AT, DW_ZERO, DW_ARGS };
 
 typedef struct Contract {
     ContractKind kind;

@@ -25,6 +25,7 @@ static unsigned anchor_use(Op op) {
     switch (op) {
     case OP_Conv: case OP_ConvTranspose: case OP_MatMul: case OP_Gemm: case OP_MaxPool: case OP_AveragePool: case OP_FusedMatMul:
     case OP_ConvChannelsLast: case OP_ConvTransposeChannelsLast: case OP_MaxPoolChannelsLast: case OP_AveragePoolChannelsLast:
+    case OP_IntegerConv: case OP_IntegerConvChannelsLast: case OP_IntegerMatMul:
     case OP_MixedMatMul: case OP_ConvGradWeight: case OP_ConvGradWeightChannelsLast: return EPILOGUE;
     case OP_GlobalAveragePool: case OP_GlobalMaxPool: return EPILOGUE | PROLOGUE;
     case OP_ReduceSum: case OP_ReduceMean: case OP_ReduceMax: case OP_ReduceMin: case OP_ReduceProd: case OP_ReduceL1: case OP_ReduceL2:
@@ -183,8 +184,11 @@ static bool can_join(Fuse *f, const Node *n, const Group *p, const Graph *g) {
     return true;
 }
 
-/* A cast to more bits belongs to its readers: joined to its producer it would store the longer elements. */
-static bool widens(const Node *n) { return n->op == OP_Cast && dtype_bits(n->out[0]->type->dtype) > dtype_bits(n->in[0]->type->dtype); }
+/* A cast to more bits, dequantization too, belongs to its readers: joined to its producer it would store the longer elements. */
+static bool widens(const Node *n) {
+    if (n->op != OP_Cast && n->op != OP_DequantizeLinear && n->op != OP_Ms_DequantizeLinear) return false;
+    return dtype_bits(n->out[0]->type->dtype) > dtype_bits(n->in[0]->type->dtype);
+}
 
 static void join_pointwise(Fuse *f, Node *n, const Graph *g) {
     if (widens(n)) return;

@@ -157,6 +157,17 @@ static bool move_conv_grad(Layout *l, Node *n) {
     return true;
 }
 
+static bool packed_integer_conv(const Node *n) { return n->op == OP_IntegerConv && n->in[1]->data != NULL && is_tensor(n->in[0]); }
+
+static bool move_integer_conv(Layout *l, Node *n) {
+    const Value *x = n->in[0];
+    if (!packed_integer_conv(n) || x->type->rank < 3 || x->type->rank > 5 || !dim_is_const(l->cx, x->type->dim[1])) return false;
+    Value *in[5] = {channels_last(l, n->in[0])};
+    if (in[0] == NULL) return false;
+    for (uint32_t i = 1; i < n->n_in; i++) in[i] = n->in[i];
+    return replace(l, n, finish(l, same_node(l, n, OP_IntegerConvChannelsLast, n->n_in, in)));
+}
+
 static bool move_pool(Layout *l, Node *n) {
     if (!has_last(l, n->in[0]) || (n->n_out > 1 && n->out[1] != NULL)) return false;
     Value *in = channels_last(l, n->in[0]);
@@ -207,9 +218,12 @@ static Value *moved_operand(Layout *l, Value *v, uint32_t r) {
 }
 
 
-static bool is_pointwise(const Node *n) {
+static bool is_pointwise(const Layout *l, const Node *n) {
     if (n->n_out != 1 || !(op_info(n->op)->flags & OPF_INPLACE) || (op_info(n->op)->flags & (OPF_RANDOM | OPF_REGION))) return false;
-    return attr_named(n, "axis") == AT_COUNT; /* QuantizeLinear and the like */
+    if (n->op != OP_QuantizeLinear && n->op != OP_DequantizeLinear) return attr_named(n, "axis") == AT_COUNT;
+    for (uint32_t i = 1; i < n->n_in; i++) /* parameters of the whole tensor */
+        if (n->in[i] != NULL && (!is_tensor(n->in[i]) || !is_dim(l, type_numel(l->cx, n->in[i]->type), 1))) return false;
+    return true;
 }
 
 static bool move_pointwise(Layout *l, Node *n) {
@@ -317,6 +331,7 @@ static bool move_node(Layout *l, Node *n) {
     switch ((int)n->op) {
     case OP_Conv: case OP_ConvTranspose: return move_conv(l, n);
     case OP_ConvGradWeight: return move_conv_grad(l, n);
+    case OP_IntegerConv: return move_integer_conv(l, n);
     case OP_MaxPool: case OP_AveragePool: return move_pool(l, n);
     case OP_GlobalAveragePool: case OP_GlobalMaxPool: return move_global_pool(l, n);
     case OP_ReduceMean: case OP_ReduceSum: case OP_ReduceMax: case OP_ReduceMin: return move_reduce(l, n);
@@ -325,7 +340,7 @@ static bool move_node(Layout *l, Node *n) {
     case OP_Resize: return move_resize(l, n);
     case OP_Pad: return move_pad(l, n);
     case OP_Transpose: return move_transpose(l, n);
-    default: return is_pointwise(n) && move_pointwise(l, n);
+    default: return is_pointwise(l, n) && move_pointwise(l, n);
     }
 }
 
@@ -346,7 +361,7 @@ static void read_model_forms(Layout *l, Node *n) {
 /* Is there a convolution for the micro-kernels? Nothing else gains from the layout. */
 static bool profits(const Graph *g) {
     for (const Node *n = g->first; n != NULL; n = n->next)
-        if ((n->op == OP_Conv || n->op == OP_ConvTranspose || n->op == OP_ConvGradWeight) && is_tensor(n->in[0]) && n->in[0]->type->dtype == DT_F32) return true;
+        if (packed_integer_conv(n) || ((n->op == OP_Conv || n->op == OP_ConvTranspose || n->op == OP_ConvGradWeight) && is_tensor(n->in[0]) && n->in[0]->type->dtype == DT_F32)) return true;
     return false;
 }
 

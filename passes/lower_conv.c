@@ -33,16 +33,16 @@ static Expr *open_lines(Lower *lo, const ConvGeometry *g, const Image *im, Expr 
     return inside;
 }
 
-static void fill(Lower *lo, uint32_t buf, Expr **to, uint32_t at, Expr *first, Expr *count, Dim channels) {
+static void fill(Lower *lo, uint32_t buf, Expr **to, uint32_t at, Expr *first, Expr *count, Dim channels, Expr *border) {
     if (ex_is_const(count, 0)) return;
     Expr *i = lower_for(lo, count);
     to[at] = lx_add(lo, first, i);
     to[at + 1] = lower_for_dim(lo, channels);
-    lower_store_buf(lo, buf, to, FN_NONE, lx_const(lo, DT_F32, 0));
+    lower_store_buf(lo, buf, to, FN_NONE, border);
     lower_end_n(lo, 2);
 }
 
-static void copy_padded(Lower *lo, const Value *x, const ConvGeometry *g, const Image *im) {
+static void copy_padded(Lower *lo, const Value *x, const ConvGeometry *g, const Image *im, Expr *border) {
     Context *cx = lo->cx;
     uint32_t last = g->spatial, depth = lo->open.n; /* index position of the innermost spatial dimension */
     Expr *to[RANK_MAX], *from[RANK_MAX];
@@ -51,7 +51,7 @@ static void copy_padded(Lower *lo, const Value *x, const ConvGeometry *g, const 
     lo->open.v[depth]->parallel = (uint16_t)(lo->open.n - depth);
     Dim width = g->in[last - 1], left = g->begin[last - 1], total = im->size[last - 1];
     if (inside != NULL) lower_if(lo, inside);
-    fill(lo, im->buf, to, last, lx_i(lo, 0), lx_dim(lo, left), im->channels);
+    fill(lo, im->buf, to, last, lx_i(lo, 0), lx_dim(lo, left), im->channels, border);
     /* A stride may leave pixels at the end of the line unread: the copy then ends with the padded line. */
     Dim copied = dim_min(cx, width, dim_sub(cx, total, left));
     from[last] = lower_for_dim(lo, copied);
@@ -62,21 +62,21 @@ static void copy_padded(Lower *lo, const Value *x, const ConvGeometry *g, const 
     if (im->channels != g->in_channels) {
         Expr *c = lower_for_dim(lo, dim_sub(cx, im->channels, g->in_channels));
         to[last + 1] = lx_add(lo, c, lx_dim(lo, g->in_channels));
-        lower_store_buf(lo, im->buf, to, FN_NONE, lx_const(lo, DT_F32, 0));
+        lower_store_buf(lo, im->buf, to, FN_NONE, lx_const(lo, (DType)border->dtype, 0));
         lower_end(lo);
     }
     lower_end(lo);
     Dim end = dim_add(cx, left, copied);
-    fill(lo, im->buf, to, last, lx_dim(lo, end), lx_dim(lo, dim_sub(cx, total, end)), im->channels);
+    fill(lo, im->buf, to, last, lx_dim(lo, end), lx_dim(lo, dim_sub(cx, total, end)), im->channels, border);
     if (inside != NULL) {
         lower_else(lo);
-        fill(lo, im->buf, to, last, lx_i(lo, 0), lx_dim(lo, total), im->channels);
+        fill(lo, im->buf, to, last, lx_i(lo, 0), lx_dim(lo, total), im->channels, border);
         lower_end(lo);
     }
     lower_end_n(lo, lo->open.n - depth);
 }
 
-Image conv_image(Lower *lo, const Value *x, const ConvGeometry *g, Dim channels, bool wide) {
+Image conv_image(Lower *lo, const Value *x, const ConvGeometry *g, Dim channels, bool wide, Expr *border) {
     Context *cx = lo->cx;
     Image im = {.channels = channels};
     DType stored = wide ? DT_F32 : x->type->dtype;
@@ -92,7 +92,7 @@ Image conv_image(Lower *lo, const Value *x, const ConvGeometry *g, Dim channels,
     dim[g->spatial + 1] = channels;
     if (padded) {
         im.buf = lower_buf(lo, lower_scratch(lo, type_tensor(cx, stored, g->spatial + 2, dim)));
-        copy_padded(lo, x, g, &im);
+        copy_padded(lo, x, g, &im, border != NULL ? border : lx_const(lo, DT_F32, 0));
     } else {
         im.buf = lower_buf(lo, x);
     }
@@ -344,7 +344,7 @@ bool lower_conv_contract(Lower *lo, const Node *n, const ConvGeometry *g) {
     c.tile = tile_choose(module_target(lo->m), m, c.cout, c.taps * c.cin, cx);
     c.panels = (c.cout + c.tile.cols - 1) / c.tile.cols;
     c.weights = pack_weights(lo, &c);
-    Image im = conv_image(lo, n->in[c.x], g, g->in_channels, true);
+    Image im = conv_image(lo, n->in[c.x], g, g->in_channels, true, NULL);
     if (c.flat) emit_flat(lo, &c, &im);
     else emit_lines(lo, &c, &im);
     return true;

@@ -8,8 +8,9 @@ typedef struct Image {
     uint32_t buf;
     Dim size[RANK_MAX], channels;
 } Image;
-/* channels: at least the input's; the rest is zeros. wide: in f32 whatever x is. Emits the copying phase when one is needed. */
-Image conv_image(Lower *lo, const Value *x, const ConvGeometry *g, Dim channels, bool wide);
+/* channels: at least the input's; the rest is zeros. wide: in f32 whatever x is. border: the
+ * elements outside, NULL: zero. Emits the copying phase when one is needed. */
+Image conv_image(Lower *lo, const Value *x, const ConvGeometry *g, Dim channels, bool wide, Expr *border);
 Dim image_step(Context *cx, const ConvGeometry *g, const Image *im, uint32_t i); /* elements between neighbours of dimension i */
 
 /* Are channels and kernel sizes constants? */
@@ -21,5 +22,6 @@ bool lower_winograd(Lower *lo, const Node *n, const ConvGeometry *g, bool turned
 /* Convolutions of bf16 images: passes/lower_bf16.c. */
 bool lower_conv_bf16(Lower *lo, const Node *n, const ConvGeometry *g);
 bool lower_depthwise(Lower *lo, const Node *n, const ConvGeometry *g);
+bool lower_integer_depthwise(Lower *lo, const Node *n, const ConvGeometry *g); /* n: an IntegerConvChannelsLast of any kind */
 
 #endif

@@ -8,7 +8,9 @@
  * Borders cost nothing: lines of the window outside the image are left out of the micro-kernel's loop, and the tiles at
  * both ends of a line have micro-kernels of their own that leave out the pixels outside. When the width is known at run
  * time only, the input is copied with its border first, as other convolutions do. */
+#include "passes/lower/contraction.h"
 #include "passes/lower_conv.h"
+#include "passes/lower_integer.h"
 #include "passes/tile.h"
 
 enum { MOST_PIXELS = 8, MOST_TAPS = 11 };
@@ -20,18 +22,20 @@ typedef struct Depthwise {
     int64_t kx, ky, step, channels, padded, vector, cols, pixels, tiles; /* tiles: per line; 0: not known */
     bool lines;           /* two spatial dimensions */
     bool in_place;        /* x is read as it is */
+    bool quantized;       /* an integer convolution */
     Image image;
+    Expr *zero;           /* f32: what elements of x count from */
     Expr *n_at, *oy, *block, *tile;
 } Depthwise;
 
 static uint32_t pack(Lower *lo, const Depthwise *d) {
     Context *cx = lo->cx;
-    const float *from = d->n->in[d->w]->data->data;
+    const Value *w = d->n->in[d->w], *zero = d->quantized && d->n->n_in > 3 ? d->n->in[3] : NULL;
     int64_t taps = d->kx * d->ky, cols = d->cols;
     float *packed = ARENA_ARRAY(&cx->arena, float, d->padded * taps + 16);
     packed = (float *)(((uintptr_t)packed + 63) & ~(uintptr_t)63);
     for (int64_t c = 0; c < d->channels; c++)
-        for (int64_t t = 0; t < taps; t++) packed[(c / cols * taps + t) * cols + c % cols] = from[c * taps + t];
+        for (int64_t t = 0; t < taps; t++) packed[(c / cols * taps + t) * cols + c % cols] = (float)(const_f64(w, c * taps + t) - (double)integer_zero(zero, c));
     Dim dim[3] = {dim_const(cx, d->padded / cols), dim_const(cx, taps), dim_const(cx, cols)};
     return lower_weight(lo, type_tensor(cx, DT_F32, 3, dim), packed);
 }
@@ -66,10 +70,10 @@ static bool borders_are_simple(const Lower *lo, const Depthwise *d) {
     return true;
 }
 
-static bool describe(Lower *lo, const Node *n, const ConvGeometry *g, Depthwise *d) {
+static bool describe(Lower *lo, const Node *n, const ConvGeometry *g, bool quantized, Depthwise *d) {
     Context *cx = lo->cx;
     uint32_t r = g->spatial;
-    *d = (Depthwise){.n = n, .g = g, .lines = r == 2};
+    *d = (Depthwise){.n = n, .g = g, .lines = r == 2, .quantized = quantized};
     conv_operands(n, &d->x, &d->w, &d->bias);
     d->kx = dim_value(cx, g->kernel[r - 1]);
     d->ky = d->lines ? dim_value(cx, g->kernel[0]) : 1;
@@ -88,7 +92,8 @@ static bool describe(Lower *lo, const Node *n, const ConvGeometry *g, Depthwise 
         d->pixels = (width + d->tiles - 1) / d->tiles;
         d->tiles = (width + d->pixels - 1) / d->pixels;
     }
-    d->in_place = n->in[d->x]->type->dtype == DT_F32 && borders_are_simple(lo, d); /* else a copy, in f32 */
+    d->zero = lx_const(lo, DT_F32, 0);
+    d->in_place = (n->in[d->x]->type->dtype == DT_F32 || d->quantized) && borders_are_simple(lo, d); /* else a copy, in f32 */
     return true;
 }
 
@@ -137,6 +142,7 @@ static void call(Lower *lo, const Depthwise *d, uint32_t out, Expr *rows, int64_
     arg[DW_TAPS_Y] = arg_expr(lx_sub(lo, to, from));
     arg[DW_B] = arg_buf(d->weights);
     arg[DW_B_AT] = arg_expr(lx_add(lo, lx_mul(lo, d->block, lx_i(lo, d->kx * d->ky * d->cols)), lx_mul(lo, from, lx_i(lo, d->kx * d->cols))));
+    arg[DW_ZERO] = arg_expr(d->zero);
     lower_emit(lo, (Stmt){.kind = S_CONTRACT, .contract = c, .arg = arg, .n_arg = DW_ARGS});
 }
 
@@ -170,21 +176,50 @@ static void store(Lower *lo, const Depthwise *d, uint32_t tile, Expr *rows) {
     idx[r] = lx_add(lo, lx_mul(lo, d->tile, lx_i(lo, d->pixels)), pixel);
     Expr *channel = idx[r + 1] = lx_add(lo, first_channel, j);
     Expr *sum = lower_load_buf(lo, tile, (Expr *[]){pixel, j});
-    if (d->bias < d->n->n_in) sum = lx_add(lo, sum, lower_load(lo, d->n->in[d->bias], &channel));
+    if (d->quantized) { /* so far the sum is an integer below 2^24 */
+        DType to = d->n->out[0]->type->dtype;
+        if (to != DT_F32 || d->bias < d->n->n_in) sum = lx_cast(lo, DT_I32, sum);
+        if (d->bias < d->n->n_in) sum = lx_add(lo, sum, lower_load(lo, d->n->in[d->bias], &channel));
+        sum = lx_cast(lo, to, sum);
+    } else if (d->bias < d->n->n_in) sum = lx_add(lo, sum, lower_load(lo, d->n->in[d->bias], &channel));
     lower_store(lo, d->n->out[0], idx, sum);
     lower_end_n(lo, 2);
 }
 
+static bool emit(Lower *lo, Depthwise d);
+
 bool lower_depthwise(Lower *lo, const Node *n, const ConvGeometry *g) {
     Depthwise d;
+    return describe(lo, n, g, false, &d) && emit(lo, d);
+}
+
+/* Products of bytes, up to 65,280 each, sum exactly in floats as long as there are no more than these. */
+enum { EXACT_TAPS = (1 << 24) / 65280 };
+
+bool lower_integer_depthwise(Lower *lo, const Node *n, const ConvGeometry *g) {
+    Depthwise d;
     Context *cx = lo->cx;
-    if (!describe(lo, n, g, &d)) return false;
+    const Value *zero_x = n->n_in > 2 ? n->in[2] : NULL, *zero_w = n->n_in > 3 ? n->in[3] : NULL;
+    if (!contract_wanted(lo, n) || !g->channels_last || g->group < 2 || !dim_is_const(cx, g->in_channels) || n->in[1]->data == NULL) return false;
+    if (dim_value(cx, g->in_group) != 1 || dim_value(cx, g->out_group) != 1 || dtype_bits(n->in[0]->type->dtype) != 8) return false;
+    if (zero_w != NULL && zero_w->data == NULL) return false;
+    int64_t taps = 1;
+    for (uint32_t i = 0; i < g->spatial; i++) taps *= dim_value(cx, g->kernel[i]);
+    if (taps > EXACT_TAPS || !describe(lo, n, g, true, &d)) return false;
+    if (zero_x != NULL) d.zero = lx_cast(lo, DT_F32, lower_load_scalar(lo, zero_x));
+    return emit(lo, d);
+}
+
+static bool emit(Lower *lo, Depthwise d) {
+    Context *cx = lo->cx;
+    const Node *n = d.n;
+    const ConvGeometry *g = d.g;
     d.weights = pack(lo, &d);
     if (d.in_place) {
         d.image = (Image){.buf = lower_buf(lo, n->in[d.x]), .channels = g->in_channels};
         for (uint32_t i = 0; i < g->spatial; i++) d.image.size[i] = g->in[i];
     } else {
-        d.image = conv_image(lo, n->in[d.x], g, dim_const(cx, d.padded), true);
+        d.image = conv_image(lo, n->in[d.x], g, dim_const(cx, d.padded), !d.quantized, d.quantized ? lx_cast(lo, n->in[d.x]->type->dtype, d.zero) : NULL);
     }
     uint32_t depth = lo->open.n;
     Dim tile_dim[2] = {dim_const(cx, d.pixels), dim_const(cx, d.cols)}, width = g->out[g->spatial - 1];

@@ -101,7 +101,7 @@ Expr *tile_ahead(Lower *lo, const Tile *tile, Expr *panel, int64_t n_panel, int6
 
 void tile_emit(Lower *lo, const Tile *t, const TileCall *c) {
     Contract *k = ARENA_NEW(&lo->cx->arena, Contract);
-    *k = (Contract){.kind = c->bf16 ? CONTRACT_TILE_BF16 : CONTRACT_TILE, .rows = (uint8_t)t->rows, .cols = (uint8_t)t->cols, .vector = (uint8_t)t->vector, .add = c->add, .ahead = c->ahead != NULL};
+    *k = (Contract){.kind = c->i8 ? CONTRACT_TILE_I8 : c->bf16 ? CONTRACT_TILE_BF16 : CONTRACT_TILE, .rows = (uint8_t)t->rows, .cols = (uint8_t)t->cols, .vector = (uint8_t)t->vector, .add = c->add, .ahead = c->ahead != NULL};
     CallArg *arg = ARENA_ARRAY(&lo->cx->arena, CallArg, TILE_ARGS);
     Expr *one = lx_i(lo, 1), *zero = lx_i(lo, 0);
     arg[TILE_OUT] = arg_buf(c->out);
@@ -123,5 +123,6 @@ void tile_emit(Lower *lo, const Tile *t, const TileCall *c) {
     arg[TILE_B_2] = arg_expr(c->n2 == NULL ? zero : c->b_2 != NULL ? c->b_2 : line);
     arg[TILE_B_K] = arg_expr(c->b_k);
     arg[TILE_AHEAD] = arg_expr(c->ahead != NULL ? c->ahead : zero);
+    arg[TILE_A_END] = arg_expr(c->a_end != NULL ? c->a_end : zero);
     lower_emit(lo, (Stmt){.kind = S_CONTRACT, .contract = k, .arg = arg, .n_arg = TILE_ARGS});
 }

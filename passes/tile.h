@@ -30,7 +30,8 @@ Expr *tile_rows(Lower *lo, Dim m, int64_t rows, Expr *m0);
 typedef struct TileCall {
     uint32_t out, a, b;
     Expr *out_at, *rows, *a_at, *a_row, *a_k, *n1, *a_1, *n2, *a_2, *k, *b_at, *b_1, *b_2, *b_k;
-    bool add, bf16; /* bf16: CONTRACT_TILE_BF16 */
+    bool add, bf16, i8; /* bf16: CONTRACT_TILE_BF16; i8: CONTRACT_TILE_I8 */
+    Expr *a_end; /* i8 only */
     Expr *ahead; /* NULL: none */
 } TileCall;
 /* Panels of b that no cache holds are fetched a panel ahead: for tile number t of a panel, the offset of the part of the

@@ -106,6 +106,8 @@ bool shape_mixed_matmul(Module *m, Node *n) {
 
 bool shape_matmul_integer(Module *m, Node *n) { return product_output(m, n, 0, 1, DT_I32); }
 
+bool shape_integer_matmul(Module *m, Node *n) { return product_output(m, n, 0, 1, dtype_from_onnx((int32_t)attr_i(n, AT_IntegerMatMul_to))); }
+
 bool shape_qlinear_matmul(Module *m, Node *n) {
     const Type *zero = shape_in(m, n, 7);
     return zero != NULL && product_output(m, n, 0, 3, zero->dtype);

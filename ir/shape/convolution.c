@@ -23,6 +23,8 @@ static const ConvSlots slots[] = {
     SLOTS(ConvChannelsLast, 0, 1, 2, true),
     SLOTS(ConvInteger, 0, 1, 4, false),
     SLOTS(QLinearConv, 0, 3, 8, false),
+    SLOTS(IntegerConv, 0, 1, 4, false),
+    SLOTS(IntegerConvChannelsLast, 0, 1, 4, true),
     {OP_DeformConv, AT_COUNT, AT_DeformConv_dilations, AT_DeformConv_group, AT_DeformConv_kernel_shape, AT_DeformConv_pads, AT_DeformConv_strides, 0, 1, 3, false, false},
     {OP_ConvTranspose, AT_ConvTranspose_auto_pad, AT_ConvTranspose_dilations, AT_ConvTranspose_group, AT_ConvTranspose_kernel_shape, AT_ConvTranspose_pads,
      AT_ConvTranspose_strides, 0, 1, 2, false, true},
@@ -299,6 +301,10 @@ bool shape_conv(Module *m, Node *n) {
 }
 
 bool shape_conv_integer(Module *m, Node *n) { return conv_output(m, n, DT_I32); }
+
+bool shape_integer_conv(Module *m, Node *n) {
+    return conv_output(m, n, dtype_from_onnx((int32_t)attr_i(n, n->op == OP_IntegerConv ? AT_IntegerConv_to : AT_IntegerConvChannelsLast_to)));
+}
 
 bool shape_qlinear_conv(Module *m, Node *n) {
     const Type *zero = shape_in(m, n, 7);

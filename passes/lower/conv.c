@@ -8,7 +8,8 @@
  *       y[n, oc, oh, ow] = sum + bias */
 #include "ir/shape/convolution.h"
 #include "passes/lower/contraction.h"
-#include "passes/lower_contract.h"
+#include "passes/lower_conv.h"
+#include "passes/lower_integer.h"
 #include "passes/rules.h"
 
 typedef struct Position { /* an output element: batch, channel, group, spatial, and the output tensor's index */
@@ -108,6 +109,18 @@ bool lower_conv_integer(Lower *lo, const Node *n) {
     if (!conv_geometry(lo->m, n, &g)) return false;
     Position p = open_output(lo, &g);
     lower_store(lo, n->out[0], p.idx, window_sum(lo, n, &g, &p, 0, 1, DT_I32, integer_term));
+    close_output(lo, &g);
+    return true;
+}
+
+bool lower_integer_conv(Lower *lo, const Node *n) {
+    ConvGeometry g;
+    if (!conv_geometry(lo->m, n, &g)) return false;
+    if (lower_integer_depthwise(lo, n, &g) || lower_integer_conv_contract(lo, n, &g)) return true;
+    Position p = open_output(lo, &g);
+    Expr *sum = window_sum(lo, n, &g, &p, 0, 1, DT_I32, integer_term);
+    if (n->n_in > 4 && n->in[4] != NULL) sum = lx_add(lo, sum, lower_load(lo, n->in[4], &p.oc));
+    lower_store(lo, n->out[0], p.idx, lx_cast(lo, n->out[0]->type->dtype, sum));
     close_output(lo, &g);
     return true;
 }

@@ -5,6 +5,7 @@
 #include "ir/shape/contraction.h"
 #include "passes/lower/contraction.h"
 #include "passes/lower_contract.h"
+#include "passes/lower_integer.h"
 #include "passes/rules.h"
 
 /* The element of an operand at result batch index `batch`, row i, column k (of the possibly transposed matrix). */
@@ -76,6 +77,19 @@ bool lower_matmul_integer(Lower *lo, const Node *n) {
     Result r = open_result(lo, &g);
     Expr *sum = sum_of_differences(lo, n, &g, &r, 0, 1, input_or_null(n, 2), input_or_null(n, 3));
     lower_store(lo, n->out[0], r.idx, sum);
+    lower_end_n(lo, r.rank);
+    return true;
+}
+
+bool lower_integer_matmul(Lower *lo, const Node *n) {
+    MatMulGeometry g;
+    if (!matmul_geometry(lo->m, n, 0, 1, &g)) return false;
+    if (lower_integer_matmul_contract(lo, n, &g)) return true;
+    Result r = open_result(lo, &g);
+    Expr *sum = sum_of_differences(lo, n, &g, &r, 0, 1, input_or_null(n, 2), input_or_null(n, 3));
+    const Value *bias = input_or_null(n, 4);
+    if (bias != NULL) sum = lx_add(lo, sum, lower_load(lo, bias, &r.n));
+    lower_store(lo, n->out[0], r.idx, lx_cast(lo, n->out[0]->type->dtype, sum));
     lower_end_n(lo, r.rank);
     return true;
 }

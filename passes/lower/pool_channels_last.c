@@ -9,7 +9,7 @@
 #include "ir/shape/reduce.h"
 #include "ir/shape/shape.h"
 #include "ir/shape/window.h"
-#include "passes/lower.h"
+#include "passes/lower/operand.h"
 #include "passes/rules.h"
 
 enum { BLOCK = 256 };
@@ -67,8 +67,11 @@ bool lower_pool_channels_last(Lower *lo, const Node *n) {
     Expr *first = lx_mul(lo, b, lx_dim(lo, block)), *size = lx_2(lo, FN_MIN, lx_dim(lo, block), lx_sub(lo, lx_dim(lo, channels), first));
     Dim most = dim_const(cx, dim_hi(cx, block));
     uint32_t acc = lower_array(lo, type, 1, &most);
+    double low = -INFINITY, high;
+    if (max && dtype_is_int(type)) quantize_range(type, &low, &high);
+    Expr *lowest = lx_const(lo, type, max ? low : 0);
     Expr *c = lower_for(lo, size);
-    lower_store_buf(lo, acc, &c, FN_NONE, lx_const(lo, type, max ? -INFINITY : 0));
+    lower_store_buf(lo, acc, &c, FN_NONE, lowest);
     lower_end(lo);
     uint32_t inner = lo->open.n;
     for (uint32_t i = 0; i < w.n; i++) {

@@ -1,13 +1,14 @@
 /* Random contractions, compiled at full optimisation for a target and run with one and three threads, against the plain
  * loops of -O0 run by the interpreter. Both thread counts must give the same bits.
  *
- *     test_contract TARGET COMPILER f32|bf16 [FIRST_SEED]
+ *     test_contract TARGET COMPILER f32|bf16|i8 [FIRST_SEED]
  *
  * One model holds all cases of a seed: matrix products with constant and run-time operands, every transpose, batches and
  * vectors; convolutions of one to three dimensions with padding, strides, dilations, groups and depthwise; transposed
  * ones; both with weights of the run, too; the gradients of their weights; pools; with and without operators behind them
  * to fuse. Sizes are drawn so that every tail occurs. With bf16 all numbers are multiples of 1/64 up to 1, which bfloat16
- * holds exactly: then the same results are expected. */
+ * holds exactly: then the same results are expected. With i8 the operands are
+ * quantized with scales that are powers of two: the floats of -O0 are exact and integers must give the same. */
 #include <dlfcn.h>
 #include <math.h>
 #include <stdio.h>
@@ -33,6 +34,7 @@ typedef struct Builder {
     Module *m;
     Random r;
     int64_t grid; /* numbers are multiples of 1 / grid from -1 to 1 */
+    bool bytes;   /* operands are quantized */
 } Builder;
 
 static float draw(const Builder *b, Random *r) { return (float)between(r, -b->grid, b->grid) / (float)b->grid; }
@@ -70,15 +72,53 @@ static Value *node(Builder *b, Op op, uint32_t n, Value *const *in, const char *
 
 static Value *plain(Builder *b, Op op, uint32_t n, Value *const *in) { return node(b, op, n, in, NULL, NULL, NULL, 0); }
 
+static Value *plain(Builder *b, Op op, uint32_t n, Value *const *in);
+
+/* A constant of bytes from -15 to 15 around its zero point. */
+static Value *byte_constant(Builder *b, DType t, uint32_t rank, const int64_t *size, int64_t zero) {
+    Dim dim[RANK_MAX];
+    for (uint32_t i = 0; i < rank; i++) dim[i] = dim_const(&b->cx, size[i]);
+    const Type *type = type_tensor(&b->cx, t, rank, dim);
+    int64_t n = dim_value(&b->cx, type_numel(&b->cx, type));
+    uint8_t *data = ARENA_ARRAY(&b->cx.arena, uint8_t, n);
+    for (int64_t i = 0; i < n; i++) data[i] = (uint8_t)(zero + between(&b->r, -15, 15));
+    return value_const(b->m, type, data, true);
+}
+
+/* v rounded to bytes and back. */
+static Value *operand(Builder *b, Value *v) {
+    if (!b->bytes) return v;
+    DType t = chance(&b->r, 2) ? DT_U8 : DT_I8;
+    Value *scale = value_const_scalar(b->m, DT_F32, chance(&b->r, 2) ? 0.0078125 : 0.015625), *zero = value_const_scalar(b->m, t, (double)between(&b->r, t == DT_U8 ? 100 : -30, t == DT_U8 ? 140 : 30));
+    return plain(b, OP_DequantizeLinear, 3, (Value *[]){plain(b, OP_QuantizeLinear, 3, (Value *[]){v, scale, zero}), scale, zero});
+}
+
+/* Constant weights; with bytes they have a scale, or one per index of `axis`, and sometimes zero points. */
+static Value *weights(Builder *b, uint32_t rank, const int64_t *size, int64_t axis) {
+    if (!b->bytes) return constant(b, rank, size);
+    DType t = chance(&b->r, 3) ? DT_U8 : DT_I8;
+    int64_t zero = t == DT_U8 ? (chance(&b->r, 2) ? 128 : between(&b->r, 20, 230)) : chance(&b->r, 4) ? between(&b->r, -20, 20) : 0;
+    Value *w = byte_constant(b, t, rank, size, zero), *z = value_const_scalar(b->m, t, (double)zero), *scale = value_const_scalar(b->m, DT_F32, 0.0625);
+    if (chance(&b->r, 2)) return plain(b, OP_DequantizeLinear, 3, (Value *[]){w, scale, z});
+    Dim dim = dim_const(&b->cx, size[axis]);
+    float *data = ARENA_ARRAY(&b->cx.arena, float, size[axis]);
+    uint8_t *zeros = ARENA_ARRAY(&b->cx.arena, uint8_t, size[axis]);
+    for (int64_t i = 0; i < size[axis]; i++) data[i] = chance(&b->r, 2) ? 0.0625f : 0.03125f, zeros[i] = (uint8_t)zero;
+    Value *in[3] = {w, value_const(b->m, type_tensor(&b->cx, DT_F32, 1, &dim), data, true), value_const(b->m, type_tensor(&b->cx, t, 1, &dim), zeros, true)};
+    return node(b, OP_DequantizeLinear, 3, in, (const char *[]){"axis"}, (const int64_t *[]){&axis}, (uint32_t[]){1}, 1);
+}
+
 /* Sometimes operators that fusion puts behind the contraction. */
 static void finish(Builder *b, Value *v) {
     if (v == NULL) return;
+    if (b->bytes && chance(&b->r, 2)) v = operand(b, v);
     if (chance(&b->r, 2)) {
         int64_t size[RANK_MAX];
         for (uint32_t i = 0; i < v->type->rank; i++) size[i] = dim_value(&b->cx, v->type->dim[i]);
-        v = plain(b, OP_Add, 2, (Value *[]){v, input(b, v->type->rank, size)});
+        v = plain(b, OP_Add, 2, (Value *[]){v, operand(b, input(b, v->type->rank, size))});
     }
-    if (chance(&b->r, 2)) v = plain(b, chance(&b->r, 2) ? OP_Relu : OP_Sigmoid, 1, &v);
+    if (chance(&b->r, 2)) v = plain(b, b->bytes || chance(&b->r, 2) ? OP_Relu : OP_Sigmoid, 1, &v);
+    if (b->bytes && chance(&b->r, 2)) v = operand(b, v);
     v->name = str_format(&b->cx, "y%u", b->m->main->n_out);
     graph_add_output(b->m, b->m->main, v);
 }
@@ -90,13 +130,13 @@ static void add_matmul(Builder *b) {
     bool fixed = chance(r, 2);
     Value *x, *w;
     switch (between(r, 0, 4)) {
-    case 0: x = input(b, 2, (int64_t[]){m, k}), w = fixed ? constant(b, 2, (int64_t[]){k, n}) : input(b, 2, (int64_t[]){k, n}); break;
-    case 1: x = input(b, 3, (int64_t[]){p, m, k}), w = fixed ? constant(b, 2, (int64_t[]){k, n}) : input(b, 2, (int64_t[]){k, n}); break;
+    case 0: x = input(b, 2, (int64_t[]){m, k}), w = fixed ? weights(b, 2, (int64_t[]){k, n}, 1) : input(b, 2, (int64_t[]){k, n}); break;
+    case 1: x = input(b, 3, (int64_t[]){p, m, k}), w = fixed ? weights(b, 2, (int64_t[]){k, n}, 1) : input(b, 2, (int64_t[]){k, n}); break;
     case 2: x = input(b, 4, (int64_t[]){q, p, m, k}), w = fixed ? constant(b, 4, (int64_t[]){q, p, k, n}) : input(b, 4, (int64_t[]){q, 1, k, n}); break;
-    case 3: x = input(b, 1, (int64_t[]){k}), w = fixed ? constant(b, 2, (int64_t[]){k, n}) : input(b, 3, (int64_t[]){p, k, n}); break;
+    case 3: x = input(b, 1, (int64_t[]){k}), w = fixed ? weights(b, 2, (int64_t[]){k, n}, 1) : input(b, 3, (int64_t[]){p, k, n}); break;
     default: x = input(b, 3, (int64_t[]){1, m, k}), w = fixed ? constant(b, 1, &k) : input(b, 3, (int64_t[]){p, k, n}); break;
     }
-    finish(b, plain(b, OP_MatMul, 2, (Value *[]){x, w}));
+    finish(b, plain(b, OP_MatMul, 2, (Value *[]){operand(b, x), w}));
 }
 
 static void add_gemm(Builder *b) {
@@ -105,9 +145,9 @@ static void add_gemm(Builder *b) {
     if (chance(r, 4)) m = between(r, 60, 200), k = between(r, 100, 300); /* what is packed when it comes with the run */
     Value *a = input(b, 2, ta ? (int64_t[]){k, m} : (int64_t[]){m, k});
     const int64_t *size = tb ? (int64_t[]){n, k} : (int64_t[]){k, n};
-    Value *w = chance(r, 4) ? input(b, 2, size) : constant(b, 2, size);
+    Value *w = chance(r, 4) ? input(b, 2, size) : weights(b, 2, size, tb ? 0 : 1);
     Value *c = chance(r, 2) ? constant(b, 1, &n) : input(b, 2, (int64_t[]){m, 1});
-    finish(b, node(b, OP_Gemm, 3, (Value *[]){a, w, c}, (const char *[]){"transA", "transB"}, (const int64_t *[]){&ta, &tb}, (uint32_t[]){1, 1}, 2));
+    finish(b, node(b, OP_Gemm, 3, (Value *[]){operand(b, a), w, c}, (const char *[]){"transA", "transB"}, (const int64_t *[]){&ta, &tb}, (uint32_t[]){1, 1}, 2));
 }
 
 typedef struct Window { int64_t kernel[3], stride[3], dilation[3], pads[6], in[3]; } Window;
@@ -154,8 +194,8 @@ static void add_conv(Builder *b, bool transposed) {
     }
     ws[0] = transposed ? group * cin : group * cout;
     ws[1] = transposed ? cout : cin;
-    Value *weights = chance(r, 3) ? input(b, spatial + 2, ws) : constant(b, spatial + 2, ws);
-    Value *in[3] = {input(b, spatial + 2, xs), weights, chance(r, 2) ? constant(b, 1, &channels) : NULL};
+    Value *w_value = chance(r, 3) ? input(b, spatial + 2, ws) : transposed ? constant(b, spatial + 2, ws) : weights(b, spatial + 2, ws, 0);
+    Value *in[3] = {operand(b, input(b, spatial + 2, xs)), w_value, chance(r, 2) ? constant(b, 1, &channels) : NULL};
     finish(b, windowed(b, transposed ? OP_ConvTranspose : OP_Conv, in[2] != NULL ? 3 : 2, in, spatial, &w, group, transposed ? more : NULL));
 }
 
@@ -175,7 +215,8 @@ static void add_pool(Builder *b) {
     int64_t channels = between(r, 4, 40), in_channels = between(r, 1, 6);
     Window w = draw_window(b, 2, false);
     for (int i = 0; i < 4; i++) w.pads[i] = w.kernel[i % 2] > 1 ? between(r, 0, w.kernel[i % 2] / 2) : 0;
-    Value *x = plain(b, OP_Conv, 2, (Value *[]){input(b, 4, (int64_t[]){1, in_channels, w.in[0], w.in[1]}), constant(b, 4, (int64_t[]){channels, in_channels, 1, 1})});
+    Value *x = plain(b, OP_Conv, 2, (Value *[]){operand(b, input(b, 4, (int64_t[]){1, in_channels, w.in[0], w.in[1]})), weights(b, 4, (int64_t[]){channels, in_channels, 1, 1}, 0)});
+    x = operand(b, x);
     finish(b, windowed(b, chance(r, 2) ? OP_MaxPool : OP_AveragePool, 1, &x, 2, &w, 1, NULL));
 }
 
@@ -183,7 +224,7 @@ static void build(Builder *b, uint64_t seed, const LatheOptions *options) {
     b->m = module_new(&b->cx, "contract");
     b->m->options = options;
     b->r.s = seed * 7919 + 1;
-    b->grid = options->precision == LATHE_PRECISION_BF16 ? 64 : 1000;
+    b->grid = options->precision == LATHE_PRECISION_BF16 ? 64 : b->bytes ? 256 : 1000;
     for (int i = 0; i < CASES; i++) {
         switch (between(&b->r, 0, 8)) {
         case 0: case 1: add_matmul(b); break;
@@ -278,7 +319,7 @@ static int compare(Builder *b, uint32_t k, const float *got, const float *again,
     return 1;
 }
 
-static int run_seed(uint64_t seed, const char *target, const char *compiler, LathePrecision precision) {
+static int run_seed(uint64_t seed, const char *target, const char *compiler, LathePrecision precision, bool bytes) {
     LatheOptions plain_options = lathe_options(), options = lathe_options();
     plain_options.opt_level = 0;
     options.target = target;
@@ -291,6 +332,7 @@ static int run_seed(uint64_t seed, const char *target, const char *compiler, Lat
     context_init(&reference.cx);
     context_init(&b.cx);
     reference.cx.escape = b.cx.escape = &escape;
+    reference.bytes = b.bytes = bytes;
     if (setjmp(escape) == 0 && mkdtemp(dir) != NULL) {
         build(&reference, seed, &plain_options);
         build(&b, seed, &options);
@@ -321,6 +363,6 @@ int main(int argc, char **argv) {
     LathePrecision precision = strcmp(argv[3], "bf16") == 0 ? LATHE_PRECISION_BF16 : LATHE_PRECISION_F32;
     uint64_t first = argc > 4 ? strtoull(argv[4], NULL, 10) : 1;
     int failed = 0;
-    for (uint64_t seed = first; seed < first + SEEDS; seed++) failed |= run_seed(seed, argv[1], argv[2], precision);
+    for (uint64_t seed = first; seed < first + SEEDS; seed++) failed |= run_seed(seed, argv[1], argv[2], precision, strcmp(argv[3], "i8") == 0);
     return failed;
 }

@@ -1,0 +1,348 @@
+/* Integer contractions on the micro-kernel of runtime/tile_i8.h: matrix products with a constant matrix, and channels-last
+ * convolutions.
+ *
+ *     sum over k of (x - zx) * (w - zw)  =  sum x*w  -  zx * sum w  -  zw * sum (x - zx)
+ *
+ * The micro-kernel sums x*w. Weights are s8: u8 ones are moved by 128 together with their zero point. What depends on
+ * constants only, the bias and zx * sum w, is where the sums start, packed behind each panel. A zero point zx of the run
+ * is multiplied with the sums of the columns as results are stored. Where zw is not zero, a phase of its own
+ * sums the rows, as a product with a panel of ones. All of it is exact in 32 bits, which wrap around as they do in ONNX. */
+#include "passes/lower_integer.h"
+
+#include "passes/lower/contraction.h"
+#include "passes/lower_window.h"
+#include "passes/rules.h"
+
+enum { ROWS_MAX = 64, CACHED_BYTES = 1 << 19, BLOCK = 64, QUARTER = 16, FEW_CHANNELS = 8 };
+
+typedef struct Source { /* element (group, column, tap, channel): group * by_group + column * by_column + tap * by_tap + channel * by_channel */
+    const uint8_t *data;
+    bool is_unsigned;
+    int64_t groups, columns, channels, by_group, by_column, by_tap, by_channel;
+} Source;
+
+typedef struct Integers {
+    const Node *n;
+    const Value *zero_x, *zero_w, *bias;
+    Source source;
+    int64_t taps, k;          /* runs of the micro-kernel, and their length */
+    int64_t window;           /* elements of a whole row: taps * k, without padding */
+    int64_t quarters, panels; /* a panel: 16 * quarters columns */
+    bool zero_folded, bias_folded, row_sums;
+    uint32_t weights, sums, zeros, rows; /* buffers: packed; per output channel; per row */
+    WindowRows *conv;         /* NULL: a matrix product */
+} Integers;
+
+int64_t integer_zero(const Value *zero, int64_t j) {
+    if (zero == NULL) return 0;
+    bool one = zero->data->bytes == 1;
+    return const_i64(zero, one ? 0 : j);
+}
+
+static bool is_byte(DType t) { return t == DT_U8 || t == DT_I8; }
+static const Value *input(const Node *n, uint32_t i) { return i < n->n_in ? n->in[i] : NULL; }
+
+static bool is_scalar(Lower *lo, const Value *v) {
+    Dim n = type_numel(lo->cx, v->type);
+    return dim_is_const(lo->cx, n) && dim_value(lo->cx, n) == 1;
+}
+
+/* Zero points and bias: which of them the compiler knows. */
+static bool describe(Lower *lo, const Node *n, Integers *p) {
+    const Value *x = n->in[0], *w = n->in[1];
+    *p = (Integers){.n = n, .zero_x = input(n, 2), .zero_w = input(n, 3), .bias = input(n, 4)};
+    if (!is_byte(x->type->dtype) || !is_byte(w->type->dtype) || w->data == NULL) return false;
+    if (p->zero_x != NULL && !is_scalar(lo, p->zero_x)) return false;
+    if (p->zero_w != NULL && p->zero_w->data == NULL) return false;
+    p->zero_folded = p->zero_x == NULL || p->zero_x->data != NULL;
+    p->bias_folded = p->bias == NULL || p->bias->data != NULL;
+    p->source.data = w->data->data;
+    p->source.is_unsigned = w->type->dtype == DT_U8;
+    return true;
+}
+
+/* The zero point of an output channel's weights, as they are packed. */
+static int64_t packed_zero(const Integers *p, int64_t channel) {
+    int64_t zero = integer_zero(p->zero_w, channel);
+    return p->source.is_unsigned ? zero - 128 : zero;
+}
+
+static bool has_row_sums(const Integers *p) {
+    for (int64_t j = 0; j < p->source.groups * p->source.columns; j++)
+        if (packed_zero(p, j) != 0) return true;
+    return false;
+}
+
+/* ---- weights ------------------------------------------------------------------------------------------------------------ */
+/* Panels of 64 columns feed the micro-kernels best, unless too many of them would be padding. */
+static int64_t choose_quarters(int64_t columns) {
+    static const double cost[5] = {0, 1.5, 1.1, 1.1, 1};
+    int64_t best = 4;
+    double least = 1e30;
+    for (int64_t q = 4; q >= 1; q--) {
+        double c = (double)((columns + QUARTER * q - 1) / (QUARTER * q) * q) * cost[q];
+        if (c >= least) continue;
+        least = c;
+        best = q;
+    }
+    return best;
+}
+
+static int64_t panel_bytes(const Integers *p, int64_t quarters) { return (p->taps * ((p->k + BLOCK - 1) / BLOCK) * 1024 + 128) * quarters; }
+
+/* Where element k of tap t and column j of a panel stands. */
+static int64_t packed_at(const Integers *p, int64_t quarters, int64_t t, int64_t k, int64_t j) {
+    int64_t block = t * ((p->k + BLOCK - 1) / BLOCK) + k / BLOCK;
+    return (block * quarters + j / QUARTER) * 1024 + k % BLOCK / 4 * 64 + j % QUARTER * 4 + k % 4;
+}
+
+static void pack_column(const Integers *p, const uint8_t *from, int8_t *panel, int64_t j) {
+    const Source *s = &p->source;
+    int64_t per_tap = p->k / s->channels;
+    for (int64_t t = 0; t < p->taps; t++)
+        for (int64_t k = 0; k < p->k; k++) {
+            uint8_t w = from[(t * per_tap + k / s->channels) * s->by_tap + k % s->channels * s->by_channel];
+            panel[packed_at(p, p->quarters, t, k, j)] = s->is_unsigned ? (int8_t)(w - 128) : (int8_t)w;
+        }
+}
+
+static int32_t column_sum(const Integers *p, const int8_t *panel, int64_t j) {
+    int64_t sum = 0;
+    for (int64_t t = 0; t < p->taps; t++)
+        for (int64_t k = 0; k < p->k; k++) sum += panel[packed_at(p, p->quarters, t, k, j)];
+    return (int32_t)sum;
+}
+
+static uint32_t vector_i32(Lower *lo, int64_t n, const int32_t *data) {
+    Dim dim = dim_const(lo->cx, n);
+    return lower_weight(lo, type_tensor(lo->cx, DT_I32, 1, &dim), data);
+}
+
+static int8_t *new_panels(Lower *lo, int64_t bytes) {
+    int8_t *packed = ARENA_ARRAY(&lo->cx->arena, int8_t, bytes + 64);
+    return (int8_t *)(((uintptr_t)packed + 63) & ~(uintptr_t)63);
+}
+
+static uint32_t panels_weight(Lower *lo, int64_t panels, int64_t bytes, const int8_t *data) {
+    Dim dim[2] = {dim_const(lo->cx, panels), dim_const(lo->cx, bytes)};
+    return lower_weight(lo, type_tensor(lo->cx, DT_I8, 2, dim), data);
+}
+
+static void pack(Lower *lo, Integers *p) {
+    Context *cx = lo->cx;
+    const Source *s = &p->source;
+    int64_t bytes = panel_bytes(p, p->quarters), cols = p->quarters * QUARTER, channels = s->groups * s->columns;
+    int8_t *packed = new_panels(lo, s->groups * p->panels * bytes);
+    int32_t *sums = ARENA_ARRAY(&cx->arena, int32_t, channels), *zeros = ARENA_ARRAY(&cx->arena, int32_t, channels);
+    uint32_t zero_x = p->zero_folded ? (uint32_t)(int32_t)integer_zero(p->zero_x, 0) : 0;
+    for (int64_t c = 0; c < channels; c++) {
+        int64_t g = c / s->columns, j = c % s->columns;
+        int8_t *panel = packed + (g * p->panels + j / cols) * bytes;
+        pack_column(p, s->data + g * s->by_group + j * s->by_column, panel, j % cols);
+        sums[c] = column_sum(p, panel, j % cols);
+        zeros[c] = (int32_t)packed_zero(p, c);
+        uint32_t start = (p->bias != NULL && p->bias_folded ? (uint32_t)const_i64(p->bias, c) : 0) - zero_x * (uint32_t)sums[c];
+        memcpy(panel + bytes - 2 * cols * 4 + j % cols * 4, &start, 4);
+        memcpy(panel + bytes - cols * 4 + j % cols * 4, &sums[c], 4);
+    }
+    p->weights = panels_weight(lo, s->groups * p->panels, bytes, packed);
+    if (!p->zero_folded) p->sums = vector_i32(lo, channels, sums);
+    if (p->row_sums) p->zeros = vector_i32(lo, channels, zeros);
+}
+
+/* ---- tiles ------------------------------------------------------------------------------------------------------------------ */
+/* What n rows cost: full sets of 32 use the weights they load best. */
+static int64_t rows_cost(int64_t n) { return n / 32 * 8 + (n % 32 > 16 ? 8 : n % 32 > 0 ? 6 : 0) + 1; }
+
+static int64_t choose_rows(const Context *cx, Dim m) {
+    if (!dim_is_const(cx, m)) return ROWS_MAX;
+    int64_t n = dim_value(cx, m), best = ROWS_MAX, best_cost = INT64_MAX;
+    if (n <= ROWS_MAX) return n > 0 ? n : 1;
+    for (int64_t r = ROWS_MAX; r >= 32; r--) {
+        int64_t cost = n / r * rows_cost(r) + (n % r != 0 ? rows_cost(n % r) : 0);
+        if (cost >= best_cost) continue;
+        best = r;
+        best_cost = cost;
+    }
+    return best;
+}
+
+typedef struct Rows { /* the rows of one tile, inside the loops */
+    Expr *panel, *first, *count;
+    uint32_t tile;
+    int64_t most, cols;
+} Rows;
+
+/* Opens the loops over tiles of m rows and the panels, the larger operand outermost; both are shared by the threads
+ * together with the loops from first_loop on that are open already. */
+static Rows open_tiles(Lower *lo, Dim m, int64_t panels, int64_t bytes, int64_t cols, uint32_t first_loop) {
+    Context *cx = lo->cx;
+    int64_t most = choose_rows(cx, m);
+    Dim rows = dim_const(cx, most), tiles = dim_ceildiv(cx, m, rows);
+    bool weights_stay = panels * bytes < CACHED_BYTES;
+    Expr *tile = NULL, *panel;
+    if (weights_stay) tile = lower_for_dim(lo, tiles);
+    panel = lower_for(lo, lx_i(lo, panels));
+    if (!weights_stay) tile = lower_for_dim(lo, tiles);
+    lo->open.v[first_loop]->parallel = (uint16_t)(lo->open.n - first_loop);
+    Rows r = {.panel = panel, .first = lx_mul(lo, tile, lx_i(lo, most)), .most = most, .cols = cols};
+    r.count = tile_rows(lo, m, most, r.first);
+    r.tile = lower_array(lo, DT_I32, 2, (Dim[]){rows, dim_const(cx, cols)});
+    return r;
+}
+
+/* Operand A of the tile at row `first`: a plain matrix, or the windows of a convolution. */
+static void operand(Lower *lo, const Integers *p, Expr *first, TileCall *c) {
+    if (p->conv != NULL) {
+        window_operand(lo, p->conv, first, c);
+        Dim n = dim_mul(lo->cx, p->conv->g->batch, p->conv->image.channels);
+        for (uint32_t i = 0; i < p->conv->g->spatial; i++) n = dim_mul(lo->cx, n, p->conv->image.size[i]);
+        c->a_end = lx_dim(lo, n);
+    } else {
+        c->a = lower_buf(lo, p->n->in[0]);
+        c->a_row = c->k = lx_i(lo, p->k);
+        c->a_at = lx_mul(lo, first, c->a_row);
+        c->a_end = lx_dim(lo, type_numel(lo->cx, p->n->in[0]->type));
+    }
+    c->a_k = c->b_k = lx_i(lo, 1);
+}
+
+static void call_tile(Lower *lo, const Rows *r, TileCall *c) {
+    const Tile tile = {.rows = r->most, .cols = r->cols, .vector = 16};
+    c->out = r->tile;
+    c->rows = r->count;
+    c->i8 = true;
+    tile_emit(lo, &tile, c);
+}
+
+/* ---- sums of rows ------------------------------------------------------------------------------------------------------------ */
+/* A phase that stores the sum of (x - zx) of every row: a product with one column of ones. */
+static void sum_rows(Lower *lo, Integers *p, Dim m) {
+    Context *cx = lo->cx;
+    int64_t bytes = panel_bytes(p, 1);
+    int8_t *ones = new_panels(lo, bytes);
+    for (int64_t t = 0; t < p->taps; t++)
+        for (int64_t k = 0; k < p->k; k++) ones[packed_at(p, 1, t, k, 0)] = 1;
+    int32_t sum = (int32_t)(p->taps * p->k), start = p->zero_folded ? (int32_t)-(integer_zero(p->zero_x, 0) * sum) : 0;
+    memcpy(ones + bytes - 2 * QUARTER * 4, &start, 4);
+    memcpy(ones + bytes - QUARTER * 4, &sum, 4);
+    p->rows = lower_buf(lo, lower_scratch(lo, type_tensor(cx, DT_I32, 1, &m)));
+    uint32_t weights = panels_weight(lo, 1, bytes, ones), depth = lo->open.n;
+    Rows r = open_tiles(lo, m, 1, bytes, QUARTER, depth);
+    TileCall c = {.b = weights, .b_at = lx_i(lo, 0)};
+    operand(lo, p, r.first, &c);
+    call_tile(lo, &r, &c);
+    Expr *row = lower_for(lo, r.count), *at = lx_add(lo, r.first, row);
+    Expr *total = lower_load_buf(lo, r.tile, (Expr *[]){row, lx_i(lo, 0)});
+    if (!p->zero_folded) total = lx_sub(lo, total, lx_mul(lo, lx_cast(lo, DT_I32, lower_load_scalar(lo, p->zero_x)), lx_const(lo, DT_I32, sum)));
+    lower_store_buf(lo, p->rows, &at, FN_NONE, total);
+    lower_end_n(lo, lo->open.n - depth);
+}
+
+/* ---- results ------------------------------------------------------------------------------------------------------------------- */
+/* The exact sum of a result from the micro-kernel's; row: its absolute number. */
+static Expr *finish(Lower *lo, const Integers *p, Expr *sum, Expr *row, Expr *channel) {
+    if (!p->zero_folded)
+        sum = lx_sub(lo, sum, lx_mul(lo, lx_cast(lo, DT_I32, lower_load_scalar(lo, p->zero_x)), lower_load_buf(lo, p->sums, &channel)));
+    if (p->row_sums) sum = lx_sub(lo, sum, lx_mul(lo, lower_load_buf(lo, p->zeros, &channel), lower_load_buf(lo, p->rows, &row)));
+    if (!p->bias_folded) sum = lx_add(lo, sum, lower_load(lo, p->bias, &channel));
+    return lx_cast(lo, p->n->out[0]->type->dtype, sum);
+}
+
+/* The result's index from its row number in a product: all dims but the last. */
+static void split_row(Lower *lo, const Type *y, uint32_t leading, Expr *row, Expr **idx) {
+    for (uint32_t i = leading; i-- > 0;) {
+        Expr *size = lx_dim(lo, y->dim[i]), *up = i != 0 ? lx_div(lo, row, size) : row;
+        idx[i] = i != 0 ? lx_sub(lo, row, lx_mul(lo, up, size)) : row;
+        row = up;
+    }
+}
+
+static void store_row(Lower *lo, const Integers *p, const Rows *r, Expr *row, int64_t count) {
+    const Type *y = p->n->out[0]->type;
+    Expr *idx[RANK_MAX], *at = lx_add(lo, r->first, row);
+    bool open = false;
+    if (p->conv != NULL) open = window_index(lo, p->conv, at, idx);
+    else split_row(lo, y, y->rank - 1u, at, idx);
+    Expr *j = lower_for(lo, lx_i(lo, count)), *channel = lx_add(lo, lx_mul(lo, r->panel, lx_i(lo, r->cols)), j);
+    if (p->conv != NULL && p->source.groups > 1) channel = lx_add(lo, lx_mul(lo, p->conv->group, lx_i(lo, p->source.columns)), channel);
+    idx[y->rank - 1] = channel;
+    lower_store(lo, p->n->out[0], idx, finish(lo, p, lower_load_buf(lo, r->tile, (Expr *[]){row, j}), at, channel));
+    lower_end(lo);
+    if (open) lower_end(lo);
+}
+
+static void store_columns(Lower *lo, const Integers *p, const Rows *r) {
+    int64_t rest = p->source.columns % r->cols;
+    bool both = rest != 0 && p->source.columns > r->cols;
+    if (both) lower_if(lo, lx_2(lo, FN_LT, r->panel, lx_i(lo, p->source.columns / r->cols)));
+    for (int part = rest == 0 || both ? 0 : 1; part < (rest != 0 ? 2 : 1); part++) {
+        if (part == 1 && both) lower_else(lo);
+        Expr *row = lower_for(lo, r->count);
+        store_row(lo, p, r, row, part == 1 ? rest : r->cols);
+        lower_end(lo);
+    }
+    if (both) lower_end(lo);
+}
+
+/* The phases: sums of rows if they are needed, then the product. Loops over batch, groups and lines are the convolution's. */
+static void emit(Lower *lo, Integers *p, Dim m) {
+    p->quarters = choose_quarters(p->source.columns);
+    p->panels = (p->source.columns + p->quarters * QUARTER - 1) / (p->quarters * QUARTER);
+    p->row_sums = has_row_sums(p);
+    pack(lo, p);
+    if (p->row_sums) sum_rows(lo, p, m);
+    uint32_t depth = lo->open.n;
+    if (p->conv != NULL) window_open(lo, p->conv);
+    int64_t bytes = panel_bytes(p, p->quarters);
+    Rows r = open_tiles(lo, m, p->panels, bytes, p->quarters * QUARTER, depth);
+    Expr *panel = p->conv != NULL ? lx_add(lo, lx_mul(lo, p->conv->group, lx_i(lo, p->panels)), r.panel) : r.panel;
+    TileCall c = {.b = p->weights, .b_at = lx_mul(lo, panel, lx_i(lo, bytes))};
+    operand(lo, p, r.first, &c);
+    call_tile(lo, &r, &c);
+    store_columns(lo, p, &r);
+    lower_end_n(lo, lo->open.n - depth);
+}
+
+bool lower_integer_conv_contract(Lower *lo, const Node *n, const ConvGeometry *g) {
+    Integers p;
+    WindowRows rows;
+    Context *cx = lo->cx;
+    if (!contract_wanted(lo, n) || !describe(lo, n, &p)) return false;
+    int64_t cin = dim_value(cx, g->in_group), cout = dim_value(cx, g->out_group), taps = 1;
+    for (uint32_t i = 0; i < g->spatial; i++) taps *= dim_value(cx, g->kernel[i]);
+    p.source.groups = g->group;
+    p.source.columns = cout;
+    p.source.channels = cin;
+    p.source.by_group = cout * cin * taps;
+    p.source.by_column = cin * taps;
+    p.source.by_tap = 1;
+    p.source.by_channel = taps;
+    if (cin < 1 || cout < 1 || (g->group > 1 && cout < 4)) return false;
+    bool flat_needed = has_row_sums(&p); /* row sums are kept for rows that are all the pixels */
+    if (!window_rows(lo, g, n->in[0], 4, FEW_CHANNELS, flat_needed, &rows)) return false;
+    p.conv = &rows;
+    p.taps = rows.taps;
+    p.k = rows.k;
+    window_image(lo, &rows, p.zero_x != NULL ? lower_load_scalar(lo, p.zero_x) : NULL);
+    emit(lo, &p, window_count(lo, &rows));
+    return true;
+}
+
+bool lower_integer_matmul_contract(Lower *lo, const Node *n, const MatMulGeometry *g) {
+    Integers p;
+    Context *cx = lo->cx;
+    const Type *x = n->in[0]->type, *w = n->in[1]->type;
+    if (!contract_wanted(lo, n) || !describe(lo, n, &p) || w->rank != 2 || x->rank < 1 || !g->has_n) return false;
+    p.taps = 1;
+    p.k = p.source.channels = dim_value(cx, w->dim[0]);
+    p.source.groups = 1;
+    p.source.columns = dim_value(cx, w->dim[1]);
+    p.source.by_column = 1;
+    p.source.by_channel = p.source.columns;
+    if (p.k < 1 || p.source.columns < 1) return false;
+    Dim m = dim_const(cx, 1);
+    for (uint32_t i = 0; i + 1 < x->rank; i++) m = dim_mul(cx, m, x->dim[i]);
+    emit(lo, &p, m);
+    return true;
+}
