@@ -76,7 +76,9 @@ static void copy_padded(Lower *lo, const Value *x, const ConvGeometry *g, const 
     lower_end_n(lo, lo->open.n - depth);
 }
 
-Image conv_image(Lower *lo, const Value *x, const ConvGeometry *g, Dim channels, bool wide, Expr *border) {
+Image conv_image(Lower *lo, const Value *x, const ConvGeometry *g, Dim channels, bool wide) { return conv_image_in(lo, x, g, channels, wide, NULL); }
+
+Image conv_image_in(Lower *lo, const Value *x, const ConvGeometry *g, Dim channels, bool wide, Expr *border) {
     Context *cx = lo->cx;
     Image im = {.channels = channels};
     DType stored = wide ? DT_F32 : x->type->dtype;
@@ -344,7 +346,7 @@ bool lower_conv_contract(Lower *lo, const Node *n, const ConvGeometry *g) {
     c.tile = tile_choose(module_target(lo->m), m, c.cout, c.taps * c.cin, cx);
     c.panels = (c.cout + c.tile.cols - 1) / c.tile.cols;
     c.weights = pack_weights(lo, &c);
-    Image im = conv_image(lo, n->in[c.x], g, g->in_channels, true, NULL);
+    Image im = conv_image(lo, n->in[c.x], g, g->in_channels, true);
     if (c.flat) emit_flat(lo, &c, &im);
     else emit_lines(lo, &c, &im);
     return true;

@@ -8,9 +8,10 @@ typedef struct Image {
     uint32_t buf;
     Dim size[RANK_MAX], channels;
 } Image;
-/* channels: at least the input's; the rest is zeros. wide: in f32 whatever x is. border: the
- * elements outside, NULL: zero. Emits the copying phase when one is needed. */
-Image conv_image(Lower *lo, const Value *x, const ConvGeometry *g, Dim channels, bool wide, Expr *border);
+/* channels: at least the input's; the rest is zeros. wide: in f32 whatever x is. Emits the copying phase when one is needed. */
+Image conv_image(Lower *lo, const Value *x, const ConvGeometry *g, Dim channels, bool wide);
+/* The same with `border` for the elements outside, in the image's compute type; NULL: zero. */
+Image conv_image_in(Lower *lo, const Value *x, const ConvGeometry *g, Dim channels, bool wide, Expr *border);
 Dim image_step(Context *cx, const ConvGeometry *g, const Image *im, uint32_t i); /* elements between neighbours of dimension i */
 
 /* Are channels and kernel sizes constants? */

@@ -219,7 +219,7 @@ static bool emit(Lower *lo, Depthwise d) {
         d.image = (Image){.buf = lower_buf(lo, n->in[d.x]), .channels = g->in_channels};
         for (uint32_t i = 0; i < g->spatial; i++) d.image.size[i] = g->in[i];
     } else {
-        d.image = conv_image(lo, n->in[d.x], g, dim_const(cx, d.padded), !d.quantized, d.quantized ? lx_cast(lo, n->in[d.x]->type->dtype, d.zero) : NULL);
+        d.image = conv_image_in(lo, n->in[d.x], g, dim_const(cx, d.padded), !d.quantized, d.quantized ? lx_cast(lo, n->in[d.x]->type->dtype, d.zero) : NULL);
     }
     uint32_t depth = lo->open.n;
     Dim tile_dim[2] = {dim_const(cx, d.pixels), dim_const(cx, d.cols)}, width = g->out[g->spatial - 1];

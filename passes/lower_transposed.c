@@ -175,7 +175,7 @@ static void make_image(Lower *lo, Transposed *t) {
         g.begin[i] = dim_const(cx, a->most - 1 - a->q0);
         g.end[i] = dim_sub(cx, dim_add(cx, g.out[i], dim_const(cx, a->most - 1)), dim_add(cx, g.begin[i], g.in[i]));
     }
-    t->image = conv_image(lo, t->n->in[t->x], &g, g.in_channels, true, NULL);
+    t->image = conv_image(lo, t->n->in[t->x], &g, g.in_channels, true);
     t->pixel = t->image.channels;
     t->line = t->lines ? image_step(cx, &g, &t->image, 0) : t->pixel;
     t->plane = t->lines ? dim_mul(cx, t->line, t->image.size[0]) : dim_mul(cx, t->pixel, t->image.size[0]);

@@ -115,7 +115,7 @@ static void write_windows(Lower *lo, WindowRows *w, Expr *border) {
 void window_image(Lower *lo, WindowRows *w, Expr *border) {
     if (border == NULL) border = lx_const(lo, dtype_compute(w->x->type->dtype), 0);
     if (w->windows) write_windows(lo, w, border);
-    else w->image = conv_image(lo, w->x, w->g, w->g->in_channels, false, border);
+    else w->image = conv_image_in(lo, w->x, w->g, w->g->in_channels, false, border);
 }
 
 /* ---- rows ------------------------------------------------------------------------------------------------------------------- */
