@@ -174,11 +174,22 @@ static bool back(Backward *b, Node *n) {
         return false;
     }
     const Node *last = b->at->prev;
-    Grad g = {.m = b->m, .n = n, .at = b->at, .dy = dy, .dx = dx, .wanted = wanted};
+    Grad g = {.m = b->m, .n = n, .at = b->at, .dy = dy, .dx = dx, .wanted = wanted, .walk = b};
     bool ok = rule(&g);
     for (Node *k = b->at->prev; k != last; k = k->prev) k->loc = n->loc;
     if (!ok && cx->n_error == 0) diag(cx, SEV_ERROR, n->loc, "its gradient is not supported for these operands");
     for (uint32_t i = 0; ok && i < n->n_in; i++) ok = add_contribution(b, n, n->in[i], dx[i]);
+    return ok;
+}
+
+bool g_reached(const Grad *g, const Value *v) { return reached(g->walk, v); }
+bool g_contribute(Grad *g, Value *v, Value *d) { return add_contribution(g->walk, g->n, v, d); }
+
+bool grad_expand_region(Module *m, Graph *region, uint32_t n_y, Value *const *y, uint32_t n_wrt, Value *const *wrt) {
+    Node *end = node_new(m, region, NULL, OP_Identity, 1, &y[0], 1);
+    Backward b = {.m = m, .g = region, .at = end};
+    bool ok = expand_on_the_way(&b, n_y, y, n_wrt, wrt);
+    node_remove(end);
     return ok;
 }
 
@@ -188,13 +199,14 @@ static Value *ones_like(Module *m, Node *at, Value *v) {
 }
 
 /* New nodes whose results nobody reads. */
-static void remove_unused(Module *m, const Node *first, Node *at, uint32_t n_grad, Value *const *grad) {
-    uint32_t *uses = module_use_counts(m);
+static void remove_unused(Module *m, Graph *g, const Node *first, Node *at, uint32_t n_grad, Value *const *grad) {
+    uint32_t *uses = ARENA_ARRAY(&m->cx->scratch, uint32_t, m->n_value);
+    grad_count_reads(g, uses);
     for (uint32_t i = 0; i < n_grad; i++)
         if (grad[i] != NULL) uses[grad[i]->id]++;
     for (Node *n = at->prev, *before; n != first; n = before) {
         before = n->prev;
-        bool used = (op_info(n->op)->flags & OPF_REGION) != 0;
+        bool used = false;
         for (uint32_t i = 0; i < n->n_out; i++) used |= n->out[i] != NULL && uses[n->out[i]->id] != 0;
         if (used) continue;
         for (uint32_t i = 0; i < n->n_in; i++)
@@ -227,7 +239,7 @@ bool gradient_of(Module *m, Graph *g, Node *at, uint32_t n_y, Value *const *y, V
     const Node *first = anchor->prev;
     ok = ok && walk(&b, n_y, y, seed);
     for (uint32_t i = 0; ok && i < n_wrt; i++) grad[i] = b.grad[wrt[i]->id];
-    if (ok) remove_unused(m, first, anchor, n_wrt, grad);
+    if (ok) remove_unused(m, g, first, anchor, n_wrt, grad);
     if (at == NULL) node_remove(anchor);
     return ok;
 }
@@ -267,12 +279,17 @@ static bool differentiate(Module *m, Graph *g, Node *gradient) {
         }
     }
     if (!gradient_of(m, g, gradient, 1, &y, NULL, n, wrt, grad)) return false;
+    Value **result = ARENA_ARRAY(&cx->scratch, Value *, n);
     for (uint32_t i = 0; i < n && i < gradient->n_out; i++) {
         if (gradient->out[i] == NULL) continue;
         Value *d = grad[i] != NULL ? grad[i] : zeros_like(m, gradient, wrt[i]);
-        value_replace(m, gradient->out[i], build1(m, gradient, OP_Identity, d)); /* a result of its own */
+        result[i] = build1(m, gradient, OP_Identity, d); /* a result of its own */
     }
+    Value **map = ARENA_ARRAY(&cx->scratch, Value *, m->n_value);
+    for (uint32_t i = 0; i < n && i < gradient->n_out; i++)
+        if (gradient->out[i] != NULL) map[gradient->out[i]->id] = result[i];
     node_remove(gradient);
+    values_replace(m, map);
     return true;
 }
 

@@ -112,12 +112,11 @@ Value *g_matmul(Grad *g, Value *a, bool trans_a, Value *b, bool trans_b, double 
     return g_done(g, n);
 }
 
-bool g_need_outputs(Grad *g, uint32_t count) {
-    Node *n = g->n;
+bool node_need_outputs(Module *m, Node *n, uint32_t count) {
     bool all = n->n_out >= count;
     for (uint32_t i = 0; all && i < count; i++) all = n->out[i] != NULL;
     if (all) return true;
-    Node *donor = node_new(g->m, n->graph, n, (Op)n->op, n->n_in, n->in, count); /* for its fresh outputs */
+    Node *donor = node_new(m, n->graph, n, (Op)n->op, n->n_in, n->in, count); /* for its fresh outputs */
     for (uint32_t i = 0; i < n->n_out && i < count; i++)
         if (n->out[i] != NULL) donor->out[i] = n->out[i];
     for (uint32_t i = 0; i < count; i++) donor->out[i]->def = n;
@@ -125,5 +124,18 @@ bool g_need_outputs(Grad *g, uint32_t count) {
     n->n_out = (uint16_t)count;
     donor->n_out = 0;
     node_remove(donor);
-    return node_reinfer(g->m, n);
+    return node_reinfer(m, n);
 }
+
+bool g_need_outputs(Grad *g, uint32_t count) { return node_need_outputs(g->m, g->n, count); }
+
+static void count_reads(Graph *g, void *user) {
+    uint32_t *count = user;
+    FOR_NODES(n, g) {
+        for (uint32_t i = 0; i < n->n_in; i++)
+            if (n->in[i] != NULL) count[n->in[i]->id]++;
+    }
+    for (uint32_t i = 0; i < g->n_out; i++) count[g->out[i]->id]++;
+}
+
+void grad_count_reads(Graph *g, uint32_t *count) { graph_visit(g, count_reads, count); }

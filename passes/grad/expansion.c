@@ -15,6 +15,8 @@ ExpandFn *grad_expansion_of(Module *m, const Node *n) {
     (void)m;
     switch ((int)n->op) {
     case OP_BatchNormalization: return attr_i(n, AT_BatchNormalization_training_mode) != 0 ? expand_batch_norm : NULL;
+    case OP_RNN: case OP_GRU: case OP_LSTM: return grad_expand_recurrent;
+    case OP_Loop: return grad_expand_loop;
     default: break;
     }
     OpRules rules = op_rules(n->op);

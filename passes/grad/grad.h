@@ -20,11 +20,21 @@ typedef struct Grad {
     Value *const *dy;    /* gradients of the outputs; NULL: none flows there */
     Value **dx;          /* takes those of the inputs, NULL at first */
     const bool *wanted;  /* by input: somebody asks for its gradient */
+    struct Backward *walk;
 } Grad;
+
+/* For operators with regions, which read values that are no inputs of theirs: is v's gradient asked for, and a contribution to it. */
+bool g_reached(const Grad *g, const Value *v);
+bool g_contribute(Grad *g, Value *v, Value *d);
+/* Replaces the operators of graph `region` between wrt and y that are differentiated through expansions. */
+bool grad_expand_region(Module *m, Graph *region, uint32_t n_y, Value *const *y, uint32_t n_wrt, Value *const *wrt);
 
 /* The simpler operators an operator becomes before it is differentiated: an expansion made for this, or that of column expand; NULL when
  * the operator has a rule of its own. */
 ExpandFn *grad_expansion_of(Module *m, const Node *n);
+
+/* Expansions that only gradients use. */
+ExpandFn grad_expand_loop, grad_expand_recurrent;
 
 /* ---- building -------------------------------------------------------------------------------------------------------------------- */
 static inline Value *g_1(Grad *g, Op op, Value *a) { return build1(g->m, g->at, op, a); }
@@ -66,6 +76,9 @@ static inline Value *g_cast(Grad *g, Value *v, DType t) { return expand_cast(g->
 Value *g_matmul(Grad *g, Value *a, bool trans_a, Value *b, bool trans_b, double alpha);
 /* More outputs for the node being differentiated: its outputs [0, n) exist afterwards (statistics that were not asked for before). */
 bool g_need_outputs(Grad *g, uint32_t n);
+bool node_need_outputs(Module *m, Node *n, uint32_t count);
+/* Adds to count[id] how often each value is read in g and the regions inside it. */
+void grad_count_reads(Graph *g, uint32_t *count);
 /* dx = scatter-add of d along axis by index, in the type of x: the adjoint of Gather. */
 Value *g_gather_adjoint(Grad *g, Value *d, Value *index, Value *x, int64_t axis);
 

@@ -3,7 +3,9 @@
     case("Gemm", X(3, 4), X(4, 5), X(5), alpha=0.5)        X: numbers to differentiate by; I, C: constants; None: left out
 """
 import numpy as np
+from onnx import TensorProto, helper
 
+node = helper.make_node
 CASES = []
 
 
@@ -40,10 +42,12 @@ def N(value):
     return Constant(np.array(value, np.int64))
 
 
-def case(op, *inputs, domain="", outputs=1, wanted=None, label="", second=True, covers=(), **attributes):
-    """outputs: how many the node has; wanted: which of them count (all by default); second: derivatives of derivatives are compared, too."""
-    text = " ".join([op, label, *(f"{k}={v if not hasattr(v, 'name') else '…'}" for k, v in attributes.items())]).replace("  ", " ")
-    CASES.append({"op": op, "inputs": inputs, "attributes": attributes, "domain": domain, "outputs": outputs, "name": text, "second": second,
+def case(op, *inputs, domain="", outputs=1, wanted=None, label="", second=True, covers=(), captures=0, positive=False, **attributes):
+    """outputs: how many the node has; wanted: which of them count (all by default); second: derivatives of derivatives are compared, too.
+    captures: the last so many operands are not the node's but read by its regions, as $2 for number 2; positive: operand 0 is
+    the condition x > 0."""
+    text = " ".join([op, label, *(f"{k}={v if not hasattr(v, 'name') else 'graph'}" for k, v in attributes.items())]).replace("  ", " ")
+    CASES.append({"op": op, "inputs": inputs, "attributes": attributes, "domain": domain, "outputs": outputs, "name": text, "second": second, "captures": captures, "positive": positive,
                   "wanted": range(outputs) if wanted is None else wanted, "covers": {op, *covers}})
 
 
@@ -240,3 +244,51 @@ case("ConvTranspose", S(1, 4, 3, 4), S(4, 3, 3, 2, seed=1), group=2, strides=[2,
 case("ConvTranspose", S(1, 2, 3, 3), S(2, 2, 2, 2, seed=1), strides=[2, 2], output_shape=[7, 7], label="wider than reached")
 case("FusedConv", S(1, 2, 5, 5), S(3, 2, 3, 3, seed=1), S(3, seed=2), S(1, 3, 3, 3, seed=3), activation="Tanh", domain=MS)
 case("SimplifiedLayerNormalization", S(2, 3, 4), S(4, seed=1))
+
+# ---- recurrent: X [T, B, I], W [D, gates*H, I], R [D, gates*H, H], B [D, 2*gates*H]
+def recurrent(op, gates, directions=1, lengths=False, state=True, peephole=False, x=(3, 2, 2), hidden=2, **attributes):
+    small = dict(low=0.2, high=0.9)
+    batch = x[0] if attributes.get("layout") else x[1]
+    initial = (batch, directions, hidden) if attributes.get("layout") else (directions, batch, hidden)
+    inputs = [S(*x), S(directions, gates * hidden, x[2], seed=1, **small), S(directions, gates * hidden, hidden, seed=2, **small),
+              S(directions, 2 * gates * hidden, seed=3, **small), Constant(np.array([x[0], x[0] - 1], np.int32)) if lengths else None]
+    inputs += [S(*initial, seed=4)] if state else []
+    inputs += [S(*initial, seed=5)] if state and gates == 4 else []
+    inputs += [S(directions, 3 * hidden, seed=6)] if peephole else []
+    case(op, *inputs, hidden_size=hidden, outputs=3 if gates == 4 else 2, label=" ".join(["lengths"] * lengths + ["no state"] * (not state) + ["peephole"] * peephole), **attributes)
+
+
+for op, gates in (("RNN", 1), ("GRU", 3), ("LSTM", 4)):
+    recurrent(op, gates)
+    recurrent(op, gates, directions=2, direction="bidirectional", lengths=True)
+    recurrent(op, gates, direction="reverse", state=False)
+    recurrent(op, gates, direction="reverse", lengths=True)
+    recurrent(op, gates, layout=1, x=(2, 3, 2))
+recurrent("LSTM", 4, peephole=True)
+recurrent("LSTM", 4, input_forget=1, clip=0.8)
+recurrent("GRU", 3, linear_before_reset=1, activations=["HardSigmoid", "ScaledTanh"], activation_alpha=[0.25, 1.1], activation_beta=[0.45, 0.9])
+recurrent("RNN", 1, activations=["Affine"], activation_alpha=[0.6], activation_beta=[0.1])
+
+# ---- control flow
+def graph(inputs, outputs, *nodes):
+    info = lambda names, types: [helper.make_tensor_value_info(n, t, None) for n, t in zip(names, types)]
+    return helper.make_graph([node(op, i, o, **a) for op, i, o, a in nodes], "region", info(*zip(*inputs)) if inputs else [], info(outputs, [TensorProto.DOUBLE] * len(outputs)))
+
+
+D, BOOL, INT = TensorProto.DOUBLE, TensorProto.BOOL, TensorProto.INT64
+CELL = graph([("h", D), ("x", D)], ["next", "y"], ("Mul", ["x", "h"], ["m"], {}), ("Tanh", ["m"], ["next"], {}), ("Add", ["next", "x"], ["y"], {}))
+case("Scan", S(2), S(4, 2, seed=1), body=CELL, num_scan_inputs=1, outputs=2)
+case("Scan", S(2), S(2, 4, seed=1), body=CELL, num_scan_inputs=1, outputs=2, scan_input_axes=[1], scan_input_directions=[1], scan_output_axes=[1], scan_output_directions=[1])
+PRODUCT = graph([("h", D), ("x", D)], ["next", "y"], ("Add", ["h", "x"], ["s"], {}), ("Softmax", ["s"], ["p"], {}), ("MatMul", ["p", "$2"], ["q"], {}),
+                ("Tanh", ["q"], ["next"], {}), ("Identity", ["h"], ["y"], {}))
+case("Scan", S(2, 3), S(4, 2, 3, seed=1), S(3, 3, seed=2), body=PRODUCT, num_scan_inputs=1, outputs=2, captures=1, label="weights from outside")
+case("If", Constant(np.array(True)), S(2, 3), S(3, seed=1), captures=2, then_branch=graph([], ["a"], ("Mul", ["$1", "$2"], ["a"], {})), else_branch=graph([], ["b"], ("Exp", ["$1"], ["b"], {})))
+case("If", S(), S(2, 3), S(3, seed=1), captures=2, positive=True, label="condition of the run", then_branch=graph([], ["a"], ("Mul", ["$1", "$2"], ["a"], {})),
+     else_branch=graph([], ["b"], ("Exp", ["$1"], ["b"], {})))
+STEP = graph([("i", INT), ("c", BOOL), ("h", D)], ["go", "next", "y"], ("Identity", ["c"], ["go"], {}), ("Cast", ["i"], ["k"], {"to": D}), ("Add", ["h", "k"], ["s"], {}),
+             ("Mul", ["s", "$3"], ["m"], {}), ("Tanh", ["m"], ["next"], {}), ("Mul", ["m", "m"], ["y"], {}))
+case("Loop", N(3), Constant(np.array(True)), S(2), S(2, seed=1), body=STEP, outputs=2, captures=1)
+case("Loop", N(0), Constant(np.array(True)), S(2), S(2, seed=1), body=STEP, outputs=2, wanted=[0], captures=1, label="no iteration")
+EARLY = graph([("i", INT), ("c", BOOL), ("h", D)], ["go", "next"], ("Mul", ["h", "$3"], ["next"], {}), ("ReduceSum", ["next"], ["s"], {"keepdims": 0}),
+              ("Constant", [], ["limit"], {"value_floats": [4.0]}), ("Cast", ["limit"], ["l"], {"to": D}), ("Squeeze", ["l"], ["l0"], {}), ("Less", ["s", "l0"], ["go"], {}))
+case("Loop", N(6), Constant(np.array(True)), X(2), X(2, low=1.2, high=1.5, seed=1), body=EARLY, captures=1, label="ends early")

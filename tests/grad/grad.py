@@ -2,7 +2,7 @@
 """Gradient rules against finite differences in double: grad.py LATHE OPS.DEF [--only RE] [--cc CC]
 
 A case (cases.py) is one operator on random operands. z = sum(y * w) with fixed weights w; the model has a Gradient node of z with respect
-to every operand, and one of sum(dz/dx * v), for second derivatives. Many cases make one model: lathe compiles it, cc builds it, and
+to every operand, and one of sum(dz/dx * v), for second derivatives. z must be what it is without a gradient. Many cases make one model: lathe compiles it, cc builds it, and
 the function is called with every element of every operand moved up and down in turn, all cases at once. Each gradient must agree with
 the central difference of what it is the gradient of. A differentiable row of ops.def that no case covers is a failure.
 Prints the failures and `N passed, N failed`.
@@ -43,6 +43,18 @@ def weighted_sum(name, value, phase):
             node("Mul", [n("v"), n("w")], [n("vw")]), node("ReduceSum", [n("vw")], [name], keepdims=0)]
 
 
+def renamed(graph, prefix, names):
+    """A copy of a region with names of its own; $k becomes the name of operand k."""
+    new = lambda n: names[int(n[1:])] if n.startswith("$") else f"{prefix}_{n}" if n else n
+    copy = onnx.GraphProto()
+    copy.CopyFrom(graph)
+    for n in copy.node:
+        n.input[:], n.output[:] = [new(i) for i in n.input], [new(o) for o in n.output]
+    for v in [*copy.input, *copy.output]:
+        v.name = new(v.name)
+    return copy
+
+
 class Part:
     """One case inside a model: its nodes, inputs and outputs, all names with a prefix of its own."""
 
@@ -59,17 +71,31 @@ class Part:
                 self.nodes.append(constant(name, x.value))
             else:
                 self.inputs[name] = np.array(x, np.float64)
-        out = [f"{prefix}y{i}" for i in range(case["outputs"])]
-        self.nodes.append(node(case["op"], names, out, name=case["name"], domain=case["domain"], **case["attributes"]))
+        self.own = names[:len(names) - case["captures"]]
+        if case["positive"]:
+            self.nodes += [constant(prefix + "zero", np.array(0.0)), node("Greater", [names[0], prefix + "zero"], [prefix + "condition"])]
+            self.own[0] = prefix + "condition"
+        out = self.operator(prefix + "y", names)
         self.differentiate(prefix + "z", [out[i] for i in case["wanted"]], 0.3)
+        plain = self.operator(prefix + "p", names)  # not differentiated, so never expanded for it
+        self.total(prefix + "p", [plain[i] for i in case["wanted"]], 0.3)
         if case["second"]:
             self.differentiate(prefix + "s", [f"{prefix}z_d{x}" for x in self.inputs], 0.9)
 
-    def differentiate(self, name, values, phase):
-        """Outputs: the sum `name` and its gradients."""
+    def operator(self, name, names):
+        out = [f"{name}{i}" for i in range(self.case["outputs"])]
+        attributes = {k: renamed(v, name, names) if isinstance(v, onnx.GraphProto) else v for k, v in self.case["attributes"].items()}
+        self.nodes.append(node(self.case["op"], self.own, out, name=self.case["name"], domain=self.case["domain"], **attributes))
+        return out
+
+    def total(self, name, values, phase):
         for i, v in enumerate(values):
             self.nodes += weighted_sum(f"{name}_{i}", v, phase + i)
         self.nodes.append(node("Sum", [f"{name}_{i}" for i in range(len(values))], [name]))
+
+    def differentiate(self, name, values, phase):
+        """Outputs: the sum `name` and its gradients."""
+        self.total(name, values, phase)
         xs = list(self.inputs)
         self.nodes.append(node("Gradient", xs, [f"{name}_d{x}" for x in xs], name=self.case["name"], xs=xs, y=name, domain="ai.onnx.preview.training"))
         self.outputs.append((name, xs, [f"{name}_d{x}" for x in xs]))
@@ -80,8 +106,9 @@ class Program:
 
     def __init__(self, options, folder, parts):
         self.parts, self.x, self.y = parts, {}, {}
-        for p in parts:
+        for i, p in enumerate(parts):
             self.x.update(p.inputs)
+            self.y[f"c{i}_p"] = np.zeros(())
             for z, xs, ds in p.outputs:
                 self.y[z] = np.zeros(())
                 self.y.update({d: np.zeros_like(p.inputs[x]) for x, d in zip(xs, ds)})
@@ -110,6 +137,8 @@ class Program:
         """{case name: problem} by central differences, the k-th element of every case's operands at a time."""
         self()
         gradients = {k: v.copy() for k, v in self.y.items()}
+        changed = {p.case["name"]: f"its sum is {self.y[f'c{i}_z']} when it is differentiated, else {self.y[f'c{i}_p']}"
+                   for i, p in enumerate(self.parts) if not abs(self.y[f"c{i}_z"] - self.y[f"c{i}_p"]) <= 1e-9 * abs(self.y[f"c{i}_p"]) + 1e-12}
         places = [[(name, i) for name, x in p.inputs.items() for i in range(x.size)] for p in self.parts]
         differences = {k: np.zeros(v.size) for k, v in self.y.items()}
         for k in range(max(map(len, places))):
@@ -125,7 +154,7 @@ class Program:
             for p, name, i in moved:
                 for z, xs, ds in p.outputs:
                     differences[ds[xs.index(name)]][i] = (values[0][z] - values[1][z]) / (2 * STEP)
-        return {p.case["name"]: self.worst(p, gradients, differences) for p in self.parts}
+        return {p.case["name"]: changed.get(p.case["name"]) or self.worst(p, gradients, differences) for p in self.parts}
 
     @staticmethod
     def worst(part, gradients, differences):
