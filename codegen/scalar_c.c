@@ -399,6 +399,20 @@ static void float_function(Emit *e, Writer *w, const Item *it, int prec) {
     }
 }
 
+/* Is x the float `lesser(greater(y, low), high)` in the form of quantization (passes/lower/quantize.c), within the range of
+ * a type of at most 16 bits? Then C's own cast is defined for it. */
+static bool is_clamped(const Expr *x, DType to) {
+    const Expr *const *a = (const Expr *const *)x->arg;
+    if (x->kind != E_FN || x->fn != FN_SELECT || a[0]->kind != E_FN || a[0]->fn != FN_LT || a[0]->arg[0] != a[1] || a[0]->arg[1] != a[2]) return false;
+    const Expr *y = a[1], *high = a[2];
+    if (y->kind != E_FN || y->fn != FN_SELECT || y->arg[0]->kind != E_FN || y->arg[0]->fn != FN_GT || y->arg[0]->arg[0] != y->arg[1] || y->arg[0]->arg[1] != y->arg[2]) return false;
+    const Expr *low = y->arg[2];
+    uint32_t bits = dtype_bits(to);
+    if (bits > 16 || low->kind != E_CONST || high->kind != E_CONST) return false;
+    double least = dtype_class(to) == 'U' ? 0 : -(double)(1 << (bits - 1)), most = (double)(1 << (dtype_class(to) == 'U' ? bits : bits - 1)) - 1;
+    return low->c.f >= least && high->c.f <= most && low->c.f <= high->c.f;
+}
+
 static void cast(Emit *e, Writer *w, const Item *it, int prec) {
     DType to = (DType)it->x->dtype, from = (DType)it->x->arg[0]->dtype;
     if (to == from) {
@@ -408,6 +422,8 @@ static void cast(Emit *e, Writer *w, const Item *it, int prec) {
         emit_item(e, w, it->arg[0], P_EQ + 1);
         cw_printf(w, dtype_is_float(from) ? (from == DT_F32 ? " != 0.0f" : " != 0.0") : " != 0");
         close_paren(w, prec > P_EQ);
+    } else if (dtype_is_float(from) && dtype_is_int(to) && is_clamped(it->x->arg[0], to)) {
+        cast_text(e, w, dtype_ctype(to), it->arg[0], prec);
     } else if (dtype_is_float(from) && dtype_is_int(to)) {
         call(e, w, it, emit_cast_helper(e, to, from));
     } else {

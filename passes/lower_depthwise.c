@@ -23,6 +23,7 @@ typedef struct Depthwise {
     bool lines;           /* two spatial dimensions */
     bool in_place;        /* x is read as it is */
     bool quantized;       /* an integer convolution */
+    uint32_t float_bias;  /* quantized: buffer + 1 of the bias as floats, if their sums are exact; else 0 */
     Image image;
     Expr *zero;           /* f32: what elements of x count from */
     Expr *n_at, *oy, *block, *tile;
@@ -178,8 +179,10 @@ static void store(Lower *lo, const Depthwise *d, uint32_t tile, Expr *rows) {
     Expr *sum = lower_load_buf(lo, tile, (Expr *[]){pixel, j});
     if (d->quantized) { /* so far the sum is an integer below 2^24 */
         DType to = d->n->out[0]->type->dtype;
-        if (to != DT_F32 || d->bias < d->n->n_in) sum = lx_cast(lo, DT_I32, sum);
-        if (d->bias < d->n->n_in) sum = lx_add(lo, sum, lower_load(lo, d->n->in[d->bias], &channel));
+        if (d->float_bias != 0) sum = lx_add(lo, sum, lower_load_buf(lo, d->float_bias - 1, &channel));
+        bool integers = d->float_bias == 0 && d->bias < d->n->n_in;
+        if (to != DT_F32 || integers) sum = lx_cast(lo, DT_I32, sum);
+        if (integers) sum = lx_add(lo, sum, lower_load(lo, d->n->in[d->bias], &channel));
         sum = lx_cast(lo, to, sum);
     } else if (d->bias < d->n->n_in) sum = lx_add(lo, sum, lower_load(lo, d->n->in[d->bias], &channel));
     lower_store(lo, d->n->out[0], idx, sum);
@@ -196,6 +199,20 @@ bool lower_depthwise(Lower *lo, const Node *n, const ConvGeometry *g) {
 /* Products of bytes, up to 65,280 each, sum exactly in floats as long as there are no more than these. */
 enum { EXACT_TAPS = (1 << 24) / 65280 };
 
+/* A constant bias of integers so small that the whole sum is an exact float: as a vector of floats. */
+static uint32_t exact_bias(Lower *lo, const Node *n, int64_t taps) {
+    const Value *bias = n->n_in > 4 ? n->in[4] : NULL;
+    if (bias == NULL || bias->data == NULL) return 0;
+    int64_t channels = dim_value(lo->cx, bias->type->dim[0]), most = (1 << 24) - taps * 65280;
+    float *data = ARENA_ARRAY(&lo->cx->arena, float, channels);
+    for (int64_t c = 0; c < channels; c++) {
+        int64_t b = const_i64(bias, c);
+        if (b > most || b < -most) return 0;
+        data[c] = (float)b;
+    }
+    return lower_weight(lo, type_tensor(lo->cx, DT_F32, 1, bias->type->dim), data) + 1;
+}
+
 bool lower_integer_depthwise(Lower *lo, const Node *n, const ConvGeometry *g) {
     Depthwise d;
     Context *cx = lo->cx;
@@ -206,6 +223,7 @@ bool lower_integer_depthwise(Lower *lo, const Node *n, const ConvGeometry *g) {
     int64_t taps = 1;
     for (uint32_t i = 0; i < g->spatial; i++) taps *= dim_value(cx, g->kernel[i]);
     if (taps > EXACT_TAPS || !describe(lo, n, g, true, &d)) return false;
+    d.float_bias = exact_bias(lo, n, taps);
     if (zero_x != NULL) d.zero = lx_cast(lo, DT_F32, lower_load_scalar(lo, zero_x));
     return emit(lo, d);
 }

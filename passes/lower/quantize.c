@@ -43,12 +43,14 @@ void quantize_range(DType d, double *low, double *high) {
     *high = (double)((INT64_C(1) << (is_unsigned ? bits : bits - 1)) - 1);
 }
 
-/* x is an integer-valued float. */
+/* x is an integer-valued float; NaN becomes the lowest value. The form is one that codegen knows to be within bounds. */
 static Expr *saturate(Lower *lo, Expr *x, DType d) {
     double low, high;
     quantize_range(d, &low, &high);
     DType f = (DType)x->dtype;
-    x = lx_2(lo, FN_MIN, lx_2(lo, FN_MAX, x, lx_const(lo, f, low)), lx_const(lo, f, high));
+    Expr *least = lx_const(lo, f, low), *most = lx_const(lo, f, high);
+    x = lx_select(lo, lx_2(lo, FN_GT, x, least), x, least);
+    x = lx_select(lo, lx_2(lo, FN_LT, x, most), x, most);
     return lx_cast(lo, dtype_compute(d), x);
 }
 
@@ -60,12 +62,13 @@ Expr *define_quantize(Lower *lo, const Node *n, uint32_t out, Expr *const *idx) 
     if (plain && attr_i(n, AT_QuantizeLinear_precision) != 0) scale_type = dtype_from_onnx((int32_t)attr_i(n, AT_QuantizeLinear_precision));
     DType f = dtype_compute(scale_type) == DT_F64 ? DT_F64 : DT_F32;
     Expr *x = lx_cast(lo, f, lower_load(lo, n->in[0], idx)), *scale = lx_cast(lo, f, parameter(lo, n, n->in[1], idx));
-    x = lx_div(lo, x, scale);
+    if (scale->kind != E_CONST || scale->c.f != 1) x = lx_div(lo, x, scale);
     if (scale_type == DT_F16 || scale_type == DT_BF16) x = ex_round_to(lo->k, lo->cx, scale_type, x);
     Expr *zero = has_in(n, 2) ? lx_cast(lo, f, parameter(lo, n, n->in[2], idx)) : NULL;
     if (dtype_is_int(d)) {
         x = lx_1(lo, FN_RINT, x);
-        return saturate(lo, zero != NULL ? lx_add(lo, x, zero) : x, d);
+        bool shifted = zero != NULL && !(zero->kind == E_CONST && zero->c.f == 0);
+        return saturate(lo, shifted ? lx_add(lo, x, zero) : x, d);
     }
     if (zero != NULL) x = lx_add(lo, x, zero);
     double max = small_float_max(d);

@@ -194,7 +194,7 @@ static void add_conv(Builder *b, bool transposed) {
     }
     ws[0] = transposed ? group * cin : group * cout;
     ws[1] = transposed ? cout : cin;
-    Value *w_value = chance(r, 3) ? input(b, spatial + 2, ws) : transposed ? constant(b, spatial + 2, ws) : weights(b, spatial + 2, ws, 0);
+    Value *w_value = chance(r, 3) && !b->bytes ? input(b, spatial + 2, ws) : transposed ? constant(b, spatial + 2, ws) : weights(b, spatial + 2, ws, 0);
     Value *in[3] = {operand(b, input(b, spatial + 2, xs)), w_value, chance(r, 2) ? constant(b, 1, &channels) : NULL};
     finish(b, windowed(b, transposed ? OP_ConvTranspose : OP_Conv, in[2] != NULL ? 3 : 2, in, spatial, &w, group, transposed ? more : NULL));
 }
