@@ -9,6 +9,7 @@
  *   - a pure node with constant inputs is lowered to its kernel and the kernel interpreted, so a folded constant has
  *     the bits the emitted code would compute; an operator that has only an expansion is expanded first;
  *   - an If whose condition is constant is replaced by the nodes of its branch.
+ * fold_shapes does that where fold_consts is switched off, for small tensors only.
  * A result much larger than what it is made from stays: it is cheaper to compute than to store. */
 #include "passes/fold.h"
 
@@ -18,6 +19,7 @@
 #include "passes/pass.h"
 #include "passes/rewrite.h"
 
+enum { SHAPE_BYTES = 1024 }; /* what may be the sizes of something */
 enum { SMALL_BYTES = 16 * 1024 * 1024, GROWTH = 4 }; /* larger results must not be more than GROWTH times the inputs */
 
 static void become_constant(Module *m, Value *v, const void *data, size_t bytes) {
@@ -186,13 +188,24 @@ static bool expand_constant(Module *m, Node *n) {
     return true;
 }
 
-typedef struct Folding { Module *m; bool changed; } Folding;
+typedef struct Folding { Module *m; bool changed, shapes; } Folding; /* shapes: only what sizes may depend on */
 
 static void fold_graph(Folding *f, Graph *g);
 
 static void fold_regions(Folding *f, Node *n) {
     for (uint32_t i = 0; i < n->n_attr; i++)
         if (n->attr[i].present && attr_kind(n, i) == ATTR_GRAPH) fold_graph(f, n->attr[i].graph);
+}
+
+/* May sizes depend on the node? Its constants are small. */
+static bool is_shape_arithmetic(Context *cx, const Node *n) {
+    for (uint32_t i = 0; i < n->n_out; i++) {
+        const Value *v = n->out[i];
+        if (v != NULL && (v->type == NULL || v->type->kind != TYPE_TENSOR || !type_is_static(cx, v->type) || value_bytes(cx, v) > SHAPE_BYTES)) return false;
+    }
+    for (uint32_t i = 0; i < n->n_in; i++)
+        if (n->in[i] != NULL && n->in[i]->data != NULL && n->in[i]->data->bytes > SHAPE_BYTES) return false;
+    return true;
 }
 
 static void fold_graph(Folding *f, Graph *g) {
@@ -202,6 +215,10 @@ static void fold_graph(Folding *f, Graph *g) {
         next = n->next;
         if (f->changed && !node_reinfer(m, n)) continue;
         int condition = known_condition(n);
+        if (condition < 0 && f->shapes && !is_shape_arithmetic(m->cx, n)) {
+            fold_regions(f, n);
+            continue;
+        }
         if (condition >= 0 || expand_constant(m, n)) {
             if (condition >= 0) take_branch(m, n, condition != 0);
             next = prev != NULL ? prev->next : g->first; /* on with what has taken its place */
@@ -217,5 +234,13 @@ bool pass_fold_consts(Context *cx, Module *m) {
     (void)cx;
     Folding f = {.m = m};
     fold_graph(&f, m->main);
+    return f.changed;
+}
+
+/* Without fold_consts, what sizes depend on must still be known: a model compiles at every level or at none. */
+bool pass_fold_shapes(Context *cx, Module *m) {
+    (void)cx;
+    Folding f = {.m = m, .shapes = true};
+    if (!pass_enabled(m, "fold_consts")) fold_graph(&f, m->main);
     return f.changed;
 }

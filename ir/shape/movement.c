@@ -8,9 +8,10 @@
 
 static Dim constant(Module *m, int64_t v) { return dim_const(m->cx, v); }
 
-/* The contents of a vector keep their symbols through operators that only give it another shape. */
+/* The contents of a vector keep their symbols through operators that only give it another shape: also as a small matrix, since
+ * exporters turn the order of paddings around with Reshape [-1, 2], Slice, Transpose, Reshape [-1]. */
 static void keep_sym(Node *n) {
-    if (n->out[0] == NULL || n->in[0]->sym == NULL || n->out[0]->type->rank > 1) return;
+    if (n->out[0] == NULL || n->in[0]->sym == NULL || n->out[0]->type->rank > 2) return;
     n->out[0]->sym = n->in[0]->sym;
     n->out[0]->n_sym = n->in[0]->n_sym;
 }
@@ -176,6 +177,23 @@ bool shape_expand_dims(Module *m, Node *n) { /* com.microsoft: one axis, a scala
 }
 
 /* ---- order ------------------------------------------------------------------------------------------------------- */
+/* Contents of a small matrix that is turned round. */
+static void transpose_sym(Module *m, Node *n) {
+    const Type *t = n->in[0]->type;
+    uint32_t count;
+    const Dim *v = value_dims(m, n->in[0], &count);
+    if (v == NULL || !dim_is_const(m->cx, t->dim[0]) || !dim_is_const(m->cx, t->dim[1])) return;
+    uint32_t rows = (uint32_t)dim_value(m->cx, t->dim[0]), columns = (uint32_t)dim_value(m->cx, t->dim[1]);
+    const Attr *perm = attr_at(n, AT_Transpose_perm);
+    bool turned = !perm->present || (perm->ints.v[0] != 0 && perm->ints.v[0] != -2);
+    if (!turned) keep_sym(n);
+    if (!turned || rows * columns != count) return;
+    Dim *out = ARENA_ARRAY(&m->cx->scratch, Dim, count);
+    for (uint32_t i = 0; i < rows; i++)
+        for (uint32_t k = 0; k < columns; k++) out[k * rows + i] = v[i * columns + k];
+    shape_set_sym(m, n->out[0], count, out);
+}
+
 bool shape_transpose(Module *m, Node *n) {
     const Type *t = shape_in(m, n, 0);
     if (t == NULL) return false;
@@ -198,6 +216,7 @@ bool shape_transpose(Module *m, Node *n) {
     }
     shape_out(m, n, 0, t->dtype, t->rank, dim);
     if (t->rank <= 1) keep_sym(n);
+    if (t->rank == 2) transpose_sym(m, n);
     return true;
 }
 
@@ -383,22 +402,29 @@ static Dim slice_size(Context *cx, Dim start, Dim end, Dim size, int64_t step) {
     return dim_max(cx, count, dim_const(cx, 0));
 }
 
-static void slice_sym(Module *m, Node *n, const Dim *starts, int64_t step) { /* contents of a sliced vector */
+/* Contents of a vector or small matrix that is sliced along one axis. */
+static void slice_sym(Module *m, Node *n, uint32_t axis, const Dim *starts, int64_t step) {
     Context *cx = m->cx;
-    const Type *t = n->out[0]->type;
+    const Type *t = n->out[0]->type, *from = n->in[0]->type;
     uint32_t count;
     const Dim *v = value_dims(m, n->in[0], &count);
-    if (v == NULL || t->rank != 1 || !dim_is_const(cx, t->dim[0])) return;
-    Dim start = slice_bound(cx, starts[0], dim_const(cx, count), step > 0);
+    if (v == NULL || t->rank > 2 || !type_is_static(cx, t) || !type_is_static(cx, from)) return;
+    Dim start = slice_bound(cx, starts[0], from->dim[axis], step > 0);
     if (start == 0 || !dim_is_const(cx, start)) return;
-    uint32_t total = (uint32_t)dim_value(cx, t->dim[0]);
-    Dim *out = ARENA_ARRAY(&cx->scratch, Dim, total);
-    for (uint32_t i = 0; i < total; i++) {
-        int64_t at = dim_value(cx, start) + (int64_t)i * step;
-        if (at < 0 || at >= count) return;
-        out[i] = v[at];
+    int64_t size[2] = {1, 1}, have[2] = {1, 1}; /* a vector is one row */
+    for (uint32_t i = 0; i < t->rank; i++) {
+        size[2 - t->rank + i] = dim_value(cx, t->dim[i]);
+        have[2 - t->rank + i] = dim_value(cx, from->dim[i]);
     }
-    shape_set_sym(m, n->out[0], total, out);
+    axis += 2u - t->rank;
+    Dim *out = ARENA_ARRAY(&cx->scratch, Dim, size[0] * size[1]);
+    for (int64_t i = 0; i < size[0] * size[1]; i++) {
+        int64_t at[2] = {i / size[1], i % size[1]};
+        at[axis] = dim_value(cx, start) + at[axis] * step;
+        if (at[axis] < 0 || at[axis] >= have[axis]) return;
+        out[i] = v[at[0] * have[1] + at[1]];
+    }
+    shape_set_sym(m, n->out[0], (uint32_t)(size[0] * size[1]), out);
 }
 
 bool shape_slice(Module *m, Node *n) {
@@ -434,7 +460,9 @@ bool shape_slice(Module *m, Node *n) {
         dim[axis] = size != 0 ? size : shape_runtime_dim(m, n, 0, axis, 0, dim_hi(cx, t->dim[axis]));
     }
     shape_out(m, n, 0, t->dtype, t->rank, dim);
-    if (t->rank == 1 && starts != NULL && count == 1 && (steps != NULL || !shape_has_in(n, 4))) slice_sym(m, n, starts, steps != NULL ? steps[0] : 1);
+    uint32_t axis = 0;
+    bool known = starts != NULL && count == 1 && (steps != NULL || !shape_has_in(n, 4));
+    if (known && (axes == NULL || shape_axis(m, n, axes[0], t->rank, &axis))) slice_sym(m, n, axis, starts, steps != NULL ? steps[0] : 1);
     return true;
 }
 
