@@ -108,6 +108,8 @@ static void check_dim(Matcher *x, const char *from, const LatheTensorInfo *info,
     if (info->lo[i] == info->hi[i] && size != info->hi[i]) {
         fail(x, "%s: input \"%s\" has shape [%s], dim %u must be %lld: the model takes %s", from, info->name, shape_text(x->d, t->rank, t->dim), i,
              (long long)info->hi[i], dims_text(x->d, info));
+    } else if (symbol != NULL && symbol->hi < 0 && size == 0) {
+        return; /* nobody bounded it, and nothing is a size: an empty cache */
     } else if (size < info->lo[i] || (info->hi[i] >= 0 && size > info->hi[i])) {
         fail(x, "%s: input \"%s\" has shape [%s], dim %u (%s) is bounded by %lld..%lld; change the bound with --dim", from, info->name,
              shape_text(x->d, t->rank, t->dim), i, info->dim[i], (long long)info->lo[i], (long long)info->hi[i]);

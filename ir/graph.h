@@ -123,7 +123,7 @@ enum OpFlags {
     OPF_REGION = 8,    /* has graph attributes */
     OPF_INPLACE = 16,  /* output may share memory with an input of the same type (elementwise) */
     OPF_VIEW = 32,     /* only moves elements */
-    OPF_BIND = 64,     /* sizes of outputs may come from operands known at run time: its expand rule binds them */
+    OPF_BIND = 64,     /* its expand rule runs though it can be lowered: to bind sizes that operands give at run time, or for some types only */
 };
 typedef enum OpDomain { DOMAIN_ONNX, DOMAIN_ML, DOMAIN_MICROSOFT, DOMAIN_TRAINING, DOMAIN_PREVIEW, DOMAIN_LATHE } OpDomain;
 enum { MANY = 65535 };

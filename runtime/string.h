@@ -181,6 +181,102 @@ static inline int lathe_string_split(const lathe_string *x, int64_t n, const lat
     return error;
 }
 
+static inline int lathe_string_is(const char *x, const char *word) { /* without regard to case; word is in lower case */
+    for (; *word != 0; x++, word++)
+        if ((*x >= 'A' && *x <= 'Z' ? *x + 32 : *x) != *word) return 0;
+    return *x == 0;
+}
+
+/* 10 to the n. */
+static inline double lathe_power_of_ten(int64_t n) {
+    double r = 1.0, p = 10.0;
+    for (; n > 0; n /= 2, p *= p)
+        if (n % 2 != 0) r *= p;
+    return r;
+}
+
+/* The number that x[i] writes: an optional sign, then digits with an optional point and exponent, inf, infinity or nan; white
+ * space around it does not count. Exact up to 15 digits and exponents of 22, else within a few units of the last place. 6 when it
+ * is not a number (*out is 0 then). */
+static inline int lathe_string_to_f64(const lathe_string *x, int64_t i, double *out) {
+    const char *p = x[i] != NULL ? x[i] : "";
+    char word[12];
+    uint64_t digits = 0;
+    int64_t exponent = 0, given = 0;
+    int seen = 0, point = 0, minus = 0;
+    size_t n = 0;
+    *out = 0.0;
+    while (lathe_is_space(*p)) p++;
+    if (*p == '+' || *p == '-') minus = *p++ == '-';
+    for (; p[n] != 0 && !lathe_is_space(p[n]) && n + 1 < sizeof word; n++) word[n] = p[n];
+    word[n] = 0;
+    if (lathe_string_is(word, "inf") || lathe_string_is(word, "infinity") || lathe_string_is(word, "nan")) {
+        const double big = lathe_power_of_ten(400), special = word[0] == 'n' || word[0] == 'N' ? big - big : big;
+        p += n;
+        while (lathe_is_space(*p)) p++;
+        if (*p != 0) return 6;
+        *out = minus ? -special : special;
+        return 0;
+    }
+    for (; (*p >= '0' && *p <= '9') || (*p == '.' && !point); p++) {
+        if (*p == '.') {
+            point = 1;
+            continue;
+        }
+        seen = 1;
+        if (digits < UINT64_C(1000000000000000000)) {
+            digits = digits * 10 + (uint64_t)(*p - '0');
+            exponent -= point;
+        } else {
+            exponent += !point;
+        }
+    }
+    if (!seen) return 6;
+    if (*p == 'e' || *p == 'E') {
+        const int down = p[1] == '-';
+        p += p[1] == '+' || p[1] == '-' ? 2 : 1;
+        if (*p < '0' || *p > '9') return 6;
+        for (; *p >= '0' && *p <= '9'; p++)
+            if (given < 100000) given = given * 10 + (*p - '0');
+        exponent += down ? -given : given;
+    }
+    while (lathe_is_space(*p)) p++;
+    if (*p != 0) return 6;
+    double r = (double)digits;
+    if (digits == 0 || exponent < -400) r = exponent < -400 ? 0.0 : r;
+    else if (exponent > 400) r = lathe_power_of_ten(400);
+    else if (exponent < -300) r = r / lathe_power_of_ten(300) / lathe_power_of_ten(-exponent - 300);
+    else r = exponent < 0 ? r / lathe_power_of_ten(-exponent) : r * lathe_power_of_ten(exponent);
+    *out = minus ? -r : r;
+    return 0;
+}
+
+/* The whole number that x[i] writes, a fraction cut off; 6 when it is not a number or beyond 64 bits (*out is 0 then). */
+static inline int lathe_string_to_i64(const lathe_string *x, int64_t i, int64_t *out) {
+    const char *p = x[i] != NULL ? x[i] : "";
+    uint64_t digits = 0;
+    int minus = 0, seen = 0;
+    *out = 0;
+    while (lathe_is_space(*p)) p++;
+    if (*p == '+' || *p == '-') minus = *p++ == '-';
+    for (; *p >= '0' && *p <= '9'; p++, seen = 1) {
+        if (digits > UINT64_C(922337203685477580)) return 6;
+        digits = digits * 10 + (uint64_t)(*p - '0');
+    }
+    while (lathe_is_space(*p)) p++;
+    if (*p != 0 || !seen) { /* 1.5, 1e3, and what is no number at all */
+        double r = 0.0;
+        const int code = lathe_string_to_f64(x, i, &r);
+        if (code != 0) return code;
+        if (!(r > -9223372036854775808.0 && r < 9223372036854775808.0)) return 6;
+        *out = (int64_t)r;
+        return 0;
+    }
+    if (digits > UINT64_C(9223372036854775808) - (minus ? 0u : 1u)) return 6;
+    *out = minus ? (int64_t)(0u - digits) : (int64_t)digits;
+    return 0;
+}
+
 /* Does the whole of x[i] lead from state 0 to an accepting state? next: 256 entries per state, -1 for none. */
 static inline int lathe_string_match(const lathe_string *x, int64_t i, const int32_t *next, const uint8_t *accept, uint8_t *out) {
     const unsigned char *p = (const unsigned char *)(x[i] != NULL ? x[i] : "");

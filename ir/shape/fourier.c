@@ -72,13 +72,14 @@ bool shape_dft(Module *m, Node *n) {
     return true;
 }
 
-/* signal [B, T, 1|2], frame_step, window?, frame_length? -> [B, frames, bins, 2] */
+/* signal [B, T] or [B, T, 1|2], frame_step, window?, frame_length? -> [B, frames, bins, 2] */
 bool stft_resolve(Module *m, Node *n, StftPlan *p) {
     Context *cx = m->cx;
     const Type *x = shape_in(m, n, 0);
-    if (x == NULL || !parts_of(m, n, x, &p->complex_in)) return false;
-    if (x->rank != 3) {
-        diag(cx, SEV_ERROR, n->loc, "input 0 has rank %u, [batch, signal, 1 or 2] is needed", x->rank);
+    p->complex_in = false; /* [batch, signal]: real, as exporters write it */
+    if (x == NULL || (x->rank != 2 && !parts_of(m, n, x, &p->complex_in))) return false;
+    if (x->rank != 2 && x->rank != 3) {
+        diag(cx, SEV_ERROR, n->loc, "input 0 has rank %u, [batch, signal] or [batch, signal, 1 or 2] is needed", x->rank);
         return false;
     }
     *p = (StftPlan){.length = x->dim[1], .complex_in = p->complex_in};

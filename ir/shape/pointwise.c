@@ -171,8 +171,19 @@ bool shape_cast(Module *m, Node *n) {
     } else if (!known_dtype(m, n, attr_i(n, AT_Cast_to), &d)) {
         return false;
     }
+    if (d == DT_STRING && t->dtype != DT_STRING) {
+        diag(m->cx, SEV_ERROR, n->loc, "a conversion of %s to strings is not supported", dtype_text(t->dtype));
+        return false;
+    }
     shape_out(m, n, 0, d, t->rank, t->dim);
     if (d == DT_I64 || d == DT_I32) fold_symbols(m, n);
+    return true;
+}
+
+bool shape_parse_numbers(Module *m, Node *n) {
+    const Type *t = shape_in(m, n, 0);
+    if (t == NULL) return false;
+    shape_out(m, n, 0, attr_i(n, AT_ParseNumbers_real) != 0 ? DT_F64 : DT_I64, t->rank, t->dim);
     return true;
 }
 

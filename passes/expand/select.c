@@ -82,3 +82,22 @@ bool expand_unique(Module *m, Node *n, Value **out) {
     for (uint32_t i = 1; i < n->n_out; i++) out[i] = unique->out[i - 1];
     return true;
 }
+
+/* Strings to numbers: what they say as f64 or i64, and from there to the wanted type. */
+bool expand_string_cast(Module *m, Node *n, Value **out) {
+    DType from = n->in[0]->type->dtype, to = n->out[0]->type->dtype;
+    if (from != DT_STRING) return false;
+    if (to == DT_STRING) {
+        out[0] = n->in[0];
+        return true;
+    }
+    Node *parse = node_new(m, n->graph, n, OP_ParseNumbers, 1, n->in, 1);
+    parse->loc = n->loc;
+    attr_set_i(parse, AT_ParseNumbers_real, !dtype_is_int(to));
+    if (!node_infer(m, parse)) return false;
+    Node *cast = node_new(m, n->graph, n, OP_Cast, 1, parse->out, 1);
+    cast->loc = n->loc;
+    attr_set_i(cast, AT_Cast_to, dtype_to_onnx(to));
+    out[0] = cast->out[0];
+    return node_infer(m, cast);
+}

@@ -172,3 +172,16 @@ bool lower_tf_idf(Lower *lo, const Node *n) {
     lower_end(lo);
     return true;
 }
+
+/* ---- numbers in text -------------------------------------------------------------------------------------------------- */
+bool lower_parse_numbers(Lower *lo, const Node *n) {
+    const Type *t = n->out[0]->type;
+    bool real = t->dtype == DT_F64;
+    uint32_t x = lower_buf(lo, n->in[0]), one = lower_array(lo, t->dtype, 1, (Dim[]){dim_const(lo->cx, 1)});
+    Expr *idx[RANK_MAX], *zero = lx_i(lo, 0);
+    lower_for_type(lo, t, idx);
+    lower_call(lo, real ? "lathe_string_to_f64" : "lathe_string_to_i64", 3, (CallArg[]){arg_buf(x), arg_expr(position(lo, t, idx)), arg_buf(one)});
+    lower_store(lo, n->out[0], idx, lower_load_buf(lo, one, &zero));
+    lower_end_n(lo, t->rank);
+    return true;
+}
