@@ -21,6 +21,14 @@ LatheValue residual_block(LatheValue x, int64_t channels, int64_t stride, const 
     return y;
 }
 
+LatheValue dense_shared(LatheValue x, int64_t units, const char *name, bool again) {
+    char weight[256], bias[256];
+    if (!again) return lathe_dense(x, units, name);
+    snprintf(weight, sizeof weight, "%s/weight", name);
+    snprintf(bias, sizeof bias, "%s/bias", name);
+    return lathe_add(lathe_matmul(x, lathe_find(x.model, weight)), lathe_find(x.model, bias));
+}
+
 static LatheValue self_attention(LatheValue x, const TransformerBlock *o) {
     int64_t width = lathe_size_of(x, -1);
     LatheInit small = lathe_normal(0, 0.02);

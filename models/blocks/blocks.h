@@ -11,6 +11,9 @@ LatheValue conv_bn_relu(LatheValue x, int64_t channels, int64_t kernel, int64_t 
  * 1x1 convolution. */
 LatheValue residual_block(LatheValue x, int64_t channels, int64_t stride, const char *name);
 
+/* A dense layer, or once more the one of this name: x through the same weights (units is not looked at then). */
+LatheValue dense_shared(LatheValue x, int64_t units, const char *name, bool again);
+
 /* Pre-norm transformer block as in GPT-2 (Radford et al. 2019): x + attention(norm(x)), then x + mlp(norm(x)). x [N,T,width] */
 typedef struct TransformerBlock { int64_t heads; bool causal; double dropout; } TransformerBlock;
 LatheValue transformer_block(LatheValue x, const char *name, const TransformerBlock *o);
