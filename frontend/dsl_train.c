@@ -89,7 +89,7 @@ void dsl_train_candidates(LatheModel *m) {
 }
 
 /* ---- losses --------------------------------------------------------------------------------------------------------- */
-LatheValue lathe_detach(LatheValue x) { return dsl_unary(OP_Identity, x); }
+LatheValue lathe_detach(LatheValue x) { return dsl_unary(OP_StopGradient, x); }
 
 /* What a softmax over the classes was computed from: cross-entropy has its own, and the model may end with one. */
 static LatheValue before_softmax(LatheValue y) {

@@ -476,6 +476,7 @@ bool pass_train(Context *cx, Module *m) {
     for (uint32_t i = 0; i < n_out; i++) vec_push(&cx->scratch, &t->predict, i);
     if (n_out != 0) add_entry(t, "", "predict", "The outputs as outside of training.", t->predict.v, n_out, 0);
     for (uint32_t i = 0; i < t->spec->part.n; i++) build_part(t, &t->spec->part.v[i], copied ? copy->out[n_out + i] : NULL);
-    finish(t);
+    if (t->entry.n > ENTRY_MAX) diag(cx, SEV_ERROR, (Loc){0}, "training: %u entry points are asked for, at most %d are supported: fewer losses, or several models", t->entry.n, ENTRY_MAX);
+    else finish(t);
     return true;
 }

@@ -5,10 +5,12 @@ model=$1 sources=$2 work=$3 failed=0
 mkdir -p "$work"
 for name in $("$model"); do
     dir=$work/$name
+    losses=$sources/fixtures/$name.txt
+    [ "$name" != dropout ] || losses=-
     mkdir -p "$dir"
     "$model" "$name" "$dir/mlp.c" && # a case that cannot be built fails as one whose losses differ
         "${CC:-cc}" -O2 -fopenmp -Wall -Wextra -Wconversion -Wshadow -Wdouble-promotion -Wvla -Werror -I"$dir" "$sources/harness.c" "$dir/mlp.c" -lm -o "$dir/run" &&
-        "$dir/run" "$sources/fixtures/$name.txt" > "$dir/out" || { failed=$((failed + 1)); echo "$name:"; cat "$dir/out" 2> /dev/null; }
+        "$dir/run" "$losses" > "$dir/out" || { failed=$((failed + 1)); echo "$name:"; cat "$dir/out" 2> /dev/null; }
 done
 [ "$failed" = 0 ] && echo "all cases passed"
 exit "$failed"
