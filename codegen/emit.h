@@ -80,6 +80,8 @@ typedef struct Emit {
     LatheWeights weights;           /* AUTO resolved */
     bool embed, any_parallel, uses_bound;
     VEC(StepFault) faults;
+    VEC(Dim) low_dims;              /* sizes that may come out negative (sizes_c.c) */
+    bool *symbol_set;               /* by symbol index: known where printing of steps has arrived */
     /* the kernel being printed */
     Writer *w;                      /* where statements go */
     Kernel *k;
@@ -136,6 +138,12 @@ void emit_constant(Writer *w, DType t, const Expr *x, int prec);
 const char *emit_dim_text(Emit *e, Dim d, const char *const *symbol, int prec);
 void emit_weights(Emit *e);                          /* weights_c.c */
 void emit_header(Emit *e, Writer *h);                /* header_c.c */
+/* sizes_c.c: sizes that come out negative are errors, of the call when they depend on the caller's dims alone, else where
+ * the last symbol they depend on is set. */
+void emit_collect_sizes(Emit *e);
+void emit_mark_sizes(Emit *e); /* the symbols they read are used */
+void emit_check_given_sizes(Emit *e, Writer *w);
+void emit_check_run_sizes(Emit *e, Writer *w, uint32_t symbol);
 void emit_entry(Emit *e);                            /* entry_c.c: init, run, call, … */
 void emit_steps(Emit *e);                            /* steps_c.c */
 /* train_c.c: entry points of a module that trains, their declarations, and what stands in front of the steps. */

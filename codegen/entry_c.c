@@ -102,6 +102,7 @@ void emit_call_body(Emit *e, const char *steps, uint32_t mask) {
                   (long long)d->hi, up, i, e->symbol_name[i]);
     }
     number_run(e, mask);
+    emit_check_given_sizes(e, w);
     if (e->any_parallel) {
         cw_printf(w, "#ifdef _OPENMP\n    const int threads = ctx->threads > 0 ? ctx->threads : omp_get_max_threads();\n    if (threads > 1) {\n"
                      "#pragma omp parallel num_threads(threads)\n        %s(ctx, in, out, dims, omp_get_thread_num(), omp_get_num_threads(), &status);\n    } else\n#endif\n", steps);

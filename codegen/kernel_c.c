@@ -160,7 +160,7 @@ static LoopFrame loop_frame(Emit *e, const Stmt *loop) {
             if (c.stores.v[i]->buf == c.stores.v[j]->buf && !same_index(e->k->buf[c.stores.v[i]->buf].rank, c.stores.v[i]->idx, c.stores.v[j]->idx)) c.ok = false;
     for (uint32_t i = 0; i < c.sets.n && c.ok; i++) {
         const Stmt *s = c.sets.v[i];
-        if (is_declared(&c, s->var)) continue;
+        if (is_declared(&c, s->var) || !e->var_read[s->var]) continue; /* not printed */
         static const struct { Fn fn; const char *op; } ops[] = {{FN_ADD, "+"}, {FN_MUL, "*"}, {FN_AND, "&"}, {FN_OR, "|"}};
         const char *op = NULL;
         for (size_t k = 0; k < sizeof ops / sizeof *ops; k++)

@@ -137,6 +137,7 @@ static void set_symbol(Walk *k, const Step *s, const char *value) {
     barrier(k); /* every thread reads dims */
     if (e->any_parallel) cw_open(k->w, "if (tid == 0) {");
     cw_line(k->w, "dims[%u] = lathe_bound(%s, %lld, %lld, &err);", n->symbol, value, (long long)n->lo, (long long)n->hi);
+    emit_check_run_sizes(e, k->w, n->symbol);
     cw_begin(k->w);
     note_fault(k, s);
     cw_printf(k->w, "\n");
@@ -307,6 +308,8 @@ static void steps_function(Emit *e, Writer *w, uint32_t entry, const Writer *bod
 }
 
 void emit_steps(Emit *e) {
+    emit_collect_sizes(e);
+    emit_mark_sizes(e);
     Walk k = {.e = e};
     uint32_t max_id = 0, n_entry = e->trains ? e->m->n_entry : 1;
     for (uint32_t i = 0; i < e->plan->n_kernel; i++)

@@ -38,6 +38,7 @@ static inline float lathe_box_overlap(const float *a, const float *b, int64_t ce
 static int lathe_nms(const float *boxes, const float *scores, int64_t batches, int64_t classes, int64_t n, int64_t limit, float overlap, float threshold,
                      int64_t has_threshold, int64_t center, int64_t *key, int64_t *order, int64_t *out, int64_t *count) {
     int64_t rows = 0;
+    if (n <= 0) classes = 0;
     for (int64_t b = 0; b < batches; b++) {
         for (int64_t c = 0; c < classes; c++) {
             const float *score = scores + (b * classes + c) * n;

@@ -20,6 +20,8 @@ static Expr *corner(Roi *s, int64_t column, double scale, double shift) {
     return lx_sub(s->lo, lx_mul(s->lo, v, num(s, scale)), num(s, shift));
 }
 
+enum { GRID_MAX = 4096 };
+
 typedef struct Bin { Expr *start, *size, *grid; } Bin; /* of one axis: f32, f32, i64 */
 
 static Bin bin_of(Roi *s, int64_t first, int64_t output) {
@@ -31,7 +33,11 @@ static Bin bin_of(Roi *s, int64_t first, int64_t output) {
     Expr *length = lx_sub(lo, corner(s, first + 2, scale, shift), b.start);
     if (!half) length = lx_2(lo, FN_MAX, length, num(s, 1));
     b.size = lower_local(lo, s->t, lx_div(lo, length, num(s, (double)output)));
-    b.grid = ratio > 0 ? lx_i(lo, ratio) : lower_local(lo, DT_I64, lx_2(lo, FN_MAX, lx_cast(lo, DT_I64, lx_1(lo, FN_CEIL, b.size)), lx_i(lo, 0)));
+    b.grid = lx_i(lo, ratio);
+    if (ratio > 0) return b;
+    /* One sample per pixel; a bin of more is a coordinate gone wrong, and would take for ever. */
+    Expr *pixels = lx_2(lo, FN_MAX, lx_cast(lo, DT_I64, lx_1(lo, FN_CEIL, b.size)), lx_i(lo, 0)), *sane = lx_2(lo, FN_LE, pixels, lx_i(lo, GRID_MAX));
+    b.grid = lower_local(lo, DT_I64, ex_require(lo->cx, sane, lx_select(lo, sane, pixels, lx_i(lo, 0)), LATHE_RT_VALUE));
     return b;
 }
 
