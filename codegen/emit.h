@@ -60,7 +60,8 @@ typedef struct KernelSignature { /* which of the optional parameters a kernel's 
     bool dims, parallel, err;
 } KernelSignature;
 
-typedef struct StepFault { uint32_t number; const Step *step; } StepFault; /* a step that can fail at run time; numbered from 1 */
+/* A step that can fail at run time; numbered from 1. unequal: the node in it whose sizes may not agree, or NULL. */
+typedef struct StepFault { uint32_t number; const Step *step; const Node *unequal; } StepFault;
 
 typedef struct Emit {
     Context *cx;
@@ -141,6 +142,7 @@ void emit_header(Emit *e, Writer *h);                /* header_c.c */
 /* sizes_c.c: sizes that come out negative are errors, of the call when they depend on the caller's dims alone, else where
  * the last symbol they depend on is set. */
 void emit_collect_sizes(Emit *e);
+void emit_use_dim(Emit *e, Dim d); /* its symbols are used */
 void emit_mark_sizes(Emit *e); /* the symbols they read are used */
 void emit_check_given_sizes(Emit *e, Writer *w);
 void emit_check_run_sizes(Emit *e, Writer *w, uint32_t symbol);

@@ -267,11 +267,12 @@ static const char *about(Emit *e, const char *what, const Value *v, const char *
 }
 
 /* The nodes of a step that an error can come from: in a kernel of several, those whose indices it checks. */
-static void fault_nodes(Emit *e, Writer *w, const Step *s, uint32_t kind) {
+static void fault_nodes(Emit *e, Writer *w, const StepFault *f, uint32_t kind) {
+    const Step *s = f->step;
     bool checked = kind == LATHE_RT_INDEX && s->n_checked != 0;
     uint32_t n = checked ? s->n_checked : 1, shown = n < 4 ? n : 4;
     for (uint32_t i = 0; i < shown; i++) {
-        const Node *node = checked ? s->checked[i] : s->node;
+        const Node *node = checked ? s->checked[i] : kind == LATHE_RT_SHAPE && f->unequal != NULL ? f->unequal : s->node;
         Loc loc = node != NULL ? node->loc : (Loc){0};
         cw_printf(w, "%s%s \"%s\"", i != 0 ? " or " : "", str_text(e->cx, loc.op), str_text(e->cx, loc.node));
     }
@@ -293,7 +294,7 @@ void emit_messages(Emit *e) {
         const StepFault *f = &e->faults.v[i];
         for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
             Writer t = {.arena = &e->cx->scratch};
-            fault_nodes(e, &t, f->step, kinds[k].kind);
+            fault_nodes(e, &t, f, kinds[k].kind);
             cw_printf(&t, ": %s", kinds[k].text);
             message_case(e, f->number * 16 + kinds[k].kind, cw_cstr(&t));
         }

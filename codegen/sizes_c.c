@@ -53,7 +53,7 @@ static void symbols(const Emit *e, Dim d, uint32_t index, bool *reads, bool *rea
     }
 }
 
-static void mark_used(Emit *e, Dim d) {
+void emit_use_dim(Emit *e, Dim d) {
     for (uint32_t i = 0; i < dim_symbol_count(e->cx); i++) {
         bool reads = false, ready = true;
         symbols(e, d, i, &reads, &ready);
@@ -67,13 +67,13 @@ void emit_check_run_sizes(Emit *e, Writer *w, uint32_t symbol) {
         bool reads = false, ready = true;
         symbols(e, e->low_dims.v[k], symbol, &reads, &ready);
         if (!reads || !ready) continue;
-        mark_used(e, e->low_dims.v[k]);
+        emit_use_dim(e, e->low_dims.v[k]);
         cw_line(w, "err |= (%s < 0) << %d;", emit_dim_text(e, e->low_dims.v[k], e->dims_slot, 11), LATHE_RT_SHAPE);
     }
 }
 
 void emit_mark_sizes(Emit *e) {
-    for (uint32_t k = 0; k < e->low_dims.n; k++) mark_used(e, e->low_dims.v[k]);
+    for (uint32_t k = 0; k < e->low_dims.n; k++) emit_use_dim(e, e->low_dims.v[k]);
 }
 
 void emit_check_given_sizes(Emit *e, Writer *w) {

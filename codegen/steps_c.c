@@ -22,6 +22,7 @@ typedef struct Walk {
     bool faulty, ends;   /* the function being printed has a step that can fail; one that jumps to the end then */
     uint32_t entries;    /* bit of the entry that is printed: steps of others are left out */
     Writer *w;
+    VEC(DimPair) compared; /* sizes that the run has compared before it comes here */
 } Walk;
 
 const BufRef *emit_ref(Emit *e, const Value *v) { return &e->plan->ref[v->id]; }
@@ -97,18 +98,53 @@ static const char *pointer(Walk *k, const Value *v, DType t, bool write) {
     context_escape(e->cx, "a step uses a value without a place");
 }
 
-static void note_fault(Walk *k, const Step *s) {
+static StepFault *note_fault(Walk *k, const Step *s) {
     uint32_t number = k->e->n_in + k->e->n_out + k->number + 1; /* smaller ones are inputs and outputs */
     cw_printf(k->w, " code = lathe_first(code, &err, %u);", number);
-    StepFault f = {number, s};
+    StepFault f = {number, s, NULL};
     k->faulty = true;
     for (uint32_t i = 0; i < k->e->faults.n; i++)
-        if (k->e->faults.v[i].number == number) return; /* seen in another entry */
+        if (k->e->faults.v[i].number == number) return &k->e->faults.v[i]; /* seen in another entry, or in this step before */
     vec_push(&k->e->cx->scratch, &k->e->faults, f);
+    return &k->e->faults.v[k->e->faults.n - 1];
+}
+
+/* Sizes that inference took to be equal: the first step that relies on it compares them. All threads see the same dims, so
+ * all of them end. */
+static void compare_sizes(Walk *k, const Step *s, const Node *n) {
+    Emit *e = k->e;
+    for (uint32_t i = 0; i < n->n_agree; i++) {
+        DimPair p = n->agree[i];
+        bool known = p.a == p.b;
+        for (uint32_t c = 0; c < k->compared.n && !known; c++) known = k->compared.v[c].a == p.a && k->compared.v[c].b == p.b && (k->compared.v[c].broadcast <= p.broadcast);
+        if (known) continue;
+        vec_push(&e->cx->scratch, &k->compared, p);
+        emit_use_dim(e, p.a);
+        emit_use_dim(e, p.b);
+        const char *a = emit_dim_text(e, p.a, e->dims_slot, 10), *b = emit_dim_text(e, p.b, e->dims_slot, 10);
+        if (p.broadcast) cw_open(k->w, "if (%s != %s && %s != 1) {", b, a, b);
+        else cw_open(k->w, "if (%s != %s) {", b, a);
+        cw_line(k->w, "err |= 1 << %d;", LATHE_RT_SHAPE);
+        cw_begin(k->w);
+        StepFault *f = note_fault(k, s);
+        if (f->unequal == NULL) f->unequal = n;
+        cw_printf(k->w, "\n");
+        cw_line(k->w, "goto end;");
+        cw_close(k->w, "}");
+        k->ends = true;
+    }
+}
+
+static void compare_step_sizes(Walk *k, const Step *s) {
+    if (s->node == NULL) return;
+    compare_sizes(k, s, s->node);
+    if (s->node->op != OP_Fused) return;
+    for (const Node *n = attr_at(s->node, AT_Fused_body)->graph->first; n != NULL; n = n->next) compare_sizes(k, s, n);
 }
 
 static void print_kernel_step(Walk *k, const Step *s) {
     Emit *e = k->e;
+    compare_step_sizes(k, s);
     const KernelSignature *sig = &e->signature[k->kernel_index[s->kernel->id]];
     Access *access = ARENA_ARRAY(&e->cx->scratch, Access, s->n_value);
     for (uint32_t i = 0; i < s->n_value; i++) access[i] = access_of(k, s->value[i], s->kernel->buf[i].kind != BUF_IN, sig->parallel);
@@ -248,6 +284,7 @@ static uint32_t count_steps(const Step *s) {
 }
 
 static void print_steps(Walk *k, const Step *s) {
+    uint32_t n_compared = k->compared.n; /* what is compared in a branch or a loop's body is not behind it */
     for (; s != NULL; s = s->next) {
         if (k->entries != 0 && !(s->entries & k->entries)) {
             k->number += 1 + (s->kind == STEP_IF || s->kind == STEP_LOOP) + count_steps(s->body) + count_steps(s->orelse);
@@ -270,6 +307,7 @@ static void print_steps(Walk *k, const Step *s) {
         }
         k->number++;
     }
+    k->compared.n = n_compared;
 }
 
 const char *emit_steps_name(Emit *e, uint32_t entry) {

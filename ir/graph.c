@@ -348,6 +348,8 @@ static Graph *clone_into(Module *m, const Graph *g, Graph *outer, Value **map, V
         for (uint32_t i = 0; i < n->n_in; i++) in[i] = mapped(map, n->in[i]);
         Node *d = node_new(m, c, NULL, n->op, n->n_in, in, n->n_out);
         d->loc = n->loc;
+        d->agree = n->agree;
+        d->n_agree = n->n_agree;
         for (uint32_t i = 0; i < n->n_attr; i++) {
             d->attr[i] = n->attr[i];
             if (attr_kind(n, i) == ATTR_GRAPH && n->attr[i].present)

@@ -72,6 +72,9 @@ typedef struct Attr {
     };
 } Attr;
 
+/* Two sizes that inference took to be equal and that only the run can compare. broadcast: b may also be 1. */
+typedef struct DimPair { Dim a, b; bool broadcast; } DimPair;
+
 struct Node {
     uint32_t id;
     uint16_t op, n_in, n_out, n_attr;
@@ -79,6 +82,8 @@ struct Node {
     Value **in;  /* NULL entries: optional inputs left out */
     Value **out; /* NULL entries: outputs nobody wants */
     Attr *attr;
+    const DimPair *agree; /* what its types rely on, found by its shape rule */
+    uint32_t n_agree;
     Node *prev, *next;
     Graph *graph; /* the graph it stands in */
 };

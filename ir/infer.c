@@ -70,6 +70,12 @@ static void keep_symbols(Module *m, Node *n, const Before *before, uint32_t n_ol
         if (n->out[i] != NULL) match_type(&r, n->out[i]->type, before[i].type);
     if (!r.any) return;
     rename_bounds(&r);
+    if (n->n_agree != 0) {
+        DimPair *agree = ARENA_ARRAY(&cx->arena, DimPair, n->n_agree);
+        for (uint32_t i = 0; i < n->n_agree; i++)
+            agree[i] = (DimPair){dim_substitute(cx, n->agree[i].a, r.map), dim_substitute(cx, n->agree[i].b, r.map), n->agree[i].broadcast};
+        n->agree = agree;
+    }
     for (uint32_t i = 0; i < n->n_out; i++) {
         Value *v = n->out[i];
         if (v == NULL) continue;

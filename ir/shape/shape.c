@@ -17,7 +17,16 @@ void shape_out(Module *m, Node *n, uint32_t i, DType dtype, uint32_t rank, const
     if (i < n->n_out && n->out[i] != NULL) n->out[i]->type = type_tensor(m->cx, dtype, rank, dim);
 }
 
-Dim shape_unify(Module *m, Node *n, Dim a, Dim b, const char *what) {
+static void note_pair(Module *m, Node *n, DimPair p) {
+    for (uint32_t i = 0; i < n->n_agree; i++)
+        if (n->agree[i].a == p.a && n->agree[i].b == p.b) return;
+    DimPair *own = ARENA_ARRAY(&m->cx->arena, DimPair, n->n_agree + 1);
+    if (n->n_agree != 0) memcpy(own, n->agree, n->n_agree * sizeof *own);
+    own[n->n_agree++] = p;
+    n->agree = own;
+}
+
+static Dim unify(Module *m, Node *n, Dim a, Dim b, const char *what, bool broadcast) {
     Context *cx = m->cx;
     if (a == b || b == 0) return a;
     if (a == 0) return b;
@@ -31,8 +40,12 @@ Dim shape_unify(Module *m, Node *n, Dim a, Dim b, const char *what) {
         diag(cx, SEV_ERROR, n->loc, "%s: %s do not agree", what, cw_cstr(&w));
         return 0;
     }
-    return ca ? a : cb ? b : dim_order(cx, a, b) < 0 ? a : b;
+    Dim kept = ca ? a : cb ? b : dim_order(cx, a, b) < 0 ? a : b;
+    note_pair(m, n, (DimPair){kept, kept == a ? b : a, broadcast});
+    return kept;
 }
+
+Dim shape_unify(Module *m, Node *n, Dim a, Dim b, const char *what) { return unify(m, n, a, b, what, false); }
 
 bool shape_broadcast(Module *m, Node *n, const Type *a, const Type *b, uint32_t *rank, Dim *dim) {
     Context *cx = m->cx;
@@ -43,7 +56,7 @@ bool shape_broadcast(Module *m, Node *n, const Type *a, const Type *b, uint32_t 
         Dim db = i + b->rank >= r ? b->dim[i + b->rank - r] : one;
         if (da == one) dim[i] = db;
         else if (db == one) dim[i] = da;
-        else dim[i] = shape_unify(m, n, da, db, "broadcast");
+        else dim[i] = unify(m, n, da, db, "broadcast", true);
         if (dim[i] == 0) return false;
     }
     *rank = r;
@@ -141,6 +154,8 @@ static ShapeFn *const rules[OP_COUNT] = {
 
 bool node_infer(Module *m, Node *n) {
     bool poison = false;
+    n->agree = NULL;
+    n->n_agree = 0;
     for (uint32_t i = 0; i < n->n_in; i++) poison |= n->in[i] != NULL && n->in[i]->poison;
     if (!poison) poison = !rules[n->op](m, n);
     for (uint32_t i = 0; i < n->n_out; i++)

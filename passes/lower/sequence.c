@@ -146,6 +146,12 @@ static void around(Lower *lo, const Type *t, uint32_t axis, Expr **outer, Expr *
     }
 }
 
+/* The parts that were listed must fill the axis. */
+static void require_whole(Lower *lo, const Node *n, Expr *parts, Expr *wrong, Expr *end, Expr *total) {
+    Expr *whole = lx_2(lo, FN_AND, lx_1(lo, FN_NOT, wrong), lx_2(lo, FN_EQ, end, total));
+    store_length(lo, n, ex_require(lo->cx, whole, parts, LATHE_RT_SHAPE));
+}
+
 bool lower_seq_split(Lower *lo, const Node *n) {
     const Value *x = n->in[0], *split = n->n_in > 1 ? n->in[1] : NULL;
     const Type *t = x->type;
@@ -158,7 +164,8 @@ bool lower_seq_split(Lower *lo, const Node *n) {
     Expr *parts = total;
     if (split != NULL && split->type->rank == 0) {
         size = lower_local(lo, DT_I64, lx_cast(lo, DT_I64, lower_load_scalar(lo, split)));
-        size = lx_2(lo, FN_MAX, size, one);
+        Expr *positive = lx_2(lo, FN_GE, size, one);
+        size = lower_local(lo, DT_I64, ex_require(lo->cx, positive, lx_2(lo, FN_MAX, size, one), LATHE_RT_VALUE));
         parts = lx_2(lo, FN_FLOORDIV, lx_add(lo, total, lx_sub(lo, size, one)), size);
     } else if (split != NULL) {
         parts = lx_dim(lo, split->type->dim[0]);
@@ -166,9 +173,15 @@ bool lower_seq_split(Lower *lo, const Node *n) {
     store_length(lo, n, parts);
     uint32_t flat = lower_flat(lo, x);
     Expr *start = lower_local(lo, DT_I64, zero);
+    bool listed = split != NULL && split->type->rank == 1;
+    Expr *wrong = listed ? lower_local(lo, DT_BOOL, ex_i(lo->cx, DT_BOOL, 0)) : NULL;
     Expr *s = lower_for(lo, parts);
     Expr *part = size;
-    if (split != NULL && split->type->rank == 1) part = lx_cast(lo, DT_I64, lower_load(lo, split, (Expr *[]){s}));
+    if (listed) {
+        part = lower_local(lo, DT_I64, lx_cast(lo, DT_I64, lower_load(lo, split, (Expr *[]){s})));
+        Expr *beyond = lx_2(lo, FN_GT, part, lx_sub(lo, total, start));
+        lower_set(lo, wrong, lx_2(lo, FN_OR, wrong, lx_2(lo, FN_OR, lx_2(lo, FN_LT, part, zero), beyond)));
+    }
     /* A part never reaches behind the end, whatever the sizes say. */
     part = lower_local(lo, DT_I64, lx_2(lo, FN_MAX, lx_2(lo, FN_MIN, part, lx_sub(lo, total, start)), zero));
     if (b.dims_type != NULL) end_row(lo, &b, s, keep ? t->rank : t->rank - 1);
@@ -177,6 +190,7 @@ bool lower_seq_split(Lower *lo, const Node *n) {
     if (b.data_type == NULL) {
         lower_accumulate(lo, start, FN_ADD, part);
         lower_end(lo);
+        if (listed) require_whole(lo, n, parts, wrong, start, total);
         return true;
     }
     Expr *o = lower_for(lo, outer), *j = lower_for(lo, part), *i = lower_for(lo, inner);
@@ -186,6 +200,7 @@ bool lower_seq_split(Lower *lo, const Node *n) {
     lower_end_n(lo, 3);
     lower_accumulate(lo, start, FN_ADD, part);
     lower_end(lo);
+    if (listed) require_whole(lo, n, parts, wrong, start, total);
     return true;
 }
 
