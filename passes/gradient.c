@@ -25,7 +25,7 @@ typedef struct Backward {
 } Backward;
 
 static bool is_differentiable(const Value *v) {
-    return v != NULL && v->type != NULL && v->type->kind == TYPE_TENSOR && dtype_is_float(v->type->dtype);
+    return v != NULL && v->type != NULL && v->type->kind == TYPE_TENSOR && (dtype_is_float(v->type->dtype) || grad_is_quantized(v));
 }
 
 static bool reached(const Backward *b, const Value *v) { return v != NULL && v->id < b->n_value && b->reached[v->id]; }

@@ -13,6 +13,8 @@
 #define RULE(op, rewrite) {OP_##op, simplify_##rewrite}
 static const Rule rules[] = {
     RULE(Identity, same_type),
+    RULE(StopGradient, same_type), /* the walk is over */
+    RULE(StraightThrough, same_type),
     RULE(Cast, same_type),
     RULE(Cast, cast),
     RULE(CastLike, castlike),

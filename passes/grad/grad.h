@@ -34,7 +34,11 @@ bool grad_expand_region(Module *m, Graph *region, uint32_t n_y, Value *const *y,
 ExpandFn *grad_expansion_of(Module *m, const Node *n);
 
 /* Expansions that only gradients use. */
-ExpandFn grad_expand_loop, grad_expand_recurrent;
+ExpandFn grad_expand_loop, grad_expand_recurrent, grad_expand_mean_variance_norm, grad_expand_lrn, grad_expand_lp_pool, grad_expand_pad;
+ExpandFn grad_expand_col2im, grad_expand_causal_conv, grad_expand_bias_split_gelu, grad_expand_affine_grid, grad_expand_stft;
+ExpandFn grad_expand_grid_sample, grad_expand_deform_conv, grad_expand_linear_attention, grad_expand_dequantize;
+/* Is v the integers of a QuantizeLinear? They are no floats, but the gradient of fake quantization passes through them. */
+bool grad_is_quantized(const Value *v);
 
 /* ---- building -------------------------------------------------------------------------------------------------------------------- */
 static inline Value *g_1(Grad *g, Op op, Value *a) { return build1(g->m, g->at, op, a); }

@@ -134,3 +134,110 @@ bool lower_max_roi_pool(Lower *lo, const Node *n) {
     lower_end_n(lo, 4);
     return true;
 }
+
+/* ---- gradients by x ---------------------------------------------------------------------------------------------- */
+/* The forward node a gradient belongs to: the attributes stand in the same order, the operands elsewhere. */
+static Node forward_of(const Node *n, Op op, Value **in) {
+    Node f = *n;
+    f.op = (uint16_t)op;
+    f.in = in;
+    return f;
+}
+
+static void zero_all(Lower *lo, const Value *v) {
+    Expr *idx[RANK_MAX];
+    lower_for_type(lo, v->type, idx);
+    lower_store(lo, v, idx, lx_const(lo, dtype_compute(v->type->dtype), 0));
+    lower_end_n(lo, v->type->rank);
+}
+
+typedef struct Corner { Expr *weight, *y, *x; } Corner;
+
+static void corners(Roi *s, const Sample *v, const Sample *u, Corner *c) {
+    Lower *lo = s->lo;
+    Expr *one = num(s, 1), *hy = lx_sub(lo, one, v->fraction), *hx = lx_sub(lo, one, u->fraction);
+    c[0] = (Corner){lx_mul(lo, hy, hx), v->low, u->low};
+    c[1] = (Corner){lx_mul(lo, hy, u->fraction), v->low, u->high};
+    c[2] = (Corner){lx_mul(lo, v->fraction, hx), v->high, u->low};
+    c[3] = (Corner){lx_mul(lo, v->fraction, u->fraction), v->high, u->high};
+}
+
+/* Opens the loops over the samples of a bin that lie inside; 3 blocks. */
+static void open_samples(Roi *s, const Bin *h, const Bin *w, Expr *oh, Expr *ow, Corner *c) {
+    Lower *lo = s->lo;
+    Expr *iy = lower_for(lo, h->grid);
+    Sample v = sample_at(s, h, oh, iy, s->x->dim[2]);
+    Expr *ix = lower_for(lo, w->grid);
+    Sample u = sample_at(s, w, ow, ix, s->x->dim[3]);
+    lower_if(lo, lx_1(lo, FN_NOT, lx_2(lo, FN_OR, v.outside, u.outside)));
+    corners(s, &v, &u, c);
+}
+
+static Expr *weighed(Roi *s, Expr *channel, const Corner *c) { return lx_mul(s->lo, c->weight, pixel(s, channel, c->y, c->x)); }
+
+/* Every sample's corners get their share; for maxima the first corner that has the maximum. Channels are independent. */
+bool lower_roi_align_adjoint(Lower *lo, const Node *n) {
+    const Value *dx = n->out[0], *dy = n->in[0];
+    bool maximum = n->n_in > 3 && n->in[3] != NULL;
+    Node f = forward_of(n, OP_RoiAlign, (Value *[]){maximum ? n->in[3] : NULL, n->in[1], n->in[2]});
+    Roi s = {.lo = lo, .n = &f, .x = dx->type, .t = lower_float_type(dx->type->dtype)};
+    zero_all(lo, dx);
+    Expr *c = lower_for_dim(lo, dx->type->dim[1]), *zero = num(&s, 0);
+    s.r = lower_for_dim(lo, dy->type->dim[0]);
+    s.batch = batch_index(&s, lower_load(lo, n->in[2], &s.r));
+    Bin h = bin_of(&s, 1, attr_i(&f, AT_RoiAlign_output_height)), w = bin_of(&s, 0, attr_i(&f, AT_RoiAlign_output_width));
+    Expr *oh = lower_for_dim(lo, dy->type->dim[2]), *ow = lower_for_dim(lo, dy->type->dim[3]);
+    Expr *count = lx_cast(lo, s.t, lx_2(lo, FN_MAX, lx_mul(lo, h.grid, w.grid), lx_i(lo, 1)));
+    Expr *d = lx_cast(lo, s.t, lower_load(lo, dy, (Expr *[]){s.r, c, oh, ow}));
+    Expr *share = lower_local(lo, s.t, maximum ? d : lx_div(lo, d, count)), *best = NULL;
+    Corner corner[4];
+    if (maximum) {
+        best = lower_local(lo, s.t, lower_lowest(lo, s.t));
+        open_samples(&s, &h, &w, oh, ow, corner);
+        for (uint32_t i = 0; i < 4; i++) lower_accumulate(lo, best, FN_MAX, weighed(&s, c, &corner[i]));
+        lower_end_n(lo, 3);
+    }
+    open_samples(&s, &h, &w, oh, ow, corner);
+    for (uint32_t i = 0; i < 4; i++) {
+        Expr *at[4] = {s.batch, c, corner[i].y, corner[i].x};
+        if (maximum) lower_if(lo, lx_2(lo, FN_EQ, weighed(&s, c, &corner[i]), best));
+        lower_store_reduce(lo, dx, at, FN_ADD, lx_mul(lo, corner[i].weight, share));
+        if (!maximum) continue;
+        lower_set(lo, share, zero); /* taken */
+        lower_end(lo);
+    }
+    lower_end_n(lo, 3 + 4);
+    return true;
+}
+
+bool lower_max_roi_pool_adjoint(Lower *lo, const Node *n) {
+    const Value *dx = n->out[0], *dy = n->in[0];
+    Node f = forward_of(n, OP_MaxRoiPool, (Value *[]){n->in[2], n->in[1]});
+    Roi s = {.lo = lo, .n = &f, .x = dx->type, .t = lower_float_type(dx->type->dtype)};
+    const Attr *size = attr_at(&f, AT_MaxRoiPool_pooled_shape);
+    Expr *y0, *ny, *x0, *nx, *zero = num(&s, 0);
+    zero_all(lo, dx);
+    Expr *c = lower_for_dim(lo, dx->type->dim[1]);
+    s.r = lower_for_dim(lo, dy->type->dim[0]);
+    s.batch = batch_index(&s, lower_load(lo, n->in[1], (Expr *[]){s.r, lx_i(lo, 0)}));
+    Expr *oh = lower_for_dim(lo, dy->type->dim[2]);
+    pixel_bin(&s, 2, oh, size->ints.v[0], s.x->dim[2], &y0, &ny);
+    Expr *ow = lower_for_dim(lo, dy->type->dim[3]);
+    pixel_bin(&s, 1, ow, size->ints.v[1], s.x->dim[3], &x0, &nx);
+    Expr *best = lower_local(lo, s.t, lower_lowest(lo, s.t));
+    Expr *share = lower_local(lo, s.t, lx_cast(lo, s.t, lower_load(lo, dy, (Expr *[]){s.r, c, oh, ow})));
+    for (int pass = 0; pass < 2; pass++) {
+        Expr *i = lower_for(lo, ny), *j = lower_for(lo, nx), *y = lx_add(lo, y0, i), *x = lx_add(lo, x0, j), *e = pixel(&s, c, y, x);
+        if (pass == 0) {
+            lower_accumulate(lo, best, FN_MAX, e);
+        } else {
+            lower_if(lo, lx_2(lo, FN_EQ, e, best));
+            lower_store_reduce(lo, dx, (Expr *[]){s.batch, c, y, x}, FN_ADD, share);
+            lower_set(lo, share, zero); /* the first of equal ones takes it */
+            lower_end(lo);
+        }
+        lower_end_n(lo, 2);
+    }
+    lower_end_n(lo, 4);
+    return true;
+}

@@ -292,3 +292,105 @@ case("Loop", N(0), Constant(np.array(True)), S(2), S(2, seed=1), body=STEP, outp
 EARLY = graph([("i", INT), ("c", BOOL), ("h", D)], ["go", "next"], ("Mul", ["h", "$3"], ["next"], {}), ("ReduceSum", ["next"], ["s"], {"keepdims": 0}),
               ("Constant", [], ["limit"], {"value_floats": [4.0]}), ("Cast", ["limit"], ["l"], {"to": D}), ("Squeeze", ["l"], ["l0"], {}), ("Less", ["s", "l0"], ["go"], {}))
 case("Loop", N(6), Constant(np.array(True)), X(2), X(2, low=1.2, high=1.5, seed=1), body=EARLY, captures=1, label="ends early")
+
+# ---- Einsum
+case("Einsum", S(2, 3), S(3, 4, seed=1), equation="ij,jk->ik")
+case("Einsum", S(2, 3, 4), S(2, 4, 5, seed=1), S(2, 5, seed=2), equation="bij,bjk,bk->bi")
+case("Einsum", S(2, 3, 4), equation="bij->b")
+case("Einsum", S(3, 3), equation="ii->i")
+case("Einsum", S(3, 3), equation="ii")
+case("Einsum", S(2, 1, 3, 4), S(5, 4, 2, seed=1), equation="...ij,...jk->...ik")
+case("Einsum", S(2), S(3, seed=1), equation="i,j->ij")
+
+# ---- padding by elements of the operand
+for mode in ("reflect", "edge", "wrap"):
+    case("Pad", S(3, 4), I(1, 2, 2, 1), mode=mode)
+
+# ---- windows and sampling
+case("MeanVarianceNormalization", S(2, 3, 4, 2))
+case("MeanVarianceNormalization", S(2, 3, 4), axes=[2])
+case("LRN", S(1, 5, 2, 3), size=3, alpha=0.5, beta=0.7, bias=1.2)
+case("LRN", S(2, 4), size=2, alpha=0.5)
+for p in (1, 2, 3):
+    case("LpPool", S(1, 2, 5, 6), kernel_shape=[2, 3], strides=[2, 1], pads=[1, 0, 0, 1], p=p)
+case("LpPool", S(2, 1, 7), kernel_shape=[3], strides=[2], ceil_mode=1)
+case("Col2Im", S(1, 12, 4), I(4, 4), I(2, 3), pads=[0, 1, 0, 1], strides=[2, 3])
+case("Col2Im", S(1, 4, 9), I(4, 4), I(2, 2))
+case("MaxUnpool", S(1, 1, 2, 2), Constant(np.array([[[[5, 7], [13, 15]]]])), kernel_shape=[2, 2], strides=[2, 2])
+case("MaxUnpool", S(1, 1, 2, 2), Constant(np.array([[[[5, 7], [13, 15]]]])), I(1, 1, 5, 5), kernel_shape=[2, 2], strides=[2, 2])
+case("CausalConvWithState", S(2, 3, 5), S(3, 1, 4, seed=1), S(3, seed=2), S(2, 3, 3, seed=3), outputs=2, activation="silu")
+case("CausalConvWithState", S(1, 2, 5), S(2, 1, 3, seed=1), outputs=2)
+RESIZED = Constant(np.array([1, 1, 6, 7], np.int64))
+SCALES = Constant(np.array([1, 1, 2, 3], np.float32))
+case("Resize", S(1, 2, 3, 2), None, SCALES, label="nearest, whole factors")
+case("Resize", S(1, 2, 3, 2), None, SCALES, label="nearest, whole factors", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+case("Resize", S(1, 1, 4, 5), None, None, RESIZED, mode="nearest")
+for mode in ("half_pixel", "align_corners", "asymmetric", "pytorch_half_pixel", "half_pixel_symmetric"):
+    case("Resize", S(1, 1, 4, 5), None, None, RESIZED, mode="linear", coordinate_transformation_mode=mode)
+case("Resize", S(1, 1, 4, 5), None, None, RESIZED, mode="cubic", cubic_coeff_a=-0.5, exclude_outside=1)
+case("Resize", S(1, 1, 6, 7), None, None, Constant(np.array([1, 1, 3, 4], np.int64)), mode="linear", antialias=1)
+case("Resize", S(1, 1, 4, 4), Constant(np.array([0.1, 0.2, 0.8, 1.2], np.float32)), None, I(5, 3), mode="linear", coordinate_transformation_mode="tf_crop_and_resize",
+     axes=[2, 3], extrapolation_value=10.0)
+case("AffineGrid", S(2, 2, 3), I(2, 1, 3, 4))
+case("AffineGrid", S(1, 3, 4), I(1, 1, 2, 3, 2), align_corners=1)
+GRID = np.random.default_rng(7).uniform(-1.3, 1.3, (1, 2, 3, 2))
+for padding in ("zeros", "border", "reflection"):
+    case("GridSample", S(1, 2, 4, 5), GRID, padding_mode=padding, second=padding != "reflection")
+    case("GridSample", S(1, 2, 4, 5), GRID, padding_mode=padding, mode="cubic", align_corners=1, second=padding != "reflection")
+case("GridSample", S(1, 2, 4, 5), Constant(GRID), mode="nearest")
+case("GridSample", S(1, 1, 3, 4, 2), np.random.default_rng(8).uniform(-0.9, 0.9, (1, 1, 2, 2, 3)))
+case("DeformConv", S(1, 2, 4, 4), S(2, 2, 2, 2, seed=1), X(1, 8, 3, 3, low=0.1, high=0.4, seed=2), S(2, seed=3), S(1, 4, 3, 3, seed=4))
+case("DeformConv", S(1, 4, 4, 4), S(2, 2, 2, 2, seed=1), X(1, 16, 3, 3, low=0.1, high=0.4, seed=2), group=2, offset_group=2)
+ROIS = C([[0.5, 0.7, 3.2, 2.9], [1.1, 0.2, 4.4, 3.6]])
+for mode in ("avg", "max"):
+    for ratio in (0, 2):
+        case("RoiAlign", S(1, 2, 5, 6), ROIS, I(0, 0), output_height=2, output_width=3, sampling_ratio=ratio, mode=mode, second=mode == "avg")
+case("MaxRoiPool", S(1, 2, 5, 6), C([[0, 0, 1, 3, 3], [0, 2, 0, 5, 4]]), pooled_shape=[2, 2], second=False)
+
+# ---- transforms
+case("DFT", S(1, 5, 1), None, N(1))
+case("DFT", S(1, 6, 2), None, N(1), label="complex")
+case("DFT", S(1, 6, 2), None, N(1), inverse=1)
+case("DFT", S(1, 6, 1), None, N(1), onesided=1)
+case("DFT", S(1, 5, 1), None, N(1), onesided=1)
+case("DFT", S(2, 5, 3, 1), N(8), N(1), label="filled with zeros")
+case("DFT", S(1, 9, 1), N(4), N(1), onesided=1, label="cut")
+case("DFT", S(1, 4, 2), N(6), N(1), onesided=1, inverse=1)
+case("STFT", S(1, 10, 1), N(3), X(4), N(4))
+case("STFT", S(2, 10, 1), N(2), None, N(5), onesided=0)
+case("Det", S(3, 3))
+case("Det", S(2, 2, 2))
+case("Det", np.array([[1.0, 2.0, 3.0], [2.0, 4.0, 6.0], [0.5, 1.5, 1.0]]), label="singular")
+
+# ---- selection
+case("TopK", S(3, 5), I(2), outputs=2, wanted=[0])
+case("TopK", S(5, 3), I(2), axis=0, largest=0, outputs=2, wanted=[0])
+case("TensorScatter", S(2, 5, 3), S(2, 2, 3, seed=1), I(1, 3))
+case("TensorScatter", S(2, 4, 3), S(2, 2, 3, seed=1), I(3, 1), mode="circular")
+ANGLES = np.random.default_rng(5).uniform(0, 3, (4, 2))
+case("RotaryEmbedding", S(1, 2, 3, 4), C(np.cos(ANGLES)), C(np.sin(ANGLES)), Constant(np.array([[0, 2, 3]])))
+case("RotaryEmbedding", S(1, 3, 8), C(np.cos(ANGLES)[None, :3]), C(np.sin(ANGLES)[None, :3]), num_heads=2, interleaved=1)
+case("RotaryEmbedding", S(1, 3, 8), Constant(np.array([[0, 2, 3]])), C(np.cos(ANGLES)), C(np.sin(ANGLES)), domain=MS, num_heads=2, covers=["Ms_RotaryEmbedding"], label="contrib")
+
+# ---- linear attention
+for rule, extra in (("linear", []), ("gated", [S(1, 3, 2, seed=4)]), ("delta", [None, X(1, 3, 2, low=0.2, high=0.9, seed=5)]),
+                    ("gated_delta", [S(1, 3, 4, seed=4), X(1, 3, 1, low=0.2, high=0.9, seed=5)])):
+    case("LinearAttention", S(1, 3, 8, low=0.1, high=0.7), S(1, 3, 4, seed=1, low=0.1, high=0.7), S(1, 3, 6, seed=2), S(1, 2, 2, 3, seed=3), *extra, q_num_heads=4, kv_num_heads=2,
+         outputs=2, update_rule=rule)
+case("LinearAttention", S(1, 3, 4), S(1, 3, 4, seed=1), S(1, 3, 4, seed=2), domain=MS, q_num_heads=2, kv_num_heads=2, update_rule="linear", outputs=2,
+     label="contrib", covers=["Ms_LinearAttention"])
+case("BiasSplitGelu", S(2, 6), S(6, seed=1), domain=MS)
+
+# ---- attention of other makers
+case("MultiHeadAttention", S(1, 3, 4), S(1, 3, 4, seed=1), S(1, 3, 4, seed=2), domain=MS, num_heads=2)
+case("Attention", S(1, 3, 4), S(4, 12, seed=1), S(12, seed=2), domain=MS, num_heads=2, unidirectional=1, label="contrib", covers=["Ms_Attention"])
+case("EmbedLayerNormalization", Constant(np.array([[0, 2, 1]], np.int32)), Constant(np.array([[0, 1, 1]], np.int32)), S(3, 4), S(5, 4, seed=1), S(2, 4, seed=2), S(4, seed=3),
+     S(4, seed=4), domain=MS)
+MODIFIER = helper.make_graph([node("Tanh", ["s"], ["m"])], "modifier", *([helper.make_tensor_value_info(v, D, ["b", "h", "q", "k"])] for v in "sm"))
+case("FlexAttention", S(1, 2, 3, 4), S(1, 2, 5, 4, seed=1), S(1, 2, 5, 4, seed=2), domain="ai.onnx.preview", score_mod=MODIFIER)
+
+# ---- integers times a scale: the scale trains
+WEIGHTS = Constant(np.array([[3, -5, 7], [1, 0, -2]], np.int8))
+case("DequantizeLinear", WEIGHTS, X(2), Constant(np.array([1, -2], np.int8)), axis=0)
+case("DequantizeLinear", WEIGHTS, np.array(0.3))
+case("DequantizeLinear", WEIGHTS, np.array(0.3), Constant(np.array(2, np.int8)), domain=MS, label="contrib", covers=["Ms_DequantizeLinear"])

@@ -25,7 +25,7 @@ from cases import CASES, Constant
 
 STEP, LIMIT = 1e-5, 1e-5  # of central differences; largest error relative to the gradient's largest element
 BATCH = 24                # cases in one model
-OPSETS = [helper.make_opsetid("", 26), helper.make_opsetid("ai.onnx.preview.training", 1), helper.make_opsetid("com.microsoft", 1)]
+OPSETS = [helper.make_opsetid("", 26), helper.make_opsetid("ai.onnx.preview.training", 1), helper.make_opsetid("com.microsoft", 1), helper.make_opsetid("ai.onnx.preview", 1)]
 node = helper.make_node
 
 
