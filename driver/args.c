@@ -185,7 +185,7 @@ static void option(Parser *p, const char *arg) {
 }
 
 bool args_parse(Driver *d, const Command *c, int argc, char **argv, Request *r) {
-    *r = (Request){.level = -1, .rtol = -1, .atol = -1, .range_tol = -1, .seed = 1};
+    *r = (Request){.level = -1, .rtol = -1, .atol = -1, .range_tol = -1, .seed = 1, .quantize.percentile = -1};
     Parser p = {.d = d, .c = c, .r = r, .argv = argv, .argc = argc, .at = 1};
     bool only_files = false;
     for (; p.at < argc; p.at++) {

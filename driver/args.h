@@ -19,6 +19,15 @@ typedef struct TrainRequest { /* driver/train.c */
     Texts params, freeze;
 } TrainRequest;
 
+typedef struct QuantizeRequest { /* driver/cmd_quantize.c */
+    const char *calib;
+    int scheme, range;         /* LatheScheme, LatheRange */
+    double percentile;         /* negative: not given */
+    bool symmetric, per_tensor, gptq, act_order;
+    int64_t group;
+    Texts keep;
+} QuantizeRequest;
+
 typedef struct Request {
     Texts files;               /* what is no option */
     const char *output;
@@ -46,6 +55,7 @@ typedef struct Request {
     /* opt */
     const char *run;
     TrainRequest train;
+    QuantizeRequest quantize;
 } Request;
 
 typedef enum OptionKind {

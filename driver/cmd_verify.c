@@ -134,11 +134,11 @@ static Exit make_reference(Verify *v, const char *const *dims, Program *p) {
     Request plain = *v->r;
     plain.dump = NULL;
     v->d->quiet = true;
-    Exit e = program_make(v->d, &plain, &(Variant){"unoptimised", 0, none}, dims, p);
+    Exit e = program_make(v->d, &plain, &(Variant){.name = "unoptimised", .level = 0, .disable = none}, dims, p);
     v->d->quiet = false;
     if (e != DIFFERS) return e;
     driver_note(v->d, "without any optimisation this model has sizes without bounds: the reference has its constants folded");
-    return program_make(v->d, &plain, &(Variant){"folded", 1, all_but_folding(v->d)}, dims, p);
+    return program_make(v->d, &plain, &(Variant){.name = "folded", .level = 1, .disable = all_but_folding(v->d)}, dims, p);
 }
 
 static Exit verify_given(Verify *v, const DataSets *sets, const char *const *dims) {

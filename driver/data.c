@@ -1,5 +1,6 @@
 #include "driver/data.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -215,6 +216,71 @@ Exit data_read(Driver *d, const Request *r, LatheModel *m, DataSets *sets) {
     }
     for (uint32_t i = 0; i < r->data.n; i++) read_directory(&x, r->data.v[i], r->files.v[0], sets);
     for (uint32_t i = 0; i < sets->n && x.n_error + x.n_unreadable == 0; i++) check_inputs(&x, &sets->v[i]);
+    return x.n_unreadable != 0 ? BROKEN : x.n_error != 0 ? BAD_USAGE : DONE;
+}
+
+/* ---- calibration ------------------------------------------------------------------------------------------------ */
+/* How many batches of the model the set holds: 1 when it fits as it is, 0 when its inputs disagree. */
+static int64_t batches(const Matcher *x, const DataSet *set) {
+    int64_t n = 0;
+    for (uint32_t i = 0; i < x->n_in; i++) {
+        const Tensor *t = &set->in[i];
+        int64_t batch = x->in[i].rank > 0 && x->in[i].lo[0] == x->in[i].hi[0] ? x->in[i].lo[0] : 0, own = 1;
+        if (t->data != NULL && t->rank == x->in[i].rank && batch > 0 && t->dim[0] > batch && t->dim[0] % batch == 0) own = t->dim[0] / batch;
+        if (n != 0 && own != n) return 0;
+        n = own;
+    }
+    return n != 0 ? n : 1;
+}
+
+static void add_batches(Matcher *x, const DataSet *set, DataSets *sets) {
+    int64_t n = batches(x, set);
+    for (int64_t b = 0; b < (n > 1 ? n : 1); b++) {
+        DataSet part = new_set(x, set->name, false);
+        for (uint32_t i = 0; i < x->n_in; i++) {
+            part.in[i] = set->in[i];
+            if (n <= 1 || part.in[i].data == NULL) continue;
+            part.in[i].dim[0] /= n;
+            part.in[i].bytes /= (size_t)n;
+            part.in[i].data = (char *)part.in[i].data + (size_t)b * part.in[i].bytes;
+        }
+        check_inputs(x, &part);
+        vec_push(&x->d->arena, sets, part);
+    }
+}
+
+static void check_finite(Matcher *x, const DataSet *set) {
+    for (uint32_t i = 0; i < x->n_in; i++) {
+        const Tensor *t = &set->in[i];
+        if (t->data == NULL || t->number != LATHE_F32) continue;
+        const float *v = t->data;
+        for (size_t k = 0; k < t->bytes / sizeof *v; k++) {
+            if (isfinite(v[k])) continue;
+            fail(x, "%s: input \"%s\" holds %s at element %zu; calibration data must be finite", set->name, x->in[i].name, isnan(v[k]) ? "NaN" : "infinity", k);
+            return;
+        }
+    }
+}
+
+Exit data_calibration(Driver *d, LatheModel *m, const char *dir, DataSets *sets, Tensor *labels) {
+    Matcher x = matcher(d, m);
+    check_kinds(&x);
+    Texts arrays = directory_entries(d, dir, "", ".npy"), archives = directory_entries(d, dir, "", ".npz");
+    *labels = (Tensor){0};
+    for (uint32_t i = 0; i < arrays.n + archives.n; i++) {
+        const char *name = i < arrays.n ? arrays.v[i] : archives.v[i - arrays.n], *path = driver_format(d, "%s/%s", dir, name);
+        if (strcmp(name, "labels.npy") == 0) {
+            Tensors list;
+            if (!tensors_read(d, path, &list) || list.n != 1) x.n_unreadable++;
+            else *labels = list.v[0];
+            continue;
+        }
+        DataSet set = new_set(&x, path, false);
+        place_all(&x, "input", x.n_in, x.in, set.in, path);
+        if (x.n_error + x.n_unreadable == 0) check_finite(&x, &set);
+        if (x.n_error + x.n_unreadable == 0) add_batches(&x, &set, sets);
+    }
+    if (sets->n == 0 && x.n_error + x.n_unreadable == 0) fail(&x, "%s: no calibration data: expected .npy or .npz files", dir);
     return x.n_unreadable != 0 ? BROKEN : x.n_error != 0 ? BAD_USAGE : DONE;
 }
 

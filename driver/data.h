@@ -33,6 +33,11 @@ DataSet data_random(Driver *d, const LatheModel *m, uint64_t seed, int64_t int_b
  * NULL-terminated. */
 const char *const *data_dims(Driver *d, const LatheModel *m, const DataSets *sets);
 
+/* Calibration data: every .npz of a directory is a set of inputs by name; every .npy is one for a model with one input. Data with more
+ * entries along the first dim than a fixed batch takes is cut into several sets. labels.npy, if there is one, has a label per entry.
+ * Everything is checked as data_read does it, and that floats are finite. An empty directory is an error. */
+Exit data_calibration(Driver *d, LatheModel *m, const char *dir, DataSets *sets, Tensor *labels);
+
 int64_t tensor_count(const Tensor *t); /* elements */
 
 /* The arguments of program_call for one set, with memory for the outputs at their upper bounds. */

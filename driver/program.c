@@ -196,6 +196,10 @@ Exit program_make(Driver *d, const Request *r, const Variant *v, const char *con
     *p = (Program){.model = model_open_with_dims(d, r, &e)};
     if (p->model == NULL) return e;
     e = set_dims(d, p->model, dims);
+    if (e == DONE && v != NULL && v->change != NULL) {
+        LatheStatus status = v->change(p->model, v->user);
+        if (status != LATHE_OK) e = driver_model_failed(d, p->model, status);
+    }
     const char *dir = e == DONE ? driver_temp_dir(d) : NULL;
     if (e == DONE && dir == NULL) e = BROKEN;
     if (e == DONE) e = compile(d, &files, v, dir, p);

@@ -13,6 +13,8 @@ typedef struct Variant {
     const char *name;
     int level;
     const char *const *disable; /* NULL-terminated; NULL: those of the request */
+    LatheStatus (*change)(LatheModel *m, void *user); /* applied to the imported model; NULL: none */
+    void *user;
 } Variant;
 
 typedef struct Program {

@@ -92,6 +92,57 @@ LatheStatus lathe_run_passes(LatheModel *m, const char *passes, const LatheOptio
 /* Optimises and emits. On error no output file is left behind. A model is compiled once. */
 LatheStatus lathe_compile(LatheModel *m, const LatheOptions *options);
 
+/* ---- quantization: docs/QUANTIZATION.md ---------------------------------------------------------------------------- */
+typedef enum LatheScheme {
+    LATHE_QUANTIZE_STATIC,  /* 8-bit weights and activations, ranges from calibration data: QDQ */
+    LATHE_QUANTIZE_DYNAMIC, /* 8-bit weights, activations per token at run time: MatMulInteger */
+    LATHE_QUANTIZE_WEIGHT8, /* only weights, 8 bits: MatMulNBits */
+    LATHE_QUANTIZE_WEIGHT4, /* only weights, 4 bits: MatMulNBits */
+} LatheScheme;
+typedef enum LatheRange { LATHE_RANGE_MINMAX, LATHE_RANGE_PERCENTILE, LATHE_RANGE_ENTROPY, LATHE_RANGE_MSE } LatheRange;
+typedef struct LatheQuantization {
+    LatheScheme scheme;
+    LatheRange range;             /* static: which part of the calibrated range the codes cover */
+    double percentile;            /* LATHE_RANGE_PERCENTILE: 99.99 */
+    bool symmetric;               /* activations s8 with zero point 0 instead of u8; weights only: without zero points */
+    bool per_tensor;              /* one scale per weight instead of one per output channel */
+    uint32_t group;               /* weights only: weights that share a scale, a power of two from 16; 0: a whole row */
+    bool gptq, act_order;         /* weights only: round with calibration data, layer after layer */
+    const char *const *keep;      /* names of layers that stay in floats; NULL-terminated or NULL */
+} LatheQuantization;
+LatheQuantization lathe_quantization(void); /* the defaults: static, min and max, u8 */
+
+/* What calibration has found. While lathe_calibration_probe makes a probe of a freshly imported model, compile and run that
+ * on all calibration data, giving the outputs of every run to lathe_calibration_add:
+ *
+ *     while (lathe_calibration_pending(c)) {
+ *         import the model into m;  lathe_calibration_probe(m, c);  compile and load m
+ *         for all data: run m;  lathe_calibration_add(c, outputs)
+ *         lathe_calibration_end_round(c)
+ *     }
+ *     import the model into m;  lathe_quantize(m, c);  lathe_export_onnx(m, path) */
+typedef struct LatheCalibration LatheCalibration;
+LatheCalibration *lathe_calibration_new(const LatheQuantization *q); /* q's strings must stay; NULL: out of memory */
+void lathe_calibration_free(LatheCalibration *c);
+bool lathe_calibration_pending(const LatheCalibration *c);
+const char *lathe_calibration_step(const LatheCalibration *c);       /* what the pending probe measures, for progress */
+LatheStatus lathe_calibration_probe(LatheModel *m, LatheCalibration *c); /* m gets more outputs */
+LatheStatus lathe_calibration_add(LatheCalibration *c, const void *const *outputs); /* all outputs of the probe; LATHE_ERROR_MODEL: not finite, see the name */
+LatheStatus lathe_calibration_end_round(LatheCalibration *c);
+const char *lathe_calibration_problem(const LatheCalibration *c);    /* the value that was not finite, or what else went wrong */
+LatheStatus lathe_quantize(LatheModel *m, LatheCalibration *c);
+/* The layers, after lathe_quantize. */
+typedef struct LatheQuantizedLayer {
+    const char *name, *op;
+    bool quantized;
+    double low, high;             /* range of the input, as used; 0 when it was not measured */
+    const uint64_t *histogram;    /* of the input, 2048 bins over the calibrated range; NULL: not measured */
+    double sqnr;                  /* of the weights, dB */
+    uint64_t float_bytes, bytes;  /* of the weights, scales included */
+} LatheQuantizedLayer;
+uint32_t lathe_quantized_layer_count(const LatheCalibration *c);
+LatheQuantizedLayer lathe_quantized_layer(const LatheCalibration *c, uint32_t i);
+
 /* Fixes ("N=4") or bounds ("N=1..64") symbolic dims of an imported model; NULL-terminated. LATHE_ERROR_USAGE: a text is
  * malformed, or the model has no such dim (the diagnostic lists those it has). LatheOptions.dims does the same. */
 LatheStatus lathe_set_dims(LatheModel *m, const char *const *dims);

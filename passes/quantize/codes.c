@@ -1,0 +1,48 @@
+/* Weights as codes of few bits: rounding to nearest, and packing.
+ *
+ *     MIDDLE  scale = max |w| / (2^(bits-1) - 1), zero = 2^(bits-1)
+ *     CODE    scale = (max - min) / (2^bits - 1), zero = round(-min / scale), min and max widened to hold 0
+ *     FLOAT   scale = (max - min) / (2^bits - 1), zero = -min / scale; a constant row has scale 1
+ *
+ * per row, or per group of consecutive weights of a row. */
+#include <math.h>
+
+#include "passes/quantize/quantize.h"
+
+static void parameters(const float *w, int64_t n, int bits, QuantizeZero kind, float *scale, float *zero) {
+    double low = kind == QUANTIZE_ZERO_FLOAT ? (double)w[0] : 0, high = low, most = (double)((1 << bits) - 1), half = (double)(1 << (bits - 1));
+    for (int64_t i = 0; i < n; i++) low = fmin(low, (double)w[i]), high = fmax(high, (double)w[i]);
+    *scale = (float)(kind == QUANTIZE_ZERO_MIDDLE ? fmax(-low, high) / (half - 1) : (high - low) / most);
+    if (!(*scale > 1e-30F)) *scale = 1;
+    switch (kind) {
+    case QUANTIZE_ZERO_MIDDLE: *zero = (float)half; return;
+    case QUANTIZE_ZERO_CODE: *zero = (float)fmin(fmax(rint(-low / (double)*scale), 0), most); return;
+    case QUANTIZE_ZERO_FLOAT: *zero = (float)(-low / (double)*scale); return;
+    }
+}
+
+void quantize_round(QuantizeCodes *c, const float *w, QuantizeZero kind) {
+    int64_t groups = (c->k + c->group - 1) / c->group;
+    double most = (double)((1 << c->bits) - 1);
+    for (int64_t r = 0; r < c->rows; r++)
+        for (int64_t g = 0; g < groups; g++) {
+            int64_t start = g * c->group, end = start + c->group < c->k ? start + c->group : c->k;
+            float *scale = &c->scale[r * groups + g], *zero = &c->zero[r * groups + g];
+            parameters(w + r * c->k + start, end - start, c->bits, kind, scale, zero);
+            for (int64_t k = start; k < end; k++)
+                c->code[r * c->k + k] = (uint8_t)fmin(fmax(rint((double)w[r * c->k + k] / (double)*scale + (double)*zero), 0), most);
+        }
+}
+
+float quantize_code_value(const QuantizeCodes *c, int64_t row, int64_t k) {
+    int64_t g = row * ((c->k + c->group - 1) / c->group) + k / c->group;
+    return ((float)c->code[row * c->k + k] - c->zero[g]) * c->scale[g];
+}
+
+void quantize_pack4(uint8_t *to, const uint8_t *codes, int64_t n) {
+    for (int64_t i = 0; i < n; i += 2) to[i / 2] = (uint8_t)((codes[i] & 15) | (i + 1 < n ? (codes[i + 1] & 15) << 4 : 0));
+}
+
+void quantize_unpack4(uint8_t *codes, const uint8_t *from, int64_t n) {
+    for (int64_t i = 0; i < n; i++) codes[i] = i % 2 == 0 ? from[i / 2] & 15 : from[i / 2] >> 4;
+}

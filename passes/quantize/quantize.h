@@ -1,0 +1,77 @@
+/* Post-training quantization: what api/quantize.c is made of.
+ *
+ *     sites    contractions with constant weights: Conv, MatMul, Gemm; weights seen as a matrix [rows][k], a row per output channel
+ *     points   float values that become bytes (static scheme), or whose statistics a scheme wants
+ *     probes   outputs added to the model that measure points on every run: the model is compiled and run on calibration data
+ *     rewrite  the model with QuantizeLinear / DequantizeLinear, DynamicQuantizeLinear or MatMulNBits in it
+ *
+ * All of them work on a graph of ONNX operators with inferred types, before any pass that introduces others. */
+#ifndef LATHE_PASSES_QUANTIZE_H
+#define LATHE_PASSES_QUANTIZE_H
+#include "ir/graph.h"
+#include "lathe.h"
+
+typedef struct QuantizeSite {
+    Node *node;
+    Value *x, *w;
+    bool conv;
+    int64_t groups, rows, k;       /* rows: of all groups; k: weights of a row */
+    int64_t by_row, by_k;          /* elements between neighbours in w */
+    uint32_t point;                /* of x, in the list of points */
+    bool keep;                     /* stays in floats */
+} QuantizeSite;
+typedef VEC(QuantizeSite) QuantizeSites;
+typedef VEC(Value *) QuantizePoints;
+
+/* The sites of the main graph and the points the scheme needs, in execution order; the same for equal models. */
+void quantize_find(Module *m, const LatheQuantization *q, QuantizeSites *sites, QuantizePoints *points);
+/* The weights of a site as floats, [rows][k]; scratch memory. */
+float *quantize_weights(Module *m, const QuantizeSite *s);
+/* New weights for it (in w's own layout), replacing the old constant. */
+void quantize_set_weights(Module *m, QuantizeSite *s, const float *matrix);
+
+/* ---- ranges (ranges.c) ---------------------------------------------------------------------------------------------------------- */
+#define QUANTIZE_BINS 2048
+typedef struct QuantizeRange { double low, high; } QuantizeRange;
+/* The part of [low, high] to spend the codes on; bins: how many elements fell into each of its equal parts. */
+QuantizeRange quantize_range_choose(const LatheQuantization *q, QuantizeRange whole, const uint64_t *bins);
+/* Scale and zero point for 8 bits: u8, or with `symmetric` s8 and zero 0. The range is widened to hold 0. */
+void quantize_parameters(QuantizeRange r, bool symmetric, float *scale, int32_t *zero);
+
+/* ---- probes (probe.c) ------------------------------------------------------------------------------------------------------------ */
+typedef enum QuantizeProbe { PROBE_RANGE, PROBE_HISTOGRAM, PROBE_SQUARES } QuantizeProbe;
+/* RANGE: per point f32 min and max. HISTOGRAM: per point i64[QUANTIZE_BINS] over range[point]. SQUARES: XᵀX f32[k,k] of point `only`. */
+bool quantize_probe(Module *m, QuantizeProbe probe, const QuantizePoints *points, const QuantizeRange *range, uint32_t only);
+
+/* ---- weights (codes.c, gptq.c) ---------------------------------------------------------------------------------------------------- */
+typedef struct QuantizeCodes { /* of one site: value = (code - zero) * scale, per group of `group` weights of a row */
+    int64_t rows, k, group;
+    int bits;
+    uint8_t *code;         /* [rows][k] */
+    float *scale;          /* [rows][ceil(k / group)] */
+    float *zero;           /* the same shape */
+} QuantizeCodes;
+typedef enum QuantizeZero {
+    QUANTIZE_ZERO_MIDDLE,  /* symmetric: the middle code */
+    QUANTIZE_ZERO_CODE,    /* a code; the range is widened to hold 0 */
+    QUANTIZE_ZERO_FLOAT,   /* -min / scale as it is: all codes from min to max are used */
+} QuantizeZero;
+/* Round to nearest: code = round(w / scale + zero), half to even, clipped. */
+void quantize_round(QuantizeCodes *c, const float *w, QuantizeZero zero);
+/* GPTQ: as quantize_round, with the errors of earlier columns made up for by later ones. h: XᵀX, [k][k], destroyed. False: h is not
+ * positive definite even when damped. block: columns whose updates are kept back together. */
+bool quantize_gptq(QuantizeCodes *c, const float *w, double *h, QuantizeZero zero, bool act_order, int64_t block);
+float quantize_code_value(const QuantizeCodes *c, int64_t row, int64_t k);
+
+/* Two 4-bit codes per byte, the even column in the low half; n columns, an odd last one alone. */
+void quantize_pack4(uint8_t *to, const uint8_t *codes, int64_t n);
+void quantize_unpack4(uint8_t *codes, const uint8_t *from, int64_t n);
+
+/* ---- rewriting (rewrite.c) --------------------------------------------------------------------------------------------------------- */
+/* range: by point. */
+bool quantize_static(Module *m, const LatheQuantization *q, QuantizeSites *sites, const QuantizePoints *points, const QuantizeRange *range);
+bool quantize_dynamic(Module *m, const LatheQuantization *q, QuantizeSites *sites);
+/* codes: by site; those without codes (k 0) stay as they are. */
+bool quantize_weight_only(Module *m, QuantizeSites *sites, const QuantizeCodes *codes);
+
+#endif

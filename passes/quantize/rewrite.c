@@ -1,0 +1,237 @@
+/* The quantized model as an ordinary ONNX model.
+ *
+ *     static       x -> QuantizeLinear -> DequantizeLinear -> Conv, with DequantizeLinear(w) and DequantizeLinear(b)      (QDQ)
+ *     dynamic      x / s -> round -> s8, s per token from max |x|;  MatMulInteger;  Cast * s * scale of w  + b
+ *     weight only  MatMulNBits(x, packed codes, scales, zero points)                                     (com.microsoft) */
+#include <math.h>
+
+#include "passes/quantize/quantize.h"
+#include "passes/rewrite.h"
+
+static Value *build(Module *m, Node *at, Op op, uint32_t n_in, Value *const *in) {
+    Node *n = node_new(m, m->main, at, op, n_in, in, 1);
+    n->loc = at->loc;
+    n->loc.node = 0;
+    return node_infer(m, n) ? n->out[0] : NULL;
+}
+
+static Value *vector(Module *m, DType t, int64_t n, const void *data) {
+    Dim dim = dim_const(m->cx, n);
+    return value_const(m, type_tensor(m->cx, t, 1, &dim), data, true);
+}
+
+static void named(Module *m, Value *v, const Value *after, const char *suffix) {
+    if (after->name != 0) v->name = str_format(m->cx, "%s%s", str_text(m->cx, after->name), suffix);
+}
+
+/* ---- weights of the static and dynamic schemes: s8 with one scale per row or for all -------------------------------------------------- */
+typedef struct Weights8 { Value *w; float *scale; int64_t n_scale; } Weights8;
+
+static Weights8 weights8(Module *m, const QuantizeSite *s, bool per_tensor) {
+    const float *w = quantize_weights(m, s);
+    Weights8 r = {.scale = ARENA_ARRAY(&m->cx->arena, float, s->rows), .n_scale = per_tensor ? 1 : s->rows};
+    int8_t *to = ARENA_ARRAY(&m->cx->arena, int8_t, s->rows * s->k);
+    for (int64_t i = 0; i < s->rows; i++) {
+        double most = 0;
+        for (int64_t k = 0; k < s->k; k++) most = fmax(most, fabs((double)w[i * s->k + k]));
+        r.scale[i] = most > 1e-30 ? (float)(most / 127) : 1;
+    }
+    for (int64_t i = 1; per_tensor && i < s->rows; i++) r.scale[0] = fmaxf(r.scale[0], r.scale[i]);
+    for (int64_t i = 0; i < s->rows; i++)
+        for (int64_t k = 0; k < s->k; k++) {
+            double scale = (double)r.scale[per_tensor ? 0 : i];
+            to[i * s->by_row + k * s->by_k] = (int8_t)fmin(fmax(rint((double)w[i * s->k + k] / scale), -127), 127);
+        }
+    r.w = value_const(m, type_tensor(m->cx, DT_I8, s->w->type->rank, s->w->type->dim), to, true);
+    named(m, r.w, s->w, "_quantized");
+    return r;
+}
+
+/* ---- static ------------------------------------------------------------------------------------------------------------------------------- */
+static Value *dequantize(Module *m, Node *at, Value *q, Value *scale, Value *zero, int64_t axis) {
+    Node *n = node_new(m, m->main, at, OP_DequantizeLinear, zero != NULL ? 3 : 2, (Value *[]){q, scale, zero}, 1);
+    n->loc = at->loc;
+    n->loc.node = 0;
+    if (axis >= 0) attr_set_i(n, AT_DequantizeLinear_axis, axis);
+    return node_infer(m, n) ? n->out[0] : NULL;
+}
+
+/* A float bias as i32 in the scale of the sum. NULL: it does not fit. */
+static Value *bias32(Module *m, Node *at, const Value *bias, float scale_x, const Weights8 *w) {
+    int64_t n = dim_value(m->cx, type_numel(m->cx, bias->type));
+    int32_t *to = ARENA_ARRAY(&m->cx->arena, int32_t, n);
+    float *scale = ARENA_ARRAY(&m->cx->arena, float, n);
+    const float *from = bias->data->data;
+    for (int64_t i = 0; i < n; i++) {
+        scale[i] = scale_x * w->scale[w->n_scale == 1 ? 0 : i];
+        double code = rint((double)from[i] / (double)scale[i]);
+        if (!(fabs(code) < 2147483647.0)) return NULL;
+        to[i] = (int32_t)code;
+    }
+    Value *q = vector(m, DT_I32, n, to);
+    named(m, q, bias, "_quantized");
+    return dequantize(m, at, q, w->n_scale == 1 ? value_const_scalar(m, DT_F32, (double)scale[0]) : vector(m, DT_F32, n, scale), NULL, w->n_scale == 1 ? -1 : 0);
+}
+
+static bool static_site(Module *m, const LatheQuantization *q, QuantizeSite *s, float scale_x) {
+    Weights8 w = weights8(m, s, q->per_tensor);
+    int64_t axis = s->conv ? 0 : s->by_row == 1 && s->w->type->rank == 2 && s->by_k != 1 ? 1 : 0;
+    if (s->k == 1 && !s->conv) axis = dim_value(m->cx, s->w->type->dim[0]) == s->rows && s->node->op == OP_Gemm && attr_i(s->node, AT_Gemm_transB) != 0 ? 0 : 1;
+    Value *scale = w.n_scale == 1 ? value_const_scalar(m, DT_F32, (double)w.scale[0]) : vector(m, DT_F32, w.n_scale, w.scale);
+    Value *zero = w.n_scale == 1 ? value_const_scalar(m, DT_I8, 0) : vector(m, DT_I8, w.n_scale, ARENA_ARRAY(&m->cx->arena, int8_t, w.n_scale));
+    s->node->in[1] = dequantize(m, s->node, w.w, scale, zero, w.n_scale == 1 ? -1 : axis);
+    Value *bias = s->node->n_in > 2 ? s->node->in[2] : NULL;
+    if (bias != NULL && bias->data != NULL && bias->type->rank == 1 && dim_value(m->cx, bias->type->dim[0]) == s->rows) {
+        Value *b = bias32(m, s->node, bias, scale_x, &w);
+        if (b != NULL) s->node->in[2] = b;
+    }
+    return s->node->in[1] != NULL;
+}
+
+/* The node before which what is computed from v goes: right behind its definition. */
+static Node *behind(Module *m, const Value *v) { return v->def != NULL ? v->def->next : m->main->first; }
+
+static bool is_output(const Module *m, const Value *v) {
+    for (uint32_t i = 0; i < m->main->n_out; i++)
+        if (m->main->out[i] == v) return true;
+    return false;
+}
+
+/* v rounded to bytes for all its readers. Results of the model stay as they were. */
+static bool insert_pair(Module *m, const LatheQuantization *q, Value *v, QuantizeRange r, const Uses *uses) {
+    float scale;
+    int32_t zero;
+    quantize_parameters(r, q->symmetric, &scale, &zero);
+    Node *at = behind(m, v);
+    if (at == NULL) return true; /* nobody reads it */
+    Value *s = value_const_scalar(m, DT_F32, (double)scale), *z = value_const_scalar(m, q->symmetric ? DT_I8 : DT_U8, zero);
+    Node *quantize = node_new(m, m->main, at, OP_QuantizeLinear, 3, (Value *[]){v, s, z}, 1);
+    quantize->loc = at->loc;
+    quantize->loc.node = 0;
+    if (!node_infer(m, quantize)) return false;
+    named(m, quantize->out[0], v, "_quantized");
+    Value *back = dequantize(m, at, quantize->out[0], s, z, -1);
+    if (back == NULL) return false;
+    named(m, back, v, "_dequantized");
+    for (uint32_t u = uses->first[v->id]; u < uses->first[v->id + 1]; u++)
+        if (uses->use[u].node != NULL && uses->use[u].node->graph == m->main) uses->use[u].node->in[uses->use[u].index] = back;
+    return true;
+}
+
+bool quantize_static(Module *m, const LatheQuantization *q, QuantizeSites *sites, const QuantizePoints *points, const QuantizeRange *range) {
+    Uses uses = module_uses(m);
+    for (uint32_t i = 0; i < sites->n; i++) {
+        QuantizeSite *s = &sites->v[i];
+        if (s->keep) continue;
+        float scale;
+        int32_t zero;
+        quantize_parameters(range[s->point], q->symmetric, &scale, &zero);
+        if (!static_site(m, q, s, scale)) return false;
+    }
+    for (uint32_t i = 0; i < points->n; i++)
+        if (!insert_pair(m, q, points->v[i], range[i], &uses)) return false;
+    return true;
+}
+
+/* ---- dynamic -------------------------------------------------------------------------------------------------------------------------------- */
+static Value *abs_max_of_rows(Module *m, Node *at, Value *x) {
+    Value *size = build(m, at, OP_Abs, 1, &x), *axes = value_const_i64(m, 1, (int64_t[]){-1});
+    return build(m, at, OP_ReduceMax, 2, (Value *[]){size, axes});
+}
+
+/* The result of n is `y` from now on. */
+static bool replace(Module *m, Node *n, Value *y) {
+    if (y == NULL) return false;
+    if (n->out[0]->name != 0 && !is_output(m, n->out[0])) y->name = n->out[0]->name;
+    node_forward_output(m, n, 0, y);
+    node_remove(n);
+    return true;
+}
+
+static Value *cast(Module *m, Node *at, Value *v, DType t) {
+    Node *n = node_new(m, m->main, at, OP_Cast, 1, &v, 1);
+    n->loc = at->loc;
+    n->loc.node = 0;
+    attr_set_i(n, AT_Cast_to, dtype_to_onnx(t));
+    return node_infer(m, n) ? n->out[0] : NULL;
+}
+
+static bool dynamic_site(Module *m, const LatheQuantization *q, QuantizeSite *s) {
+    Node *n = s->node;
+    Weights8 w = weights8(m, s, q->per_tensor);
+    if (n->op == OP_Gemm && attr_i(n, AT_Gemm_transB) != 0) {
+        Dim dim[2] = {s->w->type->dim[1], s->w->type->dim[0]};
+        Value *turned = value_const(m, type_tensor(m->cx, DT_I8, 2, dim), const_transpose(m->cx, w.w, (uint32_t[]){1, 0}), true);
+        turned->name = w.w->name;
+        w.w = turned;
+    }
+    Value *most = build(m, n, OP_Div, 2, (Value *[]){abs_max_of_rows(m, n, s->x), value_const_scalar(m, DT_F32, 127)});
+    Value *scale = build(m, n, OP_Max, 2, (Value *[]){most, value_const_scalar(m, DT_F32, 1e-30)});
+    Value *steps = build(m, n, OP_Round, 1, (Value *[]){build(m, n, OP_Div, 2, (Value *[]){s->x, scale})});
+    Value *clipped = build(m, n, OP_Clip, 3, (Value *[]){steps, value_const_scalar(m, DT_F32, -127), value_const_scalar(m, DT_F32, 127)});
+    Value *sum = cast(m, n, build(m, n, OP_MatMulInteger, 2, (Value *[]){cast(m, n, clipped, DT_I8), w.w}), DT_F32);
+    Value *scale_w = w.n_scale == 1 ? value_const_scalar(m, DT_F32, (double)w.scale[0]) : vector(m, DT_F32, w.n_scale, w.scale);
+    Value *y = build(m, n, OP_Mul, 2, (Value *[]){build(m, n, OP_Mul, 2, (Value *[]){sum, scale_w}), scale});
+    if (n->n_in > 2 && n->in[2] != NULL) y = build(m, n, OP_Add, 2, (Value *[]){y, n->in[2]});
+    return replace(m, n, y);
+}
+
+bool quantize_dynamic(Module *m, const LatheQuantization *q, QuantizeSites *sites) {
+    for (uint32_t i = 0; i < sites->n; i++)
+        if (!sites->v[i].keep && !sites->v[i].conv && !dynamic_site(m, q, &sites->v[i])) return false;
+    return true;
+}
+
+/* ---- weight only ------------------------------------------------------------------------------------------------------------------------------ */
+/* MatMulNBits wants whole blocks: codes of the padding are the zero point. */
+static Value *packed_codes(Module *m, const QuantizeCodes *c) {
+    int64_t groups = (c->k + c->group - 1) / c->group, bytes = c->group * c->bits / 8;
+    uint8_t *to = ARENA_ARRAY(&m->cx->arena, uint8_t, c->rows * groups * bytes), *block = ARENA_ARRAY(&m->cx->scratch, uint8_t, c->group);
+    for (int64_t r = 0; r < c->rows; r++)
+        for (int64_t g = 0; g < groups; g++) {
+            for (int64_t k = 0; k < c->group; k++) block[k] = g * c->group + k < c->k ? c->code[r * c->k + g * c->group + k] : (uint8_t)c->zero[r * groups + g];
+            uint8_t *at = to + (r * groups + g) * bytes;
+            if (c->bits == 4) quantize_pack4(at, block, c->group);
+            else memcpy(at, block, (size_t)c->group);
+        }
+    Dim dim[3] = {dim_const(m->cx, c->rows), dim_const(m->cx, groups), dim_const(m->cx, bytes)};
+    return value_const(m, type_tensor(m->cx, DT_U8, 3, dim), to, true);
+}
+
+static Value *packed_zeros(Module *m, const QuantizeCodes *c) {
+    int64_t groups = (c->k + c->group - 1) / c->group, bytes = (groups * c->bits + 7) / 8;
+    uint8_t *to = ARENA_ARRAY(&m->cx->arena, uint8_t, c->rows * bytes), *row = ARENA_ARRAY(&m->cx->scratch, uint8_t, groups);
+    for (int64_t r = 0; r < c->rows; r++) {
+        for (int64_t g = 0; g < groups; g++) row[g] = (uint8_t)c->zero[r * groups + g];
+        if (c->bits == 4) quantize_pack4(to + r * bytes, row, groups);
+        else memcpy(to + r * bytes, row, (size_t)groups);
+    }
+    return vector(m, DT_U8, c->rows * bytes, to);
+}
+
+static bool weight_site(Module *m, QuantizeSite *s, const QuantizeCodes *c) {
+    Node *n = s->node;
+    Value *in[4] = {s->x, packed_codes(m, c), vector(m, DT_F32, c->rows * ((c->k + c->group - 1) / c->group), c->scale), packed_zeros(m, c)};
+    named(m, in[1], s->w, "_packed");
+    named(m, in[2], s->w, "_scales");
+    named(m, in[3], s->w, "_zeros");
+    Node *made = node_new(m, m->main, n, OP_MatMulNBits, 4, in, 1);
+    made->loc = n->loc;
+    attr_set_i(made, AT_MatMulNBits_K, c->k);
+    attr_set_i(made, AT_MatMulNBits_N, c->rows);
+    attr_set_i(made, AT_MatMulNBits_bits, c->bits);
+    attr_set_i(made, AT_MatMulNBits_block_size, c->group);
+    const Type *x = s->x->type;
+    Dim dim[RANK_MAX];
+    for (uint32_t i = 0; i < x->rank; i++) dim[i] = i + 1 < x->rank ? x->dim[i] : dim_const(m->cx, c->rows);
+    made->out[0]->type = type_tensor(m->cx, DT_F32, x->rank, dim);
+    Value *y = made->out[0];
+    if (n->n_in > 2 && n->in[2] != NULL) y = build(m, n, OP_Add, 2, (Value *[]){y, n->in[2]});
+    return replace(m, n, y);
+}
+
+bool quantize_weight_only(Module *m, QuantizeSites *sites, const QuantizeCodes *codes) {
+    for (uint32_t i = 0; i < sites->n; i++)
+        if (codes[i].k != 0 && !weight_site(m, &sites->v[i], &codes[i])) return false;
+    return true;
+}
