@@ -10,6 +10,7 @@
  * that the results need stay. The pass replaces every Gradient node (ai.onnx.preview.training) this way. */
 #include "passes/gradient.h"
 
+#include "passes/fold.h"
 #include "passes/grad/grad.h"
 #include "passes/lower.h"
 #include "passes/pass.h"
@@ -244,6 +245,24 @@ bool gradient_of(Module *m, Graph *g, Node *at, uint32_t n_y, Value *const *y, V
     return ok;
 }
 
+/* ---- constants of sizes ---------------------------------------------------------------------------------------------------------- */
+enum { FOLD_BYTES = 1024 };
+
+static bool is_small(const Value *v, const bool *kept) { return v == NULL || (v->data != NULL && v->data->bytes <= FOLD_BYTES && !kept[v->id]); }
+
+void gradient_fold_sizes(Module *m, uint32_t n_keep, Value *const *keep) {
+    bool *kept = ARENA_ARRAY(&m->cx->scratch, bool, m->n_value), changed = false;
+    for (uint32_t i = 0; i < n_keep; i++) kept[keep[i]->id] = true;
+    FOR_NODES(n, m->main) {
+        bool small = n->n_in != 0;
+        for (uint32_t i = 0; i < n->n_in; i++) small &= is_small(n->in[i], kept);
+        if (!small || (op_info(n->op)->flags & (OPF_RANDOM | OPF_REGION)) != 0) continue;
+        if (changed && !node_reinfer(m, n)) return;
+        changed |= fold_node(m, n);
+    }
+    if (changed) graph_infer(m, m->main);
+}
+
 /* ---- Gradient nodes -------------------------------------------------------------------------------------------------------------- */
 static Value *find_named(const Graph *g, Str name) {
     for (; g != NULL; g = g->outer) {
@@ -295,6 +314,12 @@ static bool differentiate(Module *m, Graph *g, Node *gradient) {
 
 bool pass_gradient(Context *cx, Module *m) {
     bool changed = false;
+    VEC(Value *) keep = {0};
+    FOR_NODES(n, m->main) {
+        for (uint32_t i = 0; n->op == OP_Gradient && i < n->n_in; i++)
+            if (n->in[i] != NULL) vec_push(&cx->scratch, &keep, n->in[i]);
+    }
+    if (keep.n != 0) gradient_fold_sizes(m, keep.n, keep.v);
     FOR_NODES(n, m->main) {
         if (n->op != OP_Gradient) continue;
         if (!differentiate(m, m->main, n)) return changed;

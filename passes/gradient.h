@@ -16,4 +16,8 @@
  * results need are left. False after a diag(): an operator on the way has no gradient. */
 bool gradient_of(Module *m, Graph *g, Node *at, uint32_t n_y, Value *const *y, Value *const *seed, uint32_t n_wrt, Value *const *wrt, Value **grad);
 
+/* Computes small constants that sizes may depend on, so that rules know scales, axes and the like: call it before gradient_of on an imported
+ * graph. keep[0..n_keep) are constants that will be differentiated by. */
+void gradient_fold_sizes(Module *m, uint32_t n_keep, Value *const *keep);
+
 #endif

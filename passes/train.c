@@ -469,6 +469,7 @@ bool pass_train(Context *cx, Module *m) {
     Graph *copy = copied ? copy_main(t) : NULL;
     make_states(t);
     to_training_mode(t, first);
+    gradient_fold_sizes(m, 0, NULL);
     for (uint32_t i = 0; copied && i < n_out; i++) {
         copy->out[i]->name = m->main->out[i]->name;
         m->main->out[i] = copy->out[i];
