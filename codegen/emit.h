@@ -155,6 +155,7 @@ void emit_train_types(Emit *e, Writer *h);
 /* entry_c.c: checks of a call's arguments (those in the bit sets of entry_inputs and entry_owners that have a bit of mask) and the call of
  * the steps function; up to and without the return. */
 void emit_call_body(Emit *e, const char *steps, uint32_t mask);
+bool emit_is_distributed(const Emit *e);              /* train_c.c: the module trains over MPI */
 void emit_messages(Emit *e);
 void emit_checksum(Emit *e);                          /* entry_c.c: the function that checks external weights */
 void emit_bind_memory(Emit *e);                       /* … what NAME_init does about arena and weights */

@@ -80,7 +80,11 @@ static void number_run(Emit *e, uint32_t mask) {
     if (e->m->run_number == 0) return;
     uint32_t slot = dim_node(e->cx, e->m->run_number)->symbol;
     if (!e->trains) cw_printf(w, "    dims[%u] = ctx->runs;\n    ctx->runs = ctx->runs < INT64_MAX ? ctx->runs + 1 : 0;\n", slot);
-    else if (emit_draws_random(e, mask)) cw_printf(w, "    dims[%u] = *%s_random(ctx);\n", slot, e->name);
+    else if (emit_draws_random(e, mask)) {
+        cw_printf(w, "    dims[%u] = *%s_random(ctx);\n", slot, e->name);
+        if (emit_is_distributed(e)) /* other numbers in every process */
+            cw_printf(w, "    {\n        int rank = 0;\n        MPI_Comm_rank(ctx->comm, &rank);\n        dims[%u] = (dims[%u] ^ (int64_t)rank << 40) & INT64_MAX;\n    }\n", slot, slot);
+    }
 }
 
 void emit_call_body(Emit *e, const char *steps, uint32_t mask) {
@@ -113,8 +117,7 @@ void emit_call_body(Emit *e, const char *steps, uint32_t mask) {
     for (uint32_t i = 0; i < n_symbol; i++)
         if (emit_symbol_is_output(e, i)) cw_printf(w, "    if (out->%s != NULL) *out->%s = dims[%u];\n", e->symbol_name[i], e->symbol_name[i], i);
     if (e->trains && e->m->run_number != 0 && emit_draws_random(e, mask)) { /* a call that failed may be made again */
-        uint32_t slot = dim_node(e->cx, e->m->run_number)->symbol;
-        cw_printf(w, "    if (status == %s_OK) *%s_random(ctx) = dims[%u] < INT64_MAX ? dims[%u] + 1 : 0;\n", up, e->name, slot, slot);
+        cw_printf(w, "    if (status == %s_OK) *%s_random(ctx) = *%s_random(ctx) < INT64_MAX ? *%s_random(ctx) + 1 : 0;\n", up, e->name, e->name, e->name);
     }
 }
 

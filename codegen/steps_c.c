@@ -19,6 +19,7 @@ typedef struct Walk {
     VEC(Access) pending; /* since the last barrier */
     uint32_t *kernel_index; /* by kernel id */
     uint32_t number;     /* of the step, in program order */
+    VEC(const Value *) message; /* exchanges of the function, by number of the request; NULL: waited for */
     bool faulty, ends;   /* the function being printed has a step that can fail; one that jumps to the end then */
     uint32_t entries;    /* bit of the entry that is printed: steps of others are left out */
     Writer *w;
@@ -260,20 +261,60 @@ static void print_loop_step(Walk *k, const Step *s) {
     barrier(k);
 }
 
-/* What failed so far on any thread ends the call here, on all of them. */
-static void print_gate_step(Walk *k) {
-    Emit *e = k->e;
+static void publish_fault(Walk *k) {
     Writer *w = k->w;
     k->faulty = true;
-    cw_open(w, "{");
     cw_line(w, "if (code != 0) {");
-    if (e->any_parallel) cw_printf(w, "#ifdef _OPENMP\n#pragma omp critical\n#endif\n");
+    if (k->e->any_parallel) cw_printf(w, "#ifdef _OPENMP\n#pragma omp critical\n#endif\n");
     cw_line(w, "    if (*status == 0 || code < *status) *status = code;");
     cw_line(w, "}");
     barrier(k);
+}
+
+/* ---- several processes ---- */
+static void print_exchange_step(Walk *k, const Step *s) {
+    Emit *e = k->e;
+    const Value *v = s->value[0];
+    Access a = access_of(k, v, true, false);
+    const char *p = pointer(k, v, v->type->dtype, true), *guard = e->any_parallel ? "if (tid == 0) " : "";
+    order(k, &a, 1);
+    if (attr_i(s->node, AT_AllReduceStart_nan_on_failure) != 0) {
+        publish_fault(k);
+        cw_line(k->w, "if (%s*status != 0) *%s = NAN; /* the others must not go on, either */", e->any_parallel ? "tid == 0 && " : "", p);
+    }
+    cw_line(k->w, "%sMPI_Iallreduce(MPI_IN_PLACE, %s, %lld, %s, MPI_SUM, ctx->comm, &request[%u]);", guard, p, (long long)dim_value(e->cx, type_numel(e->cx, v->type)),
+            v->type->dtype == DT_F64 ? "MPI_DOUBLE" : "MPI_FLOAT", k->message.n);
+    vec_push(&e->cx->scratch, &k->message, v);
+}
+
+static void print_wait(Walk *k, uint32_t request) {
+    cw_line(k->w, "%sMPI_Wait(&request[%u], MPI_STATUS_IGNORE);", k->e->any_parallel ? "if (tid == 0) " : "", request);
+}
+
+static void print_arrive_step(Walk *k, const Step *s) {
+    Access a = access_of(k, s->value[0], true, false);
+    const BufRef *place = emit_ref(k->e, s->value[0]);
+    order(k, &a, 1);
+    for (uint32_t i = 0; i < k->message.n; i++) {
+        const BufRef *r = k->message.v[i] != NULL ? emit_ref(k->e, k->message.v[i]) : NULL;
+        if (r == NULL || r->space != place->space || r->offset != place->offset) continue;
+        print_wait(k, i);
+        k->message.v[i] = NULL;
+    }
+}
+
+/* What failed so far on any thread ends the call here, on all of them. */
+static void print_gate_step(Walk *k) {
+    Writer *w = k->w;
+    cw_open(w, "{");
+    publish_fault(k);
     cw_line(w, "const int stop = *status;");
     barrier(k);
-    cw_line(w, "if (stop != 0) return;");
+    cw_open(w, "if (stop != 0) {");
+    for (uint32_t i = 0; i < k->message.n; i++)
+        if (k->message.v[i] != NULL) print_wait(k, i);
+    cw_line(w, "return;");
+    cw_close(w, "}");
     cw_close(w, "}");
 }
 
@@ -296,6 +337,8 @@ static void print_steps(Walk *k, const Step *s) {
         case STEP_LET: print_let_step(k, s); break;
         case STEP_COPY: print_copy_step(k, s); break;
         case STEP_GATE: print_gate_step(k); break;
+        case STEP_EXCHANGE: print_exchange_step(k, s); break;
+        case STEP_ARRIVE: print_arrive_step(k, s); break;
         case STEP_IF: case STEP_LOOP: {
             uint32_t outer = k->entries;
             k->entries = 0; /* regions belong to the step */
@@ -326,14 +369,16 @@ static void helpers(Emit *e, Writer *w) {
                      "    return n < lo ? lo : hi;\n}\n\n", LATHE_RT_BOUND);
 }
 
-static void steps_function(Emit *e, Writer *w, uint32_t entry, const Writer *body, bool faults, bool ends) {
+static void steps_function(Emit *e, Writer *w, uint32_t entry, const Writer *body, bool faults, bool ends, uint32_t messages) {
     cw_printf(w, "static void %s(const %s_ctx *ctx, const %s_inputs *in, const %s_outputs *out, int64_t *dims, int tid, int nt, int *status)\n{\n",
               emit_steps_name(e, entry), e->name, e->name, e->name);
     cw_printf(w, "    unsigned char *const a = (unsigned char *)ctx->arena;\n");
     if (e->trains) cw_printf(w, "    unsigned char *const s = (unsigned char *)ctx->state;\n");
     if (!e->embed && e->plan->weight_bytes != 0) cw_printf(w, "    const unsigned char *const w = (const unsigned char *)ctx->weights;\n");
     if (faults) cw_printf(w, "    int err = 0, code = 0;\n");
+    if (messages != 0) cw_printf(w, "    MPI_Request request[%u]; /* thread 0's */\n", messages);
     cw_printf(w, "    (void)a, (void)in, (void)out, (void)dims, (void)tid, (void)nt, (void)status;\n");
+    if (messages != 0) cw_printf(w, "    (void)request;\n");
     if (e->trains) cw_printf(w, "    (void)s%s;\n", !e->embed && e->plan->weight_bytes != 0 ? ", (void)w" : "");
     cw_text(w, body->text != NULL ? body->text : "", body->n);
     if (ends) cw_printf(w, "end:\n");
@@ -362,9 +407,10 @@ void emit_steps(Emit *e) {
         k.number = 0;
         k.pending.n = 0;
         k.faulty = k.ends = false;
+        k.message.n = 0;
         k.entries = e->trains ? 1u << i : 0;
         print_steps(&k, e->plan->first);
-        steps_function(e, &functions, i, &body, k.faulty, k.ends);
+        steps_function(e, &functions, i, &body, k.faulty, k.ends, k.message.n);
     }
     helpers(e, &e->run);
     cw_text(&e->run, functions.text != NULL ? functions.text : "", functions.n);

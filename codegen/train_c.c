@@ -59,6 +59,8 @@ static Writer json_rest(Emit *e) {
     return w;
 }
 
+bool emit_is_distributed(const Emit *e) { return e->trains && e->m->options != NULL && e->m->options->distributed == LATHE_MPI; }
+
 /* ---- the header ----------------------------------------------------------------------------------------------------------- */
 void emit_train_functions(Emit *e, Writer *h) {
     const char *n = e->name, *up = e->upper;
@@ -80,6 +82,10 @@ void emit_train_functions(Emit *e, Writer *h) {
     cw_printf(h, "typedef int (*%s_write)(void *user, const void *bytes, size_t n);                 /* one after the other */\n", n);
     cw_printf(h, "typedef int (*%s_read)(void *user, uint64_t offset, void *bytes, size_t n);       /* from anywhere, more than once */\n", n);
     cw_printf(h, "int %s_save(const %s_ctx *ctx, %s_write write, void *user);\nint %s_load(%s_ctx *ctx, %s_read read, void *user);\n\n", n, n, n, n, n, n);
+    if (emit_is_distributed(e)) {
+        cw_printf(h, "/* The state of process 0 becomes everyone's; %s_init does it, too. All processes of ctx->comm call it, as they do all functions that\n"
+                     " * train: MPI_Init_thread with MPI_THREAD_FUNNELED comes first, and only the thread that calls uses MPI. */\nint %s_broadcast(%s_ctx *ctx);\n\n", n, n, n);
+    }
     cw_printf(h, "/* What a returned code means; never NULL. */\nconst char *%s_error(int code);\n\n", n);
 }
 
@@ -152,7 +158,20 @@ static void init(Emit *e) {
             cw_printf(w, "    const int64_t first = (int64_t)(seed %% 0x3FFFFFFFFFFFFFFFu);\n    memcpy(s + %llu, &first, 8);\n", (unsigned long long)e->m->state[i].offset);
         else first_values(e, i);
     }
+    if (emit_is_distributed(e)) {
+        cw_printf(w, "    ctx->comm = MPI_COMM_WORLD;\n    return %s_broadcast(ctx);\n}\n\n", n);
+        return;
+    }
     cw_printf(w, "    return %s_OK;\n}\n\n", up);
+}
+
+static void broadcast(Emit *e) {
+    Writer *w = &e->run;
+    if (!emit_is_distributed(e)) return;
+    cw_printf(w, "int %s_broadcast(%s_ctx *ctx)\n{\n    if (ctx == NULL || ctx->state == NULL) return %s_ERROR_ARGUMENT;\n", e->name, e->name, e->upper);
+    cw_printf(w, "    for (int i = 0; i < %s_TENSORS; i++)\n        if (MPI_Bcast((unsigned char *)ctx->state + %s_tensors[i].offset, (int)%s_tensors[i].bytes, MPI_BYTE, 0, ctx->comm) != MPI_SUCCESS) return %s_ERROR_VALUE;\n",
+              e->upper, e->name, e->name, e->upper);
+    cw_printf(w, "    return %s_OK;\n}\n\n", e->upper);
 }
 
 /* ---- checkpoints ---------------------------------------------------------------------------------------------------------- */
@@ -239,6 +258,7 @@ static void random_key(Emit *e) {
 }
 
 void emit_train_entry(Emit *e) {
+    broadcast(e);
     init(e);
     random_key(e);
     for (uint32_t i = 0; i < e->m->n_entry; i++) entry(e, i);

@@ -56,6 +56,11 @@ typedef enum LathePrecision {
     LATHE_PRECISION_BF16, /* weights and inputs of contractions rounded to bfloat16: see docs/COMMAND.md for the error */
 } LathePrecision;
 
+typedef enum LatheDistributed {
+    LATHE_LOCAL,
+    LATHE_MPI,            /* training: every process has a part of the batch, gradients are averaged over MPI_COMM_WORLD (docs/TRAINING.md) */
+} LatheDistributed;
+
 typedef struct LatheModel LatheModel;
 
 typedef struct LatheOptions {
@@ -65,6 +70,8 @@ typedef struct LatheOptions {
     int opt_level;             /* 0: no passes beyond the needed ones; 1, 2 (default when negative or unset via lathe_options), 3 */
     LatheWeights weights;
     LathePrecision precision;
+    LatheDistributed distributed;
+    uint64_t bucket_bytes;     /* gradients that are exchanged in one message; 0: 1 MiB */
     const char *const *dims;   /* "N=4" pins, "N=1..64" bounds; NULL-terminated list or NULL */
     const char *const *disable; /* names of passes to skip ("fuse", "cse", …); NULL-terminated list or NULL */
     const char *dump;          /* pass name after which the IR is printed to dump_to; "all": after each */

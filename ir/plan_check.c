@@ -143,6 +143,10 @@ static void simulate(Simulation *s, const Step *step) {
             break;
         case STEP_DIM: read_value(s, step->value[0], step); break;
         case STEP_LET: case STEP_GATE: break;
+        case STEP_EXCHANGE: case STEP_ARRIVE:
+            read_value(s, step->value[0], step);
+            write_value(s, step->value[0]);
+            break;
         case STEP_COPY:
             read_value(s, step->value[0], step);
             write_value(s, step->value[1]);

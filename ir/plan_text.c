@@ -48,7 +48,7 @@ static void print_blocks(Module *m, Writer *w, const Step *s) {
 }
 
 static void print_step(Module *m, Writer *w, const Step *s) {
-    static const char *const word[] = {[STEP_KERNEL] = "kernel ", [STEP_DIM] = "dim ", [STEP_LET] = "let ", [STEP_COPY] = "copy ", [STEP_GATE] = "gate ", [STEP_IF] = "if ", [STEP_LOOP] = "loop "};
+    static const char *const word[] = {[STEP_KERNEL] = "kernel ", [STEP_DIM] = "dim ", [STEP_LET] = "let ", [STEP_COPY] = "copy ", [STEP_GATE] = "gate ", [STEP_EXCHANGE] = "exchange ", [STEP_ARRIVE] = "arrive ", [STEP_IF] = "if ", [STEP_LOOP] = "loop "};
     cw_begin(w);
     cw_printf(w, "%s", word[s->kind]);
     if (s->kind == STEP_KERNEL) cw_printf(w, "%s", str_text(m->cx, s->kernel->name));

@@ -117,6 +117,7 @@ static void walk(Planner *p, Step *s) {
             break;
         case STEP_DIM: touch(p, s->value[0], true, false); break;
         case STEP_LET: case STEP_GATE: break;
+        case STEP_EXCHANGE: case STEP_ARRIVE: touch(p, s->value[0], true, true); break;
         case STEP_COPY:
             touch(p, s->value[0], true, false);
             touch(p, s->value[1], false, true);

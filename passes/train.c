@@ -268,8 +268,14 @@ static void count_step(TrainBuilder *b) {
     b->step = train_cast(b, next, DT_F64);
 }
 
-/* The norm of all gradients together, before division by `scale`; and the factor that brings it down to the limit. */
-static void limit_norm(TrainBuilder *b, double scale) {
+/* What every gradient is multiplied by before use: 1 / scale, and the processes' share; NULL: nothing. */
+static Value *inverse_of(TrainBuilder *b, double scale) {
+    if (b->share == NULL) return scale != 1 ? train_f32(b, 1 / scale) : NULL;
+    return scale != 1 ? build2(b->m, b->at, OP_Mul, b->share, train_f32(b, 1 / scale)) : b->share;
+}
+
+/* The norm of all gradients together, after multiplication by `inverse`; and the factor that brings it down to the limit. */
+static void limit_norm(TrainBuilder *b, Value *inverse) {
     Module *m = b->m;
     Value *sum = NULL;
     for (uint32_t i = 0; i < b->param.n; i++) {
@@ -280,10 +286,12 @@ static void limit_norm(TrainBuilder *b, double scale) {
         Value *square = train_cast(b, n->out[0], DT_F32);
         sum = sum != NULL ? build2(m, b->at, OP_Add, sum, square) : square;
     }
-    b->norm = build2(m, b->at, OP_Mul, build1(m, b->at, OP_Sqrt, sum), train_f32(b, 1 / scale));
+    b->norm = build1(m, b->at, OP_Sqrt, sum);
+    if (inverse != NULL) b->norm = build2(m, b->at, OP_Mul, b->norm, inverse);
     if (b->o->clip == 0) return;
     Value *ratio = build2(m, b->at, OP_Div, train_f32(b, b->o->clip), build2(m, b->at, OP_Add, b->norm, train_f32(b, 1e-6)));
-    b->factor = build2(m, b->at, OP_Mul, build2(m, b->at, OP_Min, ratio, train_f32(b, 1)), train_f32(b, 1 / scale));
+    b->factor = build2(m, b->at, OP_Min, ratio, train_f32(b, 1));
+    if (inverse != NULL) b->factor = build2(m, b->at, OP_Mul, b->factor, inverse);
 }
 
 static void add_entry(Train *t, const char *prefix, const char *name, const char *purpose, const uint32_t *out, uint32_t n_out, uint32_t after) {
@@ -315,15 +323,24 @@ static uint32_t loss_output(Train *t, TrainBuilder *b, Value *loss) {
 static const char step_purpose[] = "One step on a batch: loss, gradients, update. When it fails (a loss or a norm of gradients that is not finite, a label\n"
                                    " * out of range) the state is as before.";
 
+static bool is_distributed(const Train *t) { return t->m->options->distributed == LATHE_MPI; }
+
 static void one_entry(Train *t, TrainBuilder *b, Value *loss, uint32_t loss_at, const bool *needed) {
     double scale = b->o->loss_scale != 0 ? b->o->loss_scale : 1;
+    Value *pending = is_distributed(t) ? train_share_loss(b, loss) : NULL;
     b->at->loc = (Loc){.op = str_intern(t->cx, "schedule")};
-    vec_push(&t->cx->scratch, &b->outputs, loss_at);
     if (!differentiate(b, loss, scale)) return;
+    if (pending != NULL) {
+        train_share_gradients(b);
+        loss = train_shared_loss(b, pending);
+        vec_push(&t->cx->scratch, &b->outputs, loss_output(t, b, loss));
+    } else {
+        vec_push(&t->cx->scratch, &b->outputs, loss_at);
+    }
     count_step(b);
     add_statistics(t, b, needed);
-    if (scale != 1) b->factor = train_f32(b, 1 / scale);
-    if (b->o->clip != 0 || scale != 1) limit_norm(b, scale);
+    b->factor = inverse_of(b, scale);
+    if (b->o->clip != 0 || scale != 1) limit_norm(b, b->factor);
     b->checked = loss;
     train_updates(b);
     add_entry(t, b->prefix, "forward", "The forward pass as in training: the loss. The state stays as it is.", &loss_at, 1, 0);
@@ -338,8 +355,13 @@ static void three_entries(Train *t, TrainBuilder *b, Value *loss, uint32_t loss_
     const Type *count = type_tensor(cx, DT_I64, 0, NULL);
     uint32_t batches = train_new_state(b, "batches", "", STATE_COUNTER, count, 0), forward = t->entry.n;
     uint32_t *sum = ARENA_ARRAY(&cx->scratch, uint32_t, b->param.n);
+    Value *own = loss;
+    if (is_distributed(t)) {
+        loss = train_shared_loss(b, train_share_loss(b, loss));
+        loss_at = loss_output(t, b, loss);
+    }
     add_entry(t, b->prefix, "forward", "The forward pass as in training: the loss. Leaves in the arena what the backward pass needs.", &loss_at, 1, 0);
-    if (!differentiate(b, loss, scale)) return;
+    if (!differentiate(b, own, scale)) return;
     b->at->loc = (Loc){.op = str_intern(cx, "gradients")};
     Value *one = value_const_scalar(m, DT_F32, 1 / scale);
     Node *guard = node_new(m, m->main, b->at, OP_Guard, 2, (Value *[]){one, loss}, 1);
@@ -363,7 +385,13 @@ static void three_entries(Train *t, TrainBuilder *b, Value *loss, uint32_t loss_
         TrainParam *p = &b->param.v[i];
         p->gradient = build2(m, b->at, OP_Mul, state_in(m, sum[i]), mean);
     }
-    limit_norm(b, 1);
+    Value *ones = train_f32(b, 1);
+    if (is_distributed(t)) {
+        train_share_gradients(b);
+        train_shared_loss(b, train_share_loss(b, build2(m, b->at, OP_Mul, batches_f, ones))); /* how many processes there are */
+        b->factor = b->share;
+    }
+    limit_norm(b, b->factor);
     b->checked = b->norm;
     train_updates(b);
     for (uint32_t i = 0; i < b->param.n; i++) { /* behind the guard, too */

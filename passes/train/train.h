@@ -24,6 +24,7 @@ typedef struct TrainBuilder {
     Value *factor;           /* f32: of every gradient before use; NULL: 1 */
     Value *checked;          /* the loss: nothing is written when it is not finite */
     Value *norm;             /* of all gradients; NULL: not needed */
+    Value *share;            /* f32: 1 / number of processes; NULL: there is one */
 } TrainBuilder;
 
 /* Nodes before at. */
@@ -38,5 +39,11 @@ uint32_t train_new_state(TrainBuilder *b, const char *kind, const char *of, Stat
 Value *train_rate(TrainBuilder *b);
 /* passes/train/optimizer.c: one update for each parameter of b, whose gradients are there. */
 void train_updates(TrainBuilder *b);
+
+/* passes/train/exchange.c, for several processes: sends the loss; later gives its mean over all of them and sets b->share; makes
+ * the gradients of b's parameters the sums over all processes. */
+Value *train_share_loss(TrainBuilder *b, Value *loss);
+Value *train_shared_loss(TrainBuilder *b, Value *pending);
+void train_share_gradients(TrainBuilder *b);
 
 #endif

@@ -1,4 +1,4 @@
-/* Models of the training tests: model CASE FILE.c compiles one of them.
+/* Models of the training tests: model CASE FILE.c [mpi] compiles one of them.
  *
  * `cases` is the list; fixture.py has the same settings for torch, whose losses are in fixtures/. */
 #include "lathe.h"
@@ -50,13 +50,15 @@ static LatheModel *build(const Case *c) {
 }
 
 int main(int argc, char **argv) {
-    for (size_t i = 0; i < sizeof cases / sizeof *cases && argc == 3; i++) {
+    for (size_t i = 0; i < sizeof cases / sizeof *cases && argc >= 3; i++) {
         if (strcmp(cases[i].name, argv[1]) != 0) continue;
         LatheModel *m = build(&cases[i]);
         LatheOptions options = lathe_options();
         options.output = argv[2];
         options.name = "mlp";
         options.verify_ir = true;
+        options.distributed = argc > 3 ? LATHE_MPI : LATHE_LOCAL;
+        options.bucket_bytes = 1500; /* several of them, in a model this small */
         LatheStatus status = lathe_compile(m, &options);
         lathe_print_diagnostics(m, stderr);
         lathe_model_free(m);
