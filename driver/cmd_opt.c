@@ -12,6 +12,7 @@ static const Option opt_options[] = {
 static const Option export_options[] = {
     {"-o", OPT_TEXT, "FILE.onnx", "the file to write", offsetof(Request, output)},
     {"--run", OPT_TEXT, "PASS,…", "passes to run before (default: infer_shapes)", offsetof(Request, run)},
+    {"--checkpoint", OPT_TEXT, "FILE.safetensors", "trained weights, as NAME_save wrote them, into the model's constants of the same names", offsetof(Request, checkpoint)},
     {0},
 };
 static const Option *const opt_tables[] = {opt_options, compile_options, help_options, NULL};
@@ -64,7 +65,8 @@ static Exit export(Driver *d, const Request *r) {
     LatheModel *m;
     Exit e = opened(d, r, r->run != NULL ? r->run : "infer_shapes", &m);
     if (e == DONE) {
-        LatheStatus status = lathe_export_onnx(m, r->output);
+        LatheStatus status = r->checkpoint != NULL ? lathe_load_checkpoint(m, r->checkpoint) : LATHE_OK;
+        if (status == LATHE_OK) status = lathe_export_onnx(m, r->output);
         if (status != LATHE_OK) e = driver_model_failed(d, m, status);
         else driver_model_notes(d, m);
     }

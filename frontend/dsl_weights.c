@@ -91,3 +91,48 @@ static LatheStatus load_safetensors(LatheModel *m, void *path) {
 LatheStatus lathe_load_safetensors(LatheModel *m, const char *path) {
     return model_enter(m, load_safetensors, (void *)(uintptr_t)path);
 }
+
+/* ---- trained weights back into a model ------------------------------------------------------------------------------- */
+typedef struct Checkpoint { LatheModel *m; const SafeTensors *file; Loc loc; bool *seen; VEC(Value *) value; VEC(const HostTensor *) tensor; } Checkpoint;
+
+static void match(Checkpoint *c, Value *v) {
+    Context *cx = &c->m->cx;
+    if (v == NULL || v->data == NULL || v->name == 0 || c->seen[v->id]) return;
+    c->seen[v->id] = true;
+    const HostTensor *t = safetensors_find(c->file, cx, str_text(cx, v->name));
+    DslParam p = {.value = v};
+    if (t == NULL || !fits(c->m, &p, t, c->loc)) return;
+    vec_push(&cx->scratch, &c->value, v);
+    vec_push(&cx->scratch, &c->tensor, t);
+}
+
+static void match_graph(Graph *g, void *user) {
+    FOR_NODES(n, g) {
+        for (uint32_t i = 0; i < n->n_in; i++) match(user, n->in[i]);
+    }
+}
+
+static LatheStatus load_checkpoint(LatheModel *m, void *path) {
+    Context *cx = &m->cx;
+    SafeTensors file;
+    if (!safetensors_load(cx, path, &file)) return LATHE_ERROR_FILE;
+    Checkpoint c = {.m = m, .file = &file, .loc = {.file = str_intern(cx, path)}, .seen = ARENA_ARRAY(&cx->scratch, bool, m->m->n_value)};
+    uint32_t before = cx->n_error;
+    graph_visit(m->m->main, match_graph, &c);
+    if (cx->n_error != before) return LATHE_ERROR_MODEL;
+    if (c.value.n == 0) {
+        diag(cx, SEV_ERROR, c.loc, "no tensor of the file has the name of a constant of the model");
+        return LATHE_ERROR_MODEL;
+    }
+    for (uint32_t i = 0; i < c.value.n; i++) {
+        ConstData *d = ARENA_NEW(&cx->arena, ConstData);
+        *d = (ConstData){c.tensor.v[i]->data, c.value.v[i]->data->bytes};
+        c.value.v[i]->data = d;
+    }
+    diag(cx, SEV_NOTE, c.loc, "%u tensors of the model are those of the file", c.value.n);
+    return LATHE_OK;
+}
+
+LatheStatus lathe_load_checkpoint(LatheModel *m, const char *path) {
+    return model_enter(m, load_checkpoint, (void *)(uintptr_t)path);
+}

@@ -482,6 +482,9 @@ typedef struct LatheOptimizer {
     const char *name;                /* of this part, when lathe_train is called more than once: NAME_<name>_train_step */
 } LatheOptimizer;
 void lathe_train(LatheModel *m, LatheValue loss, const LatheOptimizer *o);
+/* Trained weights back into a model: every named constant takes the contents of the tensor of that name in a safetensors file (what NAME_save
+ * wrote); other tensors of the file are left alone. Another type or shape is an error, and so is a file without any. */
+LatheStatus lathe_load_checkpoint(LatheModel *m, const char *path);
 
 LatheValue lathe_detach(LatheValue x); /* x, through which no gradient flows */
 /* logits [N,C] or [N,C,d…] (of a softmax over C: what went into it), labels i32 or i64 [N] or [N,d…]; mean over the labels. A label outside 0..C-1 is a run-time error;

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# An ONNX file becomes trainable, is trained, and its weights go back into an ONNX file that computes the same: onnx.sh LATHE SOURCES WORK
+set -eu
+lathe=$1 sources=$2 work=$3 model=$2/models/demo/fashion.onnx
+mkdir -p "$work"
+set -f # patterns are not for the shell
+for options in "--optimizer adamw --lr 1e-4" "--optimizer momentum --lr 1e-4 --clip 1 --accumulate 2 --schedule cosine --warmup 2 --steps 20" "--freeze stem*,res*,wide* --lr 1e-3 --ema 0.9"; do
+    rm -f "$work"/*
+    # shellcheck disable=SC2086
+    "$lathe" compile "$model" -o "$work/net.c" --dim N=1..16 --train $options --verify-ir
+    "${CC:-cc}" -O2 -fopenmp -Wall -Wextra -Wconversion -Wshadow -Wdouble-promotion -Wvla -Werror -I"$work" "$sources/tests/train/onnx_harness.c" "$work/net.c" -lm -o "$work/run"
+    "$work/run" "$work"
+    "$lathe" export "$model" --checkpoint "$work/net.safetensors" -o "$work/trained.onnx"
+    "$lathe" verify "$work/trained.onnx" --data "$work"
+    if "$lathe" verify "$model" --data "$work" > /dev/null; then echo "the untrained model computes the same"; exit 1; fi
+done
+# what is wrong is said
+! "$lathe" compile "$model" -o "$work/x.c" --train --freeze 'nothing*' 2> "$work/err" && grep -q 'no parameter matches' "$work/err"
+! "$lathe" export "$model" --checkpoint "$model" -o "$work/x.onnx" 2> /dev/null && [ ! -e "$work/x.onnx" ]
