@@ -4,6 +4,7 @@
  *
  * Integer vectors also keep their contents as symbolic dims where the operator is arithmetic: shape computations
  * (Shape, Gather, Mul, Concat, Reshape) stay known although nothing is constant. */
+#include "ir/shape/reduce.h"
 #include "ir/shape/shape.h"
 
 /* ---- symbolic contents ------------------------------------------------------------------------------------------- */
@@ -208,9 +209,34 @@ bool shape_dropout(Module *m, Node *n) {
 }
 
 /* ---- quantization ------------------------------------------------------------------------------------------------ */
+/* Scale or zero point, input i: one element, one per element of the axis, or one per block of it. */
+static bool quantization_fits(Module *m, Node *n, uint32_t i) {
+    Context *cx = m->cx;
+    if (!shape_has_in(n, i)) return true;
+    const Type *t = shape_in(m, n, 0), *p = shape_in(m, n, i);
+    if (t == NULL || p == NULL) return false;
+    Dim count = type_numel(cx, p);
+    if (dim_is_const(cx, count) && dim_value(cx, count) == 1) return true;
+    bool blocked = (n->op == OP_QuantizeLinear || n->op == OP_DequantizeLinear) && attr_i(n, attr_named(n, "block_size")) > 0;
+    int64_t axis = attr_has(n, attr_named(n, "axis")) ? attr_i(n, attr_named(n, "axis")) : 1, block = blocked ? attr_i(n, attr_named(n, "block_size")) : 1;
+    axis = axis < 0 ? axis + t->rank : axis;
+    if (axis < 0 || axis >= t->rank) axis = 0;
+    if (t->rank == 0 || (p->rank != t->rank && (p->rank != 1 || blocked))) {
+        diag(cx, SEV_ERROR, n->loc, "input %u has rank %u, the data has rank %u: one number, one per element of the axis, or one per block is needed", i, p->rank, t->rank);
+        return false;
+    }
+    if (p->rank == 1 && !blocked) return shape_unify(m, n, p->dim[0], t->dim[axis], "parameters along the axis") != 0;
+    for (uint32_t k = 0; k < t->rank; k++) {
+        if (k == axis && !blocked) continue; /* blocks of equal size */
+        Dim want = k == axis ? dim_ceildiv(cx, t->dim[k], dim_const(cx, block)) : t->dim[k];
+        if (shape_unify(m, n, p->dim[k], want, "parameters and data") == 0) return false;
+    }
+    return dim_lo(cx, p->dim[axis]) > 0 || blocked;
+}
+
 bool shape_quantize(Module *m, Node *n) {
     const Type *t = shape_in(m, n, 0), *scale = shape_in(m, n, 1);
-    if (t == NULL || scale == NULL) return false;
+    if (t == NULL || scale == NULL || !quantization_fits(m, n, 1) || !quantization_fits(m, n, 2)) return false;
     DType d = DT_U8;
     if (n->n_in > 2 && n->in[2] != NULL) d = n->in[2]->type->dtype;
     else if (n->op == OP_QuantizeLinear && attr_i(n, AT_QuantizeLinear_output_dtype) != 0 && !known_dtype(m, n, attr_i(n, AT_QuantizeLinear_output_dtype), &d)) return false;
@@ -220,7 +246,7 @@ bool shape_quantize(Module *m, Node *n) {
 
 bool shape_dequantize(Module *m, Node *n) {
     const Type *t = shape_in(m, n, 0), *scale = shape_in(m, n, 1);
-    if (t == NULL || scale == NULL) return false;
+    if (t == NULL || scale == NULL || !quantization_fits(m, n, 1) || !quantization_fits(m, n, 2)) return false;
     DType d = scale->dtype;
     if (n->op == OP_DequantizeLinear && attr_i(n, AT_DequantizeLinear_output_dtype) != 0 && !known_dtype(m, n, attr_i(n, AT_DequantizeLinear_output_dtype), &d)) return false;
     shape_out(m, n, 0, d, t->rank, t->dim);

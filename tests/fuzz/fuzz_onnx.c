@@ -4,7 +4,8 @@
  *
  * Every run takes a seed file, changes some bytes (bit flips, length bytes, cut ends, copied and removed stretches) and reads
  * the result: the reader must either fail with a diagnostic or give a module that prints, exports and, exported, reads again.
- * Shape inference, which may report anything, must survive it.
+ * Shape inference, which may report anything, must survive it, and where it reports nothing leave a module that verifies.
+ * A model that is read is compiled as well: no internal check may fail.
  * The order of mutations depends on the run number alone; a run that is interesting is repeated by its number. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@
 typedef struct File { uint8_t *data; size_t n; const char *ending; } File;
 
 static uint64_t state;
+static uint32_t n_read, n_inferred, n_compiled; /* mutants that were read, and inferred, without an error */
 
 static uint64_t draw(uint64_t below) { /* xorshift */
     state ^= state << 13;
@@ -86,8 +88,40 @@ static const char *use_module(Context *cx, Module *m, const char *folder) {
     m->options = &options;
     for (uint32_t i = 0; i < m->main->n_out; i++)
         if (m->main->out[i]->def != NULL) m->main->out[i]->type = NULL;
+    uint32_t errors = cx->n_error;
     pass_run(m, pass_find("infer_shapes"));
-    return NULL;
+    if (cx->n_error != errors) return NULL;
+    n_inferred++;
+    FOR_NODES(n, m->main) {
+        for (uint32_t i = 0; i < n->n_out; i++)
+            if (n->out[i] != NULL && n->out[i]->poison) return "a value is poison, and nothing was said about it";
+    }
+    return module_verify(m) ? NULL : "inference found no error, and leaves a module that is not whole";
+}
+
+/* The whole compiler on the mutant, without output: it may refuse it, with a reason. */
+static const char *compile_mutant(const char *path) {
+    LatheModel *m = lathe_model_new("m");
+    LatheOptions options = lathe_options();
+    options.verify_ir = true;
+    LatheStatus status = lathe_import_onnx(m, path);
+    if (status == LATHE_OK) status = lathe_compile(m, &options);
+    const char *wrong = NULL;
+    if (status != LATHE_OK && lathe_error_count(m) == 0) wrong = "the compiler fails without a diagnostic";
+    char *text = NULL;
+    size_t n = 0;
+    FILE *f = open_memstream(&text, &n);
+    lathe_print_diagnostics(m, f);
+    fclose(f);
+    /* What internal checks and the verifiers of the IR say. */
+    if (status != LATHE_OK && (strstr(text, "internal check failed") != NULL || strstr(text, "invariant ") != NULL)) {
+        printf("%s", text);
+        wrong = "an internal check failed";
+    }
+    n_compiled += status == LATHE_OK;
+    free(text);
+    lathe_model_free(m);
+    return wrong;
 }
 
 static const char *read_mutant(Context *cx, const char *path, const char *ending, const char *folder) {
@@ -97,7 +131,9 @@ static const char *read_mutant(Context *cx, const char *path, const char *ending
         Module *m = module_new(cx, "m");
         bool ok = onnx_import(m, path);
         if (ok != (cx->n_error == 0)) return "the result does not agree with the diagnostics";
-        return ok ? use_module(cx, m, folder) : NULL;
+        n_read += ok;
+        const char *wrong = ok ? use_module(cx, m, folder) : NULL;
+        return wrong == NULL && ok ? compile_mutant(path) : wrong;
     }
     bool ok = strcmp(ending, ".npz") == 0 ? npz_load(cx, path, &n, &list) : tensor_file_load(cx, path, NULL, &t);
     return ok != (cx->n_error == 0) ? "the result does not agree with the diagnostics" : NULL;
@@ -140,10 +176,13 @@ int main(int argc, char **argv) {
         printf("%s: cannot read\n", argv[2 + i]);
         return 2;
     }
-    for (uint32_t i = 0; i < runs; i++) bad += !run(i, &seed[i % n], folder);
+    const char *dash = strchr(argv[1], '-'); /* FIRST-LAST repeats some of them */
+    uint32_t first = dash != NULL ? runs : 0;
+    if (dash != NULL) runs = (uint32_t)strtoul(dash + 1, NULL, 10);
+    for (uint32_t i = first; i < runs; i++) bad += !run(i, &seed[i % n], folder);
     for (uint32_t i = 0; i < n; i++) free(seed[i].data);
     free(seed);
     rmdir(folder);
-    printf("%u runs on %u seeds, %u wrong\n", runs, n, bad);
+    printf("%u runs on %u seeds, %u models read, %u inferred, %u compiled, %u wrong\n", runs, n, n_read, n_inferred, n_compiled, bad);
     return bad != 0;
 }
