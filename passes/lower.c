@@ -171,7 +171,12 @@ Expr *lower_load(Lower *lo, const Value *v, Expr *const *idx) {
 
 Expr *lower_load_scalar(Lower *lo, const Value *v) {
     Expr *idx[RANK_MAX];
-    for (uint32_t i = 0; i < v->type->rank; i++) idx[i] = ex_i64(lo->cx, 0);
+    for (uint32_t i = 0; i < v->type->rank; i++) {
+        Dim d = v->type->dim[i];
+        idx[i] = ex_i64(lo->cx, 0);
+        if (dim_hi(lo->cx, d) < 1) diag(lo->cx, SEV_ERROR, lo->current->loc, "an operand that must be a number has no elements");
+        else if (dim_lo(lo->cx, d) < 1) idx[i] = lx_2(lo, FN_INDEX, lx_select(lo, lx_2(lo, FN_GT, lx_dim(lo, d), idx[i]), idx[i], lx_i(lo, -1)), lx_dim(lo, d));
+    }
     return lower_load(lo, v, idx);
 }
 

@@ -172,6 +172,12 @@ bool shape_loop(Module *m, Node *n) {
         diag(cx, SEV_ERROR, n->loc, "the body takes %u and gives %u values; %u loop-carried ones need at least %u and %u", body->n_in, body->n_out, carried, carried + 2, carried + 1);
         return false;
     }
+    if (n->n_out < carried + scans) { /* trailing outputs left out are outputs nobody wants */
+        Value **out = ARENA_ARRAY(&cx->arena, Value *, carried + scans);
+        if (n->n_out != 0) memcpy(out, n->out, n->n_out * sizeof *out);
+        n->out = out;
+        n->n_out = (uint16_t)(carried + scans);
+    }
     body->in[0]->type = type_tensor(cx, DT_I64, 0, NULL);
     body->in[1]->type = type_tensor(cx, DT_BOOL, 0, NULL);
     bool again = n->n_out != 0 && n->out[0] != NULL && n->out[0]->type != NULL; /* inferred before: parameters are settled */

@@ -17,6 +17,11 @@ bool shape_constant_of_shape(Module *m, Node *n) {
     const Attr *value = attr_at(n, AT_ConstantOfShape_value);
     DType d = value->present ? value->tensor.type->dtype : DT_F32;
     const Dim *want = value_dims(m, n->in[0], &rank);
+    Dim count_of = value->present ? type_numel(cx, value->tensor.type) : dim_const(cx, 1);
+    if (!dim_is_const(cx, count_of) || dim_value(cx, count_of) != 1) {
+        diag(cx, SEV_ERROR, n->loc, "value must have one element");
+        return false;
+    }
     if (want == NULL && !shape_length(m, n, 0, &rank)) return false;
     if (rank > RANK_MAX) {
         diag(cx, SEV_ERROR, n->loc, "shape has %u dimensions, at most %d are possible", rank, RANK_MAX);

@@ -44,6 +44,10 @@ bool reduce_mask(Module *m, Node *n, uint32_t *mask, bool *runtime) {
     }
     const int64_t *axes = shape_constants(m, n, 1, &count);
     *runtime = axes == NULL;
+    if (*runtime && n->in[1]->type->rank != 1) {
+        diag(m->cx, SEV_ERROR, n->loc, "axes (input 1) has rank %u, 1 is needed", n->in[1]->type->rank);
+        return false;
+    }
     for (uint32_t i = 0; axes != NULL && i < count; i++) {
         if (!shape_axis(m, n, axes[i], t->rank, &axis)) return false;
         *mask |= 1u << axis;

@@ -152,12 +152,28 @@ static ShapeFn *const rules[OP_COUNT] = {
 #undef ATTR
 };
 
+/* Operands a rule does not look at still need a rank: whatever reads their elements counts on it. */
+static bool ranks_known(Module *m, const Node *n) {
+    if (op_info((Op)n->op)->flags & OPF_REGION) return true;
+    for (uint32_t i = 0; i < n->n_out; i++) { /* what only passes values on may know less */
+        const Type *t = n->out[i] != NULL ? n->out[i]->type : NULL;
+        if (t != NULL && (t->kind != TYPE_TENSOR || t->rank == RANK_UNKNOWN)) return true;
+    }
+    for (uint32_t i = 0; i < n->n_in; i++) {
+        const Type *t = n->in[i] != NULL ? n->in[i]->type : NULL;
+        if (t == NULL || t->kind != TYPE_TENSOR || t->rank != RANK_UNKNOWN) continue;
+        diag(m->cx, SEV_ERROR, n->loc, "the rank of input %u is not known", i);
+        return false;
+    }
+    return true;
+}
+
 bool node_infer(Module *m, Node *n) {
     bool poison = false;
     n->agree = NULL;
     n->n_agree = 0;
     for (uint32_t i = 0; i < n->n_in; i++) poison |= n->in[i] != NULL && n->in[i]->poison;
-    if (!poison) poison = !rules[n->op](m, n);
+    if (!poison) poison = !rules[n->op](m, n) || !ranks_known(m, n) || !shape_operands_fit(m, n);
     for (uint32_t i = 0; i < n->n_out; i++)
         if (n->out[i] != NULL) n->out[i]->poison = poison;
     return !poison;

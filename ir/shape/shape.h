@@ -44,4 +44,7 @@ const Type *shape_open_elements(Context *cx, const Type *t);
 #undef OP
 #undef ATTR
 
+/* Element types and ranks of the operands that n's rule did not look at (operands.c); false after a diag(). */
+bool shape_operands_fit(Module *m, Node *n);
+
 #endif

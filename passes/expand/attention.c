@@ -28,6 +28,7 @@ static Value *transpose(Module *m, Node *at, Value *v, uint32_t rank, const int6
 }
 
 static Value *cast(Module *m, Node *at, Value *v, DType t) {
+    if (v == NULL || v->type == NULL) return NULL; /* reported where it was made */
     if (v->type->dtype == t) return v;
     Node *n = add(m, at, OP_Cast, 1, &v);
     attr_set_i(n, AT_Cast_to, dtype_to_onnx(t));
@@ -58,6 +59,10 @@ Value *attention_join_heads(Module *m, Node *at, Value *v) {
 static Value *repeat_heads(Module *m, Node *at, Value *v, int64_t heads) {
     int64_t have = dim_value(m->cx, v->type->dim[1]);
     if (have == heads) return v;
+    if (have < 1 || heads % have != 0) {
+        diag(m->cx, SEV_ERROR, at->loc, "%lld heads of queries, %lld of keys: a multiple is needed", (long long)heads, (long long)have);
+        return NULL;
+    }
     int64_t *index = ARENA_ARRAY(&m->cx->arena, int64_t, (size_t)heads);
     for (int64_t h = 0; h < heads; h++) index[h] = h / (heads / have);
     Node *n = add(m, at, OP_Gather, 2, (Value *[]){v, value_const_i64(m, (uint32_t)heads, index)});
@@ -116,10 +121,12 @@ Value *attention_build(Module *m, Node *at, const AttentionParts *p, Value **sco
     if (s == NULL) return NULL;
     s = stage[2] = bias(m, at, p, s);
     if (s == NULL) return NULL;
-    s = probabilities(m, at, p, cast(m, at, s, inner));
-    s = inline_region(m, at, p->prob_mod, s);
+    s = cast(m, at, s, inner);
     if (s == NULL) return NULL;
+    s = probabilities(m, at, p, s);
+    s = inline_region(m, at, p->prob_mod, s);
     s = stage[3] = cast(m, at, s, t);
+    if (s == NULL) return NULL;
     if (scores != NULL) *scores = stage[p->scores_mode];
     return build2(m, at, OP_MatMul, s, v);
 }

@@ -1,0 +1,77 @@
+/* What shape rules that look at one operand only leave open: element types and ranks of the others.
+ *
+ *     %y = ScatterElements(%x, %i, %u)        i has x's rank, u has i's dims and x's element type
+ *     %y = PRelu(%x, %slope)                  slope has x's element type
+ *
+ * Models are not trusted: what kernels count on is checked here, once for every inference. */
+#include "ir/shape/shape.h"
+
+static bool wrong(Module *m, const Node *n, const char *what, uint32_t i, const Type *t) {
+    Writer w = {.arena = &m->cx->scratch};
+    type_print(m->cx, &w, t);
+    diag(m->cx, SEV_ERROR, n->loc, "input %u is %s: %s", i, cw_cstr(&w), what);
+    return false;
+}
+
+static const Type *type_of(const Node *n, uint32_t i) { return i < n->n_in && n->in[i] != NULL ? n->in[i]->type : NULL; }
+
+/* Operators of real functions. */
+static bool wants_floats(Op op) {
+    switch (op) {
+    case OP_Acos: case OP_Acosh: case OP_Asin: case OP_Asinh: case OP_Atan: case OP_Atanh: case OP_Celu: case OP_Cos: case OP_Cosh: case OP_Elu: case OP_Erf: case OP_Exp:
+    case OP_Gelu: case OP_HardSigmoid: case OP_HardSwish: case OP_IsInf: case OP_IsNaN: case OP_LeakyRelu: case OP_Log: case OP_LogSoftmax: case OP_Mish: case OP_Reciprocal:
+    case OP_Selu: case OP_Sigmoid: case OP_Sin: case OP_Sinh: case OP_Softmax: case OP_Softplus: case OP_Softsign: case OP_Sqrt: case OP_Swish: case OP_Tan: case OP_Tanh:
+    case OP_ThresholdedRelu: return true;
+    default: return false; /* all others look at their types themselves, or take any */
+    }
+}
+
+static bool same_type(Module *m, const Node *n, uint32_t i) {
+    const Type *a = type_of(n, 0), *b = type_of(n, i);
+    if (a == NULL || b == NULL || a->dtype == b->dtype) return true;
+    return wrong(m, n, "the element type of input 0 is needed", i, b);
+}
+
+static bool least_rank(Module *m, const Node *n, uint32_t i, uint32_t rank, const char *what) {
+    const Type *t = type_of(n, i);
+    return t == NULL || t->rank >= rank || wrong(m, n, what, i, t);
+}
+
+static bool scatter_elements(Module *m, Node *n) {
+    const Type *x = type_of(n, 0), *index = type_of(n, 1), *updates = type_of(n, 2);
+    if (x == NULL || index == NULL || updates == NULL) return true;
+    if (index->rank != x->rank || x->rank == 0) return wrong(m, n, "as many dims as the data are needed, at least one", 1, index);
+    if (updates->rank != x->rank) return wrong(m, n, "the dims of the indices are needed", 2, updates);
+    for (uint32_t d = 0; d < x->rank; d++)
+        if (shape_unify(m, n, index->dim[d], updates->dim[d], "indices and updates") == 0) return false;
+    return same_type(m, n, 2);
+}
+
+/* updates: the dims of the indices but the last, then those of the data that a row of indices leaves open */
+static bool scatter_nd(Module *m, Node *n) {
+    const Type *x = type_of(n, 0), *index = type_of(n, 1), *updates = type_of(n, 2);
+    if (x == NULL || index == NULL || updates == NULL) return true;
+    if (index->rank == 0 || !dim_is_const(m->cx, index->dim[index->rank - 1])) return wrong(m, n, "a last dim of constant size is needed", 1, index);
+    int64_t depth = dim_value(m->cx, index->dim[index->rank - 1]);
+    uint32_t batch = index->rank - 1u;
+    if (depth < 0 || depth > x->rank) return wrong(m, n, "its last dim is larger than the rank of the data", 1, index);
+    if (updates->rank != batch + x->rank - depth) return wrong(m, n, "the dims of the indices but the last, then the rest of the data's, are needed", 2, updates);
+    for (uint32_t d = 0; d < updates->rank; d++) {
+        Dim want = d < batch ? index->dim[d] : x->dim[depth + d - batch];
+        if (shape_unify(m, n, want, updates->dim[d], "updates") == 0) return false;
+    }
+    return same_type(m, n, 2);
+}
+
+bool shape_operands_fit(Module *m, Node *n) {
+    const Type *x = type_of(n, 0);
+    if (wants_floats((Op)n->op) && x != NULL && !dtype_is_float(x->dtype)) return wrong(m, n, "floats are needed", 0, x);
+    switch ((Op)n->op) {
+    case OP_Gemm: return same_type(m, n, 1) && same_type(m, n, 2);
+    case OP_MatMul: case OP_PRelu: return same_type(m, n, 1);
+    case OP_Trilu: return least_rank(m, n, 0, 2, "a matrix is needed");
+    case OP_ScatterElements: return scatter_elements(m, n);
+    case OP_ScatterND: return scatter_nd(m, n);
+    default: return true;
+    }
+}
