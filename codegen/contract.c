@@ -209,6 +209,7 @@ void contract_emit(Emit *e, const Kernel *k, const Stmt *s) {
                 text[TILE_N1], text[TILE_A_1], text[TILE_N2], text[TILE_A_2], text[TILE_K], text[TILE_B], text[TILE_B_AT], text[TILE_OUT]);
         break;
     case CONTRACT_TILE_I8: contract_int_emit(e, s, text); break;
+    case CONTRACT_BLOCK: contract_block_emit(e, s, text); break;
     case CONTRACT_DEPTHWISE: {
         DType a = e->k->buf[s->arg[DW_A].buf].dtype;
         cw_line(e->w, "%s(%s%s + (%s), %s, %s, %s, %s + (%s), %s%s%s);", literal ? depthwise_function(e, c, a, n) : depthwise_choice(e, c, a), str_text(e->cx, first), text[DW_A],

@@ -1,4 +1,4 @@
-/* Prints calls of the integer micro-kernel (runtime/tile_i8.h). The runtime has one body for every panel width and both
+/* Prints calls of the micro-kernels for quantized weights: groups with scales (runtime/tile_block.h), and integers (runtime/tile_i8.h). The runtime has one body for every panel width and both
  * signs; each pair that a model uses becomes a function of its own, where they are literals:
  *
  *     static void lathe_tile_u8x64(int64_t rows, const uint8_t *a, ..., const int8_t *b, int32_t *out)
@@ -31,4 +31,16 @@ void contract_int_emit(Emit *e, const Stmt *s, const char *const *text) {
     e->uses_tiles = true;
     cw_line(e->w, "%s(%s, %s + (%s), %s + (%s), %s, %s, %s, %s, %s, %s, %s + (%s), %s);", tile_function(e, s->contract, is_signed), text[TILE_ROWS], text[TILE_A], text[TILE_A_AT],
             text[TILE_A], text[TILE_A_END], text[TILE_A_ROW], text[TILE_N1], text[TILE_A_1], text[TILE_N2], text[TILE_A_2], text[TILE_K], text[TILE_B], text[TILE_B_AT], text[TILE_OUT]);
+}
+
+void contract_block_emit(Emit *e, const Stmt *s, const char *const *text) {
+    bool floats = s->n_arg == BLOCK_FLOAT_ARGS;
+    const char *name = str_text(e->cx, str_format(e->cx, "lathe_block_%s%u", floats ? "tile" : "int", s->contract->bits));
+    emit_need(e, name);
+    if (floats)
+        cw_line(e->w, "%s(%s, %s + (%s), %s, %s, %s, %s + (%s), %s);", name, text[BLOCK_ROWS], text[BLOCK_A], text[BLOCK_A_AT], text[BLOCK_A_ROW], text[BLOCK_K], text[BLOCK_GROUP], text[BLOCK_B],
+                text[BLOCK_B_AT], text[BLOCK_OUT]);
+    else
+        cw_line(e->w, "%s(%s, %s + (%s), %s, %s + (%s), %s + (%s), %s, %s, %s + (%s), %s);", name, text[BLOCK_ROWS], text[BLOCK_A], text[BLOCK_A_AT], text[BLOCK_A_ROW], text[BLOCK_SCALE],
+                text[BLOCK_GROUPS_AT], text[BLOCK_TOTAL], text[BLOCK_GROUPS_AT], text[BLOCK_GROUPS], text[BLOCK_GROUP], text[BLOCK_B], text[BLOCK_B_AT], text[BLOCK_OUT]);
 }

@@ -123,6 +123,7 @@ const char *emit_reduce(Emit *e, Fn reduce, DType t, const char *target, const c
 
 /* A micro-kernel contraction: prints statement s of kind S_CONTRACT (codegen/contract.c). */
 void contract_emit(Emit *e, const Kernel *k, const Stmt *s);
+void contract_block_emit(Emit *e, const Stmt *s, const char *const *text);
 void contract_int_emit(Emit *e, const Stmt *s, const char *const *text); /* of integers (codegen/contract_int.c); text: of the arguments */
 
 /* ---- internal to codegen ----------------------------------------------------------------------------------------- */

@@ -13,6 +13,7 @@ void contract_print(struct KernelText *t, const Stmt *s) {
     case CONTRACT_TILE: cw_printf(w, "tile_%ux%u%s%s_v%u(", c->rows, c->cols, c->add ? "_add" : "", c->ahead ? "_ahead" : "", c->vector); break;
     case CONTRACT_TILE_BF16: cw_printf(w, "tile_bf16_%ux%u(", c->rows, c->cols); break;
     case CONTRACT_TILE_I8: cw_printf(w, "tile_i8_%ux%u(", c->rows, c->cols); break;
+    case CONTRACT_BLOCK: cw_printf(w, "block_%ux%u_bits%u(", c->rows, c->cols, c->bits); break;
     case CONTRACT_DEPTHWISE: cw_printf(w, "depthwise_%ux%u_taps%u_step%u_left%u_right%u_v%u(", c->rows, c->cols, c->taps_x, c->step, c->left, c->right, c->vector); break;
     }
     for (uint32_t i = 0; i < s->n_arg; i++) {
@@ -32,6 +33,7 @@ double contract_work(const Stmt *s) {
     const Contract *c = s->contract;
     switch (c->kind) {
     case CONTRACT_TILE: case CONTRACT_TILE_BF16: case CONTRACT_TILE_I8: return (double)c->rows * c->cols * bound(s, TILE_N1) * bound(s, TILE_N2) * bound(s, TILE_K);
+    case CONTRACT_BLOCK: return (double)c->rows * c->cols * bound(s, BLOCK_K);
     case CONTRACT_DEPTHWISE: return (double)c->rows * c->cols * c->taps_x * c->taps_x;
     }
     return 0;

@@ -25,7 +25,7 @@ static unsigned anchor_use(Op op) {
     switch (op) {
     case OP_Conv: case OP_ConvTranspose: case OP_MatMul: case OP_Gemm: case OP_MaxPool: case OP_AveragePool: case OP_FusedMatMul:
     case OP_ConvChannelsLast: case OP_ConvTransposeChannelsLast: case OP_MaxPoolChannelsLast: case OP_AveragePoolChannelsLast:
-    case OP_IntegerConv: case OP_IntegerConvChannelsLast: case OP_IntegerMatMul:
+    case OP_IntegerConv: case OP_IntegerConvChannelsLast: case OP_IntegerMatMul: case OP_BlockMatMul: case OP_MatMulInteger:
     case OP_MixedMatMul: case OP_ConvGradWeight: case OP_ConvGradWeightChannelsLast: return EPILOGUE;
     case OP_GlobalAveragePool: case OP_GlobalMaxPool: return EPILOGUE | PROLOGUE;
     case OP_ReduceSum: case OP_ReduceMean: case OP_ReduceMax: case OP_ReduceMin: case OP_ReduceProd: case OP_ReduceL1: case OP_ReduceL2:

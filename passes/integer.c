@@ -9,6 +9,7 @@
  * Fusion makes one kernel of that: the exact integer sum, one multiplication, rounding. The rules:
  *   - contractions of dequantized operands, QLinearConv, QLinearMatMul, ConvInteger, MatMulInteger become IntegerConv and
  *     IntegerMatMul with what is left of the scales behind them;
+ *   - MatMulNBits, and products with weights that are dequantized, become BlockMatMul, which reads the codes;
  *   - the division by the scale of a QuantizeLinear goes into constant factors before it;
  *   - QuantizeLinear goes before what only moves or picks elements, so that those work on bytes;
  *   - dequantizing and quantizing again with the same parameters is nothing; quantizing and dequantizing again before
@@ -209,6 +210,76 @@ static bool cast_of_integer(Rewriter *r, Node *n) {
     return rw_replace(r, n, rw_value(r, made));
 }
 
+/* ---- weights only ----------------------------------------------------------------------------------------------------------- */
+static bool group_fits(int64_t group, int64_t k) { return group >= 16 && group % 16 == 0 && group <= 1 << 20 && k > 0; }
+
+static Value *matrix(Rewriter *r, DType t, int64_t rows, int64_t columns, const void *data) {
+    Dim dim[2] = {dim_const(r->cx, rows), dim_const(r->cx, columns)};
+    return value_const(r->m, type_tensor(r->cx, t, 2, dim), data, true);
+}
+
+static Value *block_matmul(Rewriter *r, Node *at, Value *x, Value *codes, Value *scales, Value *zeros, int64_t bits, int64_t group, bool integers) {
+    Node *n = rw_node(r, at, OP_BlockMatMul, 4, (Value *[]){x, codes, scales, zeros});
+    attr_set_i(n, AT_BlockMatMul_bits, bits);
+    attr_set_i(n, AT_BlockMatMul_group, group);
+    attr_set_i(n, AT_BlockMatMul_integers, integers);
+    return rw_value(r, n);
+}
+
+static bool has_bytes(const Value *v, int64_t n) { return v != NULL && v->data != NULL && v->data->bytes >= (size_t)n; }
+
+/* Codes of `bits` bits, n of them in each of `rows` rows of row_bytes bytes, one byte each. */
+static uint8_t *unpacked(Rewriter *r, const uint8_t *from, int64_t rows, int64_t row_bytes, int64_t n, int64_t bits) {
+    uint8_t *to = ARENA_ARRAY(&r->cx->arena, uint8_t, rows * n + 1);
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t k = 0; k < n; k++) to[i * n + k] = bits == 8 ? from[i * row_bytes + k] : (uint8_t)(from[i * row_bytes + k / 2] >> (k % 2 * 4) & 15);
+    return to;
+}
+
+static bool matmul_nbits(Rewriter *r, Node *n) {
+    int64_t k = attr_i(n, AT_MatMulNBits_K), rows = attr_i(n, AT_MatMulNBits_N), bits = attr_i(n, AT_MatMulNBits_bits), group = attr_i(n, AT_MatMulNBits_block_size);
+    if ((bits != 4 && bits != 8) || !group_fits(group, k) || rows < 1 || k > 1 << 24 || rows > 1 << 24 || attr_i(n, AT_MatMulNBits_weight_prepacked) != 0) return false;
+    int64_t groups = (k + group - 1) / group, zero_bytes = (groups * bits + 7) / 8, row_bytes = groups * group * bits / 8;
+    const Value *packed_zeros = input(n, 3);
+    if (!is_f32(n->in[0]) || n->in[0]->type->rank < 1 || input(n, 4) != NULL || !is_byte(n->in[1]) || !is_f32(n->in[2])) return false;
+    if (!has_bytes(n->in[1], rows * row_bytes) || !has_bytes(n->in[2], rows * groups * 4)) return false;
+    if (packed_zeros != NULL && (!is_byte(packed_zeros) || !has_bytes(packed_zeros, rows * zero_bytes))) return false;
+    uint8_t *codes = unpacked(r, n->in[1]->data->data, rows, row_bytes, k, bits), *zeros;
+    if (packed_zeros != NULL) zeros = unpacked(r, packed_zeros->data->data, rows, zero_bytes, groups, bits);
+    else memset(zeros = ARENA_ARRAY(&r->cx->arena, uint8_t, rows * groups), 1 << (bits - 1), (size_t)(rows * groups));
+    Value *y = block_matmul(r, n, n->in[0], matrix(r, DT_U8, rows, k, codes), matrix(r, DT_F32, rows, groups, n->in[2]->data->data), matrix(r, DT_U8, rows, groups, zeros), bits, group,
+                            attr_i(n, AT_MatMulNBits_accuracy_level) == 4);
+    if (input(n, 5) != NULL) y = rw_build2(r, n, OP_Add, y, n->in[5]);
+    return rw_replace(r, n, y);
+}
+
+/* A product of floats with dequantized constant weights [K, N]: of 4 or 8 bits, with scales per column or per block of a column. */
+static bool dequantized_weights(Rewriter *r, Node *n) {
+    Node *d = rw_def(r, n->in[1], OP_DequantizeLinear);
+    if (d == NULL || !is_f32(n->in[0]) || n->in[0]->data != NULL || n->in[0]->type->rank < 2 || d->in[0]->data == NULL || d->in[1]->data == NULL || d->in[0]->type->rank != 2) return false;
+    DType t = d->in[0]->type->dtype;
+    const Value *zero = input(d, 2);
+    bool four = t == DT_U4 || t == DT_I4, is_signed = t == DT_I8 || t == DT_I4;
+    if ((!four && t != DT_U8 && t != DT_I8) || !is_f32(d->in[1]) || (zero != NULL && (zero->data == NULL || zero->type->dtype != t))) return false;
+    int64_t k = dim_value(r->cx, d->in[0]->type->dim[0]), columns = dim_value(r->cx, d->in[0]->type->dim[1]), block = attr_i(d, AT_DequantizeLinear_block_size), axis = attr_i(d, AT_DequantizeLinear_axis);
+    if (axis < 0) axis += 2;
+    bool blocked = block > 0 && axis == 0 && d->in[1]->type->rank == 2, per_column = block == 0 && axis == 1 && d->in[1]->type->rank == 1, one = one_element(r, d->in[1]);
+    if ((!blocked && !per_column && !one) || k < 1 || columns < 1 || k * columns > INT64_C(1) << 32) return false;
+    int64_t group = blocked ? block : (k + 15) / 16 * 16, groups = (k + group - 1) / group, offset = is_signed ? (four ? 8 : 128) : 0;
+    if (!group_fits(group, k)) return false;
+    uint8_t *codes = ARENA_ARRAY(&r->cx->arena, uint8_t, columns * k), *zeros = ARENA_ARRAY(&r->cx->arena, uint8_t, columns * groups);
+    float *scales = ARENA_ARRAY(&r->cx->arena, float, columns * groups);
+    for (int64_t j = 0; j < columns; j++) {
+        for (int64_t i = 0; i < k; i++) codes[j * k + i] = (uint8_t)(const_i64(d->in[0], i * columns + j) + offset);
+        for (int64_t g = 0; g < groups; g++) {
+            int64_t at = one ? 0 : per_column ? j : g * columns + j;
+            scales[j * groups + g] = (float)const_f64(d->in[1], at);
+            zeros[j * groups + g] = (uint8_t)((zero != NULL ? const_i64(zero, at) : 0) + offset);
+        }
+    }
+    return rw_replace(r, n, block_matmul(r, n, n->in[0], matrix(r, DT_U8, columns, k, codes), matrix(r, DT_F32, columns, groups, scales), matrix(r, DT_U8, columns, groups, zeros), four ? 4 : 8, group, false));
+}
+
 /* ---- scales ------------------------------------------------------------------------------------------------------------------ */
 enum { DEEPEST = 12 };
 
@@ -330,7 +401,7 @@ static bool add_joins(Rewriter *r, Node *n) {
 }
 
 static const Rule rules[] = {
-    {OP_Conv, float_conv}, {OP_MatMul, float_matmul}, {OP_Gemm, float_gemm}, {OP_QLinearConv, qlinear_conv}, {OP_QLinearMatMul, qlinear_matmul},
+    {OP_Conv, float_conv}, {OP_MatMul, float_matmul}, {OP_MatMul, dequantized_weights}, {OP_MatMulNBits, matmul_nbits}, {OP_Gemm, float_gemm}, {OP_QLinearConv, qlinear_conv}, {OP_QLinearMatMul, qlinear_matmul},
     {OP_ConvInteger, conv_integer}, {OP_MatMulInteger, matmul_integer}, {OP_Cast, cast_of_integer}, {OP_QuantizeLinear, quantize_back},
     {OP_QuantizeLinear, quantize_first}, {OP_Add, add_joins},
 };

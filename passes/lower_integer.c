@@ -53,7 +53,7 @@ static bool describe(Lower *lo, const Node *n, Integers *p) {
     *p = (Integers){.n = n, .zero_x = input(n, 2), .zero_w = input(n, 3), .bias = input(n, 4)};
     if (!is_byte(x->type->dtype) || !is_byte(w->type->dtype) || w->data == NULL) return false;
     if (p->zero_x != NULL && !is_scalar(lo, p->zero_x)) return false;
-    if (p->zero_w != NULL && p->zero_w->data == NULL) return false;
+    if (p->zero_w != NULL && (p->zero_w->data == NULL || p->zero_w->type->rank > 1)) return false;
     p->zero_folded = p->zero_x == NULL || p->zero_x->data != NULL;
     p->bias_folded = p->bias == NULL || p->bias->data != NULL;
     p->source.data = w->data->data;

@@ -106,6 +106,20 @@ bool shape_mixed_matmul(Module *m, Node *n) {
 
 bool shape_matmul_integer(Module *m, Node *n) { return product_output(m, n, 0, 1, DT_I32); }
 
+bool shape_block_matmul(Module *m, Node *n) {
+    const Type *x = shape_in(m, n, 0), *codes = shape_in(m, n, 1);
+    if (x == NULL || codes == NULL) return false;
+    if (x->dtype != DT_F32 || x->rank < 1 || codes->dtype != DT_U8 || codes->rank != 2) {
+        diag(m->cx, SEV_ERROR, n->loc, "X is %s and the codes %s of rank %u; f32 and a u8 matrix are needed", dtype_text(x->dtype), dtype_text(codes->dtype), codes->rank);
+        return false;
+    }
+    if (shape_unify(m, n, x->dim[x->rank - 1], codes->dim[1], "inner dimensions") == 0) return false;
+    Dim dim[RANK_MAX];
+    for (uint32_t i = 0; i < x->rank; i++) dim[i] = i + 1 < x->rank ? x->dim[i] : codes->dim[0];
+    shape_out(m, n, 0, DT_F32, x->rank, dim);
+    return true;
+}
+
 bool shape_integer_matmul(Module *m, Node *n) { return product_output(m, n, 0, 1, dtype_from_onnx((int32_t)attr_i(n, AT_IntegerMatMul_to))); }
 
 bool shape_qlinear_matmul(Module *m, Node *n) {

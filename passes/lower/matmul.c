@@ -74,6 +74,7 @@ static const Value *input_or_null(const Node *n, uint32_t i) { return i < n->n_i
 bool lower_matmul_integer(Lower *lo, const Node *n) {
     MatMulGeometry g;
     if (!matmul_geometry(lo->m, n, 0, 1, &g)) return false;
+    if (n->op == OP_MatMulInteger && lower_integer_matmul_contract(lo, n, &g)) return true;
     Result r = open_result(lo, &g);
     Expr *sum = sum_of_differences(lo, n, &g, &r, 0, 1, input_or_null(n, 2), input_or_null(n, 3));
     lower_store(lo, n->out[0], r.idx, sum);

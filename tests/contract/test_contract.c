@@ -136,7 +136,7 @@ static void add_matmul(Builder *b) {
     case 3: x = input(b, 1, (int64_t[]){k}), w = fixed ? weights(b, 2, (int64_t[]){k, n}, 1) : input(b, 3, (int64_t[]){p, k, n}); break;
     default: x = input(b, 3, (int64_t[]){1, m, k}), w = fixed ? constant(b, 1, &k) : input(b, 3, (int64_t[]){p, k, n}); break;
     }
-    finish(b, plain(b, OP_MatMul, 2, (Value *[]){operand(b, x), w}));
+    finish(b, plain(b, OP_MatMul, 2, (Value *[]){chance(r, 3) ? x : operand(b, x), w}));
 }
 
 static void add_gemm(Builder *b) {
