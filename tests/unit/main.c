@@ -24,6 +24,7 @@ int main(void) {
     srunner_add_suite(r, suite_verify());
     srunner_add_suite(r, suite_kernel_verify());
     srunner_add_suite(r, suite_small_float());
+    srunner_add_suite(r, suite_quantize());
     srunner_run_all(r, CK_NORMAL);
     int failed = srunner_ntests_failed(r);
     srunner_free(r);

@@ -1,0 +1,151 @@
+/* Rounding of weights: packing of 4-bit codes, round to nearest, GPTQ against codes that numpy computed (in float64, by the
+ * recipe at the top of passes/quantize/gptq.c: numpy.linalg.cholesky, numpy.linalg.inv), given as a hash. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "passes/quantize/quantize.h"
+#include "unit.h"
+
+enum { SIZE = 128, SAMPLES = 256 };
+
+static void draw(uint64_t seed, int64_t n, float *to) {
+    for (int64_t i = 0; i < n; i++) {
+        seed = seed * 6364136223846793005u + 1442695040888963407u;
+        to[i] = (float)((double)(seed >> 33) / 2147483648.0 - 0.5);
+    }
+}
+
+static uint64_t hash(const uint8_t *p, size_t n) {
+    uint64_t h = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < n; i++) h = (h ^ p[i]) * 0x100000001b3u;
+    return h;
+}
+
+static QuantizeCodes new_codes(int64_t rows, int64_t k, int64_t group, int bits) {
+    size_t groups = (size_t)(rows * ((k + group - 1) / group));
+    return (QuantizeCodes){.rows = rows, .k = k, .group = group, .bits = bits, .code = arena_alloc(&cx.arena, (size_t)(rows * k)),
+                           .scale = ARENA_ARRAY(&cx.arena, float, groups), .zero = ARENA_ARRAY(&cx.arena, float, groups)};
+}
+
+START_TEST(gptq_gives_the_codes_of_the_reference) {
+    float *w = ARENA_ARRAY(&cx.arena, float, SIZE * SIZE), *x = ARENA_ARRAY(&cx.arena, float, SAMPLES * SIZE);
+    draw(1, SIZE * SIZE, w);
+    draw(2, SAMPLES * SIZE, x);
+    for (int s = 0; s < SAMPLES; s++)
+        for (int k = 0; k < SIZE; k++) x[s * SIZE + k] = k == 7 ? 0 : x[s * SIZE + k] * (float)(1 + k % 5); /* input 7 is dead */
+    for (int act = 0; act < 2; act++)
+        for (int64_t block = 16; block <= 128; block *= 2) {
+            double *h = ARENA_ARRAY(&cx.arena, double, SIZE * SIZE);
+            for (int s = 0; s < SAMPLES; s++)
+                for (int i = 0; i < SIZE; i++)
+                    for (int j = 0; j < SIZE; j++) h[i * SIZE + j] += 2.0 * (double)x[s * SIZE + i] * (double)x[s * SIZE + j] / (double)SAMPLES;
+            QuantizeCodes c = new_codes(SIZE, SIZE, SIZE, 4);
+            ck_assert(quantize_gptq(&c, w, h, QUANTIZE_ZERO_FLOAT, act == 1, block));
+            ck_assert_uint_eq(hash(c.code, SIZE * SIZE), act == 1 ? 0xf176cba5783cfd79u : 0x28bc50022f92a7f2u);
+        }
+}
+END_TEST
+
+START_TEST(gptq_is_better_than_rounding) {
+    enum { K = 64, N = 32 };
+    float *w = ARENA_ARRAY(&cx.arena, float, N * K), *x = ARENA_ARRAY(&cx.arena, float, SAMPLES * K);
+    draw(3, N * K, w);
+    draw(4, SAMPLES * K, x);
+    for (int s = 0; s < SAMPLES; s++)
+        for (int k = 1; k < K; k++) x[s * K + k] += 0.9F * x[s * K + k - 1]; /* correlated inputs */
+    double *h = ARENA_ARRAY(&cx.arena, double, K * K), error[2] = {0};
+    for (int s = 0; s < SAMPLES; s++)
+        for (int i = 0; i < K; i++)
+            for (int j = 0; j < K; j++) h[i * K + j] += (double)x[s * K + i] * (double)x[s * K + j];
+    QuantizeCodes c[2] = {new_codes(N, K, 32, 4), new_codes(N, K, 32, 4)};
+    quantize_round(&c[0], w, QUANTIZE_ZERO_CODE);
+    ck_assert(quantize_gptq(&c[1], w, h, QUANTIZE_ZERO_CODE, true, 32));
+    for (int which = 0; which < 2; which++)
+        for (int s = 0; s < SAMPLES; s++)
+            for (int n = 0; n < N; n++) {
+                double e = 0;
+                for (int k = 0; k < K; k++) e += (double)x[s * K + k] * (double)(w[n * K + k] - quantize_code_value(&c[which], n, k));
+                error[which] += e * e;
+            }
+    ck_assert(error[1] < 0.5 * error[0]);
+}
+END_TEST
+
+START_TEST(gptq_refuses_what_is_not_a_matrix_of_squares) {
+    float w[4] = {1, 2, 3, 4};
+    double h[4] = {1, 5, 5, 1};
+    QuantizeCodes c = new_codes(2, 2, 16, 4);
+    ck_assert(!quantize_gptq(&c, w, h, QUANTIZE_ZERO_CODE, false, 128));
+}
+END_TEST
+
+/* 512 x 1024 numbers 0, 1, 2, …: a row spans 1023, in 4 bits of a scale of its own. */
+START_TEST(rounding_uses_all_codes) {
+    enum { ROWS = 512, K = 1024 };
+    float *w = ARENA_ARRAY(&cx.arena, float, ROWS * K);
+    for (int i = 0; i < ROWS * K; i++) w[i] = (float)i;
+    QuantizeCodes c = new_codes(ROWS, K, K, 4);
+    quantize_round(&c, w, QUANTIZE_ZERO_FLOAT);
+    int most = 0;
+    for (int i = 0; i < ROWS * K; i++) {
+        if (c.code[i] > most) most = c.code[i];
+        ck_assert(fabs((double)(quantize_code_value(&c, i / K, i % K) - w[i])) <= 50);
+    }
+    ck_assert_int_eq(most, 15);
+    for (int r = 0; r < ROWS; r++) ck_assert(c.scale[r] * 15 > 1022.9F && c.scale[r] * 15 < 1023.1F);
+}
+END_TEST
+
+START_TEST(nibbles_pack_by_column) {
+    enum { ROWS = 512, K = 1024 };
+    uint8_t *code = arena_alloc(&cx.arena, ROWS * K), *packed = arena_alloc(&cx.arena, ROWS * K / 2), *back = arena_alloc(&cx.arena, K), part[2];
+    for (int i = 0; i < ROWS * K; i++) code[i] = (uint8_t)(i * 7 + i / 13) & 15;
+    for (int r = 0; r < ROWS; r++) quantize_pack4(packed + r * K / 2, code + r * K, K);
+    for (int r = 0; r < ROWS; r++) {
+        quantize_unpack4(back, packed + r * K / 2, K);
+        ck_assert_mem_eq(back, code + r * K, K);
+    }
+    for (int r = 0; r < 8; r++) { /* four columns are two bytes, wherever they stand */
+        quantize_pack4(part, code + r * K + 4, 4);
+        ck_assert_mem_eq(part, packed + r * K / 2 + 2, 2);
+    }
+    ck_assert_uint_eq(packed[0] & 15, code[0]); /* the even column in the low half */
+    ck_assert_uint_eq(packed[0] >> 4, code[1]);
+    quantize_pack4(part, code, 3);
+    ck_assert_uint_eq(part[1], code[2]); /* an odd last column alone */
+}
+END_TEST
+
+/* A long tail: the range that is chosen leaves most of it out, but never the bulk. */
+START_TEST(ranges_leave_outliers_out) {
+    uint64_t bins[QUANTIZE_BINS] = {0};
+    for (int i = 0; i < 1000; i++) bins[i] = 1000;
+    bins[QUANTIZE_BINS - 1] = 1;
+    QuantizeRange whole = {0, 2048};
+    static const LatheRange kinds[] = {LATHE_RANGE_PERCENTILE, LATHE_RANGE_MSE};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        LatheQuantization q = lathe_quantization();
+        q.range = kinds[i];
+        QuantizeRange r = quantize_range_choose(&q, whole, bins);
+        ck_assert(r.low <= 1 && r.high > 900 && r.high < 1400);
+    }
+    LatheQuantization q = lathe_quantization();
+    ck_assert(quantize_range_choose(&q, whole, bins).high == 2048);
+    for (int i = 0; i < QUANTIZE_BINS; i++) bins[i] = (uint64_t)(1e6 * exp(-i / 100.0)) + (i % 97 == 0);
+    q.range = LATHE_RANGE_ENTROPY;
+    QuantizeRange r = quantize_range_choose(&q, whole, bins);
+    ck_assert(r.high > 300 && r.high < 2048);
+}
+END_TEST
+
+Suite *suite_quantize(void) {
+    Suite *s = suite_create("quantize");
+    TCase *t = unit_case(s, "quantize");
+    tcase_add_test(t, gptq_gives_the_codes_of_the_reference);
+    tcase_add_test(t, gptq_is_better_than_rounding);
+    tcase_add_test(t, gptq_refuses_what_is_not_a_matrix_of_squares);
+    tcase_add_test(t, rounding_uses_all_codes);
+    tcase_add_test(t, nibbles_pack_by_column);
+    tcase_add_test(t, ranges_leave_outliers_out);
+    return s;
+}
