@@ -29,14 +29,15 @@ typedef uint8_t lathe_block_b __attribute__((vector_size(16), aligned(1), may_al
 #define LATHE_BLOCK_VNNI 1
 #endif
 
-/* The low four bits of every lane as floats. */
-static inline __attribute__((always_inline)) lathe_block_f lathe_block_nibbles(lathe_block_w w)
+/* Bits shift to shift + 3 of every lane, as floats. */
+static inline __attribute__((always_inline)) void lathe_block_nibbles(const lathe_block_wu *words, uint32_t shift, lathe_block_f *to)
 {
+    const lathe_block_w w = *words >> shift;
 #ifdef LATHE_BLOCK_TABLE
     const lathe_block_f table = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    return (lathe_block_f)_mm512_permutexvar_ps((__m512i)w, (__m512)table);
+    *to = (lathe_block_f)_mm512_permutexvar_ps((__m512i)w, (__m512)table);
 #else
-    return __builtin_convertvector((lathe_block_i)(w & 15u), lathe_block_f);
+    *to = __builtin_convertvector((lathe_block_i)(w & 15u), lathe_block_f);
 #endif
 }
 
@@ -62,18 +63,20 @@ static inline __attribute__((always_inline)) void lathe_block_group(int rows, in
     for (int64_t k = 0; k < n; k += 8)
 #pragma GCC unroll 4
         for (int j = 0; j < 4; j++) {
-            const lathe_block_w w = *(const lathe_block_wu *)(b + k * 32 + j * 64);
+            const lathe_block_wu *w = (const lathe_block_wu *)(b + k * 32 + j * 64);
             const int left = n - k < 8 ? (int)(n - k) : 8;
             if (left == 8) {
 #pragma GCC unroll 8
                 for (int s = 0; s < 8; s++) {
-                    const lathe_block_f v = lathe_block_nibbles(w >> (uint32_t)(s < 4 ? 8 * s : 8 * s - 28));
+                    lathe_block_f v;
+                    lathe_block_nibbles(w, (uint32_t)(s < 4 ? 8 * s : 8 * s - 28), &v);
 #pragma GCC unroll 4
                     for (int r = 0; r < rows; r++) part[r][j] += v * a[r * a_row + k + s];
                 }
             } else {
                 for (int s = 0; s < left; s++) {
-                    const lathe_block_f v = lathe_block_nibbles(w >> (uint32_t)(s < 4 ? 8 * s : 8 * s - 28));
+                    lathe_block_f v;
+                    lathe_block_nibbles(w, (uint32_t)(s < 4 ? 8 * s : 8 * s - 28), &v);
 #pragma GCC unroll 4
                     for (int r = 0; r < rows; r++) part[r][j] += v * a[r * a_row + k + s];
                 }
@@ -120,15 +123,14 @@ static __attribute__((noinline)) void lathe_block_tile4(int64_t rows, const floa
 }
 
 /* sum += four unsigned codes of every lane times the four s8 in x. */
-static inline __attribute__((always_inline)) lathe_block_i lathe_block_dot(lathe_block_i sum, lathe_block_w codes, const int8_t *x)
+static inline __attribute__((always_inline)) void lathe_block_dot(lathe_block_i *sum, const lathe_block_w *codes, const int8_t *x)
 {
+#ifdef LATHE_BLOCK_VNNI
     uint32_t four;
     memcpy(&four, x, 4);
-#ifdef LATHE_BLOCK_VNNI
-    return (lathe_block_i)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)codes, _mm512_set1_epi32((int)four));
+    *sum = (lathe_block_i)_mm512_dpbusd_epi32((__m512i)*sum, (__m512i)*codes, _mm512_set1_epi32((int)four));
 #else
-    for (int i = 0; i < 4; i++) sum += (lathe_block_i)(codes >> (uint32_t)(8 * i) & 255u) * (int32_t)x[i];
-    return sum;
+    for (int i = 0; i < 4; i++) *sum += (lathe_block_i)(*codes >> (uint32_t)(8 * i) & 255u) * (int32_t)x[i];
 #endif
 }
 
@@ -147,11 +149,11 @@ static inline __attribute__((always_inline)) void lathe_block_int_rows(int rows,
         for (int64_t k = 0; k < group; k += bits == 4 ? 8 : 4)
 #pragma GCC unroll 4
             for (int j = 0; j < 4; j++) {
-                const lathe_block_w w = *(const lathe_block_wu *)(b + k * bits * 8 + j * 64);
+                const lathe_block_w w = *(const lathe_block_wu *)(b + k * bits * 8 + j * 64), low = bits == 4 ? w & 0x0F0F0F0Fu : w, high = w >> 4u & 0x0F0F0F0Fu;
 #pragma GCC unroll 4
                 for (int r = 0; r < rows; r++) {
-                    part[r][j] = lathe_block_dot(part[r][j], bits == 4 ? w & 0x0F0F0F0Fu : w, a + r * a_row + k);
-                    if (bits == 4) part[r][j] = lathe_block_dot(part[r][j], w >> 4u & 0x0F0F0F0Fu, a + r * a_row + k + 4);
+                    lathe_block_dot(&part[r][j], &low, a + r * a_row + k);
+                    if (bits == 4) lathe_block_dot(&part[r][j], &high, a + r * a_row + k + 4);
                 }
             }
 #pragma GCC unroll 4
