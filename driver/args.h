@@ -54,7 +54,7 @@ typedef struct Request {
     int64_t runs;              /* 0: by time */
     /* opt */
     const char *run;
-    const char *checkpoint;
+    const char *checkpoint, *memory;
     TrainRequest train;
     QuantizeRequest quantize;
 } Request;

@@ -71,6 +71,8 @@ typedef struct LatheOptions {
     LatheWeights weights;
     LathePrecision precision;
     LatheDistributed distributed;
+    uint32_t recompute;        /* training: the forward pass is cut into so many segments, and what the backward pass needs of one is computed again
+                                  from what the segments exchange; 0 and 1: everything is kept */
     uint64_t bucket_bytes;     /* gradients that are exchanged in one message; 0: 1 MiB */
     const char *const *dims;   /* "N=4" pins, "N=1..64" bounds; NULL-terminated list or NULL */
     const char *const *disable; /* names of passes to skip ("fuse", "cse", …); NULL-terminated list or NULL */

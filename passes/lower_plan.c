@@ -57,7 +57,7 @@ Step *plan_step(PlanBuilder *b, StepTail *tail, StepKind kind, Node *n, uint32_t
 }
 
 /* Reshape and its kin: the output is the input's memory under another type. */
-static bool same_bytes(const Node *n) { return (n->op == OP_Identity || op_is_reshape(n->op)) && n->out[0]->type->kind == TYPE_TENSOR; }
+static bool same_bytes(const Node *n) { return (n->op == OP_Identity || n->op == OP_Again || op_is_reshape(n->op)) && n->out[0]->type->kind == TYPE_TENSOR; }
 
 bool plan_lower_node(PlanBuilder *b, StepTail *tail, Node *n) {
     LowerResult r;

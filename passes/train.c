@@ -69,15 +69,15 @@ static void check_patterns(Train *t, const char *const *list) {
 }
 
 /* ---- what the losses depend on -------------------------------------------------------------------------------------- */
-static void mark_needed(Train *t, bool *needed, const Value *loss) {
+static void mark_needed(Context *cx, bool *needed, const Value *loss) {
     VEC(Node *) work = {0};
-    if (loss->def != NULL) vec_push(&t->cx->scratch, &work, loss->def);
+    if (loss->def != NULL) vec_push(&cx->scratch, &work, loss->def);
     while (work.n != 0) {
         Node *n = work.v[--work.n];
         if (needed[n->id]) continue;
         needed[n->id] = true;
         for (uint32_t i = 0; i < n->n_in; i++)
-            if (n->in[i] != NULL && n->in[i]->def != NULL) vec_push(&t->cx->scratch, &work, n->in[i]->def);
+            if (n->in[i] != NULL && n->in[i]->def != NULL) vec_push(&cx->scratch, &work, n->in[i]->def);
     }
 }
 
@@ -242,6 +242,12 @@ static void add_params(Train *t, TrainBuilder *b, const bool *needed) {
     }
 }
 
+static void recompute(TrainBuilder *b, const Value *loss, Node *behind) {
+    bool *forward = ARENA_ARRAY(&b->m->cx->scratch, bool, b->m->n_node);
+    mark_needed(b->m->cx, forward, loss);
+    train_recompute(b->m, forward, behind != NULL ? behind->next : b->m->main->first, b->at, b->m->options->recompute);
+}
+
 /* The gradients of loss * scale. Parameters that it does not depend on are left out. */
 static bool differentiate(TrainBuilder *b, Value *loss, double scale) {
     Module *m = b->m;
@@ -251,12 +257,14 @@ static bool differentiate(TrainBuilder *b, Value *loss, double scale) {
     for (uint32_t i = 0; i < n; i++) wrt[i] = b->param.v[i].value;
     b->at->loc = (Loc){.op = str_intern(m->cx, "gradient")};
     if (loss->type->rank != 0) seed = build2(m, b->at, OP_Reshape, seed, build1(m, b->at, OP_Shape, loss));
+    Node *behind = b->at->prev;
     if (!gradient_of(m, m->main, b->at, 1, &loss, &seed, n, wrt, grad)) return false;
     for (uint32_t i = 0; i < n; i++) {
         b->param.v[i].gradient = grad[i];
         if (grad[i] != NULL) b->param.v[kept++] = b->param.v[i];
     }
     b->param.n = kept;
+    recompute(b, loss, behind);
     if (kept == 0) diag(m->cx, SEV_ERROR, (Loc){0}, "training: the loss depends on no parameter in a way that has a gradient");
     return kept != 0;
 }
@@ -412,7 +420,7 @@ static void build_part(Train *t, TrainPart *part, Value *evaluated) {
     Module *m = t->m;
     Value *loss = part->loss;
     bool *needed = ARENA_ARRAY(&t->cx->scratch, bool, m->n_node);
-    mark_needed(t, needed, loss);
+    mark_needed(t->cx, needed, loss);
     Node *end = node_new(m, m->main, NULL, OP_Identity, 1, &loss, 1);
     node_infer(m, end);
     TrainBuilder b = {.m = m, .at = end, .o = &part->o, .contents = &t->contents, .prefix = part->o.name != NULL ? str_text(t->cx, str_format(t->cx, "%s_", part->o.name)) : ""};
@@ -476,7 +484,7 @@ static bool start(Train *t) {
     t->n_node = m->n_node;
     state_add(m, str_intern(cx, "training/random"), STATE_RANDOM, type_tensor(cx, DT_I64, 0, NULL), (LatheInit){LATHE_INIT_CONSTANT, 0, 0}, NULL);
     t->needed = ARENA_ARRAY(&cx->scratch, bool, m->n_node);
-    for (uint32_t i = 0; i < t->spec->part.n; i++) mark_needed(t, t->needed, t->spec->part.v[i].loss);
+    for (uint32_t i = 0; i < t->spec->part.n; i++) mark_needed(cx, t->needed, t->spec->part.v[i].loss);
     find_candidates(t);
     for (uint32_t i = 0; i < t->spec->part.n; i++) check_part(t, &t->spec->part.v[i]);
     t->n_value = m->n_value;

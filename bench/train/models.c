@@ -124,6 +124,7 @@ int main(int argc, char **argv) {
         options.output = path;
         options.dump = argc > 3 ? argv[3] : NULL;
         options.dump_to = stdout;
+        options.recompute = argc > 4 ? (uint32_t)atoi(argv[4]) : 0;
         LatheStatus status = lathe_compile(m, &options);
         lathe_print_diagnostics(m, stderr);
         snprintf(path, sizeof path, "%s/main.c", argv[2]);

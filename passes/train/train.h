@@ -46,4 +46,8 @@ Value *train_share_loss(TrainBuilder *b, Value *loss);
 Value *train_shared_loss(TrainBuilder *b, Value *pending);
 void train_share_gradients(TrainBuilder *b);
 
+/* passes/train/recompute.c: the nodes from first up to end read recomputed values of the forward pass (by node id), which is cut into
+ * so many segments; less than 2: nothing is done. */
+void train_recompute(Module *m, const bool *forward, Node *first, Node *end, uint32_t segments);
+
 #endif
