@@ -56,6 +56,7 @@ void lathe_calibration_free(LatheCalibration *c) {
     free(c->point_name), free(c->range), free(c->chosen), free(c->bins), free(c->squares), free(c->layer), free(c);
 }
 
+void lathe_calibration_keep(LatheCalibration *c, const char *const *keep) { c->q.keep = keep; }
 bool lathe_calibration_pending(const LatheCalibration *c) { return !c->failed && c->step != STEP_DONE; }
 const char *lathe_calibration_problem(const LatheCalibration *c) { return c->problem; }
 
@@ -299,6 +300,7 @@ static LatheStatus quantize(LatheModel *m, void *user) {
     QuantizeCodes *codes = ARENA_ARRAY(&m->cx.scratch, QuantizeCodes, c->n_layer);
     for (uint32_t i = 0; i < c->n_layer; i++) {
         Layer *l = &c->layer[i];
+        l->keep = r->sites.v[i].keep;
         if (l->keep || (l->conv && c->q.scheme != LATHE_QUANTIZE_STATIC)) {
             l->bytes = l->float_bytes;
             l->sqnr = INFINITY;
@@ -314,7 +316,7 @@ static LatheStatus quantize(LatheModel *m, void *user) {
         if (only) codes[i] = l->codes;
     }
     for (uint32_t i = 0; i < c->n_point; i++) c->chosen[i] = quantize_range_choose(&c->q, c->range[i], c->bins + (size_t)i * QUANTIZE_BINS);
-    if (only) good = quantize_weight_only(m->m, &r->sites, codes);
+    if (only) good = quantize_weight_only(m->m, &c->q, &r->sites, codes);
     else if (c->q.scheme == LATHE_QUANTIZE_DYNAMIC) good = quantize_dynamic(m->m, &c->q, &r->sites);
     else good = quantize_static(m->m, &c->q, &r->sites, &r->points, c->chosen);
     return good ? model_status(m) : LATHE_ERROR_MODEL;

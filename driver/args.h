@@ -23,7 +23,8 @@ typedef struct QuantizeRequest { /* driver/cmd_quantize.c */
     const char *calib;
     int scheme, range;         /* LatheScheme, LatheRange */
     double percentile;         /* negative: not given */
-    bool symmetric, per_tensor, gptq, act_order;
+    const char *max_loss;      /* "0.5%" or a fraction */
+    bool symmetric, per_tensor, gptq, act_order, int8_activations;
     int64_t group;
     Texts keep;
 } QuantizeRequest;

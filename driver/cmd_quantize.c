@@ -4,6 +4,7 @@
  * as often as the scheme needs (ranges, histograms; one round per layer for GPTQ). The result is compared with the
  * float model on the same data. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -24,7 +25,9 @@ static const Option options[] = {
     {"--group", OPT_COUNT, "N", "weights only: weights that share a scale, a power of two from 16 (default: a row for int8, 32 for int4)", offsetof(Request, quantize.group)},
     {"--gptq", OPT_FLAG, NULL, "weights only: GPTQ instead of rounding to nearest (needs --calib)", offsetof(Request, quantize.gptq)},
     {"--act-order", OPT_FLAG, NULL, "GPTQ: most active inputs first", offsetof(Request, quantize.act_order)},
+    {"--int8-activations", OPT_FLAG, NULL, "weights only: inputs may be rounded to 8 bits per group as they are read, which is faster", offsetof(Request, quantize.int8_activations)},
     {"--keep", OPT_TEXTS, "LAYER", "a layer that stays in floats, by its name (may be repeated)", offsetof(Request, quantize.keep)},
+    {"--max-loss", OPT_TEXT, "0.5%", "keep the most sensitive layers in floats until no more than this is lost: of accuracy with labels, of same first choices, else of the outputs' size", offsetof(Request, quantize.max_loss)},
     {"-o", OPT_TEXT, "FILE.onnx", "the file to write; the report goes beside it as .html and .json", offsetof(Request, output)},
     {0},
 };
@@ -44,6 +47,14 @@ typedef struct Job {
 /* ---- options ------------------------------------------------------------------------------------------------------- */
 static bool is_power_of_two(int64_t n) { return n >= 16 && (n & (n - 1)) == 0; }
 
+static bool parse_loss(const char *text, double *loss) {
+    char *end;
+    *loss = strtod(text, &end);
+    if (end == text || (*end != 0 && strcmp(end, "%") != 0)) return false;
+    if (*end == '%') *loss /= 100;
+    return *loss >= 0 && *loss < 1;
+}
+
 static bool check_options(Driver *d, const Request *r) {
     const QuantizeRequest *q = &r->quantize;
     bool weights = q->scheme >= LATHE_QUANTIZE_WEIGHT8, good = true;
@@ -51,6 +62,8 @@ static bool check_options(Driver *d, const Request *r) {
     if ((q->scheme == LATHE_QUANTIZE_STATIC || q->gptq) && q->calib == NULL) driver_error(d, "%s needs calibration data: --calib DIR", q->gptq ? "--gptq" : "the static scheme"), good = false;
     if (q->gptq && !weights) driver_error(d, "--gptq is for --scheme int8 or int4"), good = false;
     if (q->group != 0 && (!weights || !is_power_of_two(q->group) || q->group > 1 << 20)) driver_error(d, "--group %lld: a power of two from 16, with --scheme int8 or int4", (long long)q->group), good = false;
+    double loss;
+    if (q->max_loss != NULL && (!parse_loss(q->max_loss, &loss) || q->calib == NULL)) driver_error(d, "--max-loss %s: a fraction or percentage, with --calib", q->max_loss), good = false;
     if (q->percentile >= 0 && !(q->percentile > 50 && q->percentile <= 100)) driver_error(d, "--percentile %g: above 50, at most 100", q->percentile), good = false;
     return good;
 }
@@ -69,6 +82,7 @@ static LatheQuantization settings(Driver *d, const Request *r) {
     s.group = q->group != 0 ? (uint32_t)q->group : s.scheme == LATHE_QUANTIZE_WEIGHT4 ? 32 : 0;
     s.gptq = q->gptq;
     s.act_order = q->act_order;
+    s.int8_activations = q->int8_activations;
     s.keep = keep.v;
     return s;
 }
@@ -241,6 +255,73 @@ static const char *beside(Driver *d, const char *path, const char *ending) {
     return driver_format(d, "%.*s%s", (int)n, path, ending);
 }
 
+/* ---- mixed precision ------------------------------------------------------------------------------------------------------- */
+static const char **layer_names(Job *j, uint32_t *n) {
+    *n = lathe_quantized_layer_count(j->c);
+    const char **names = ARENA_ARRAY(&j->d->arena, const char *, *n + 1);
+    for (uint32_t i = 0; i < *n; i++) names[i] = lathe_quantized_layer(j->c, i).name;
+    return names;
+}
+
+/* What is lost: accuracy, same first choices, or the relative size of the error. */
+static double loss_of(const QuantizeOutcome *o) {
+    if (o->accuracy >= 0) return o->float_accuracy - o->accuracy;
+    if (o->agreement >= 0 && o->agreement < 1) return 1 - o->agreement;
+    return isinf(o->sqnr) ? 0 : pow(10, -o->sqnr / 20);
+}
+
+/* The model with these layers in floats, measured. */
+static Exit try_keeping(Job *j, const char *const *keep, QuantizeOutcome *o) {
+    lathe_calibration_keep(j->c, keep);
+    Exit e = write_model(j, j->r->output);
+    if (e == DONE) e = compare(j, j->r->output, o);
+    o->bytes = file_bytes(j->r->output);
+    return e;
+}
+
+typedef struct Sensitivity { const char *name; double sqnr; } Sensitivity;
+
+static int by_sqnr(const void *a, const void *b) {
+    const Sensitivity *x = a, *y = b;
+    return x->sqnr < y->sqnr ? -1 : x->sqnr > y->sqnr;
+}
+
+/* The layers, the most sensitive first: each is quantized alone. */
+static Exit measure_layers(Job *j, QuantizeOutcome o, Sensitivity *layer, const char **names, uint32_t n) {
+    const char **keep = ARENA_ARRAY(&j->d->arena, const char *, n + 1);
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t k = 0;
+        for (uint32_t other = 0; other < n; other++)
+            if (other != i) keep[k++] = names[other];
+        keep[k] = NULL;
+        Exit e = try_keeping(j, keep, &o);
+        if (e != DONE) return e;
+        layer[i] = (Sensitivity){names[i], o.sqnr};
+    }
+    qsort(layer, n, sizeof *layer, by_sqnr);
+    return DONE;
+}
+
+/* Keeps more and more layers until the loss is small enough; o starts as the outcome with none. Prints a row for each try. */
+static Exit mix(Job *j, double most, QuantizeOutcome *o) {
+    uint32_t n;
+    const char **names = layer_names(j, &n), **keep = ARENA_ARRAY(&j->d->arena, const char *, n + 1);
+    Sensitivity *layer = ARENA_ARRAY(&j->d->arena, Sensitivity, n);
+    Exit e = measure_layers(j, *o, layer, names, n);
+    progress_clear(j->d);
+    printf("layers in float | loss %% | outputs dB | ms | MB\n");
+    for (uint32_t k = 0; k <= n && e == DONE; k += k < 4 ? 1 : k / 2) {
+        for (uint32_t i = 0; i < k; i++) keep[i] = layer[i].name;
+        keep[k] = NULL;
+        e = try_keeping(j, keep, o);
+        progress_clear(j->d);
+        if (e == DONE) printf("%15u | %6.3f | %10.1f | %.3g | %.2f%s%s\n", k, loss_of(o) * 100, o->sqnr, o->seconds * 1e3, (double)o->bytes / 1e6, k > 0 ? " | with " : "", k > 0 ? layer[k - 1].name : "");
+        if (e == DONE && loss_of(o) <= most) return DONE;
+    }
+    if (e == DONE) driver_note(j->d, "the loss stays above --max-loss; the last row is what was written");
+    return e;
+}
+
 /* On an error nothing is left behind. */
 static void remove_result(Driver *d, const char *output) {
     unlink(output);
@@ -261,6 +342,8 @@ static Exit quantize(Driver *d, const Request *r) {
     QuantizeOutcome o = {.model = r->files.v[0], .output = r->output, .scheme = scheme_names[r->quantize.scheme], .float_seconds = -1, .seconds = -1, .sqnr = -1e30, .agreement = -1,
                          .accuracy = -1, .float_accuracy = -1, .sets = j.sets.n, .float_bytes = file_bytes(r->files.v[0]), .bytes = file_bytes(r->output)};
     if (e == DONE && j.sets.n != 0) e = compare(&j, r->output, &o);
+    double most;
+    if (e == DONE && r->quantize.max_loss != NULL && parse_loss(r->quantize.max_loss, &most) && loss_of(&o) > most) e = mix(&j, most, &o);
     progress_clear(d);
     if (e == DONE && !quantize_report(d, beside(d, r->output, ".html"), beside(d, r->output, ".json"), &o, j.c)) e = BROKEN;
     if (e == DONE) quantize_print(&o, j.c);

@@ -117,6 +117,7 @@ typedef struct LatheQuantization {
     bool per_tensor;              /* one scale per weight instead of one per output channel */
     uint32_t group;               /* weights only: weights that share a scale, a power of two from 16; 0: a whole row */
     bool gptq, act_order;         /* weights only: round with calibration data, layer after layer */
+    bool int8_activations;        /* weights only: inputs may be rounded to 8 bits per group as they are read (accuracy_level 4) */
     const char *const *keep;      /* names of layers that stay in floats; NULL-terminated or NULL */
 } LatheQuantization;
 LatheQuantization lathe_quantization(void); /* the defaults: static, min and max, u8 */
@@ -133,6 +134,7 @@ LatheQuantization lathe_quantization(void); /* the defaults: static, min and max
 typedef struct LatheCalibration LatheCalibration;
 LatheCalibration *lathe_calibration_new(const LatheQuantization *q); /* q's strings must stay; NULL: out of memory */
 void lathe_calibration_free(LatheCalibration *c);
+void lathe_calibration_keep(LatheCalibration *c, const char *const *keep); /* other layers than q->keep stay in floats from now on */
 bool lathe_calibration_pending(const LatheCalibration *c);
 const char *lathe_calibration_step(const LatheCalibration *c);       /* what the pending probe measures, for progress */
 LatheStatus lathe_calibration_probe(LatheModel *m, LatheCalibration *c); /* m gets more outputs */

@@ -106,6 +106,21 @@ bool shape_mixed_matmul(Module *m, Node *n) {
 
 bool shape_matmul_integer(Module *m, Node *n) { return product_output(m, n, 0, 1, DT_I32); }
 
+bool shape_matmul_nbits(Module *m, Node *n) {
+    const Type *x = shape_in(m, n, 0);
+    if (x == NULL) return false;
+    int64_t k = attr_i(n, AT_MatMulNBits_K), columns = attr_i(n, AT_MatMulNBits_N);
+    if (x->rank < 1 || k < 1 || columns < 1) {
+        diag(m->cx, SEV_ERROR, n->loc, "X has rank %u, K is %lld, N is %lld", x->rank, (long long)k, (long long)columns);
+        return false;
+    }
+    if (shape_unify(m, n, x->dim[x->rank - 1], dim_const(m->cx, k), "inner dimensions") == 0) return false;
+    Dim dim[RANK_MAX];
+    for (uint32_t i = 0; i < x->rank; i++) dim[i] = i + 1 < x->rank ? x->dim[i] : dim_const(m->cx, columns);
+    shape_out(m, n, 0, x->dtype, x->rank, dim);
+    return true;
+}
+
 bool shape_block_matmul(Module *m, Node *n) {
     const Type *x = shape_in(m, n, 0), *codes = shape_in(m, n, 1);
     if (x == NULL || codes == NULL) return false;

@@ -81,9 +81,9 @@ void quantize_find(Module *m, const LatheQuantization *q, QuantizeSites *sites, 
         QuantizeSite s;
         if (site_of(m, n, &s)) {
             s.keep = kept(m, q, n);
-            if (!s.keep) s.point = point(&f, s.x);
+            s.point = point(&f, s.x);
             vec_push(&m->cx->scratch, sites, s);
-            bytes[n->out[0]->id] = !s.keep;
+            bytes[n->out[0]->id] = true;
         } else if (images && between_convolutions(n)) {
             bool all = true;
             for (uint32_t i = 0; i < n->n_in; i++) all = all && (bytes[n->in[i]->id] || f.number[n->in[i]->id] != 0);

@@ -72,6 +72,6 @@ void quantize_unpack4(uint8_t *codes, const uint8_t *from, int64_t n);
 bool quantize_static(Module *m, const LatheQuantization *q, QuantizeSites *sites, const QuantizePoints *points, const QuantizeRange *range);
 bool quantize_dynamic(Module *m, const LatheQuantization *q, QuantizeSites *sites);
 /* codes: by site; those without codes (k 0) stay as they are. */
-bool quantize_weight_only(Module *m, QuantizeSites *sites, const QuantizeCodes *codes);
+bool quantize_weight_only(Module *m, const LatheQuantization *q, QuantizeSites *sites, const QuantizeCodes *codes);
 
 #endif

@@ -97,8 +97,11 @@ static bool is_output(const Module *m, const Value *v) {
     return false;
 }
 
-/* v rounded to bytes for all its readers. Results of the model stay as they were. */
-static bool insert_pair(Module *m, const LatheQuantization *q, Value *v, QuantizeRange r, const Uses *uses) {
+/* v rounded to bytes for all its readers but the kept layers. Results of the model stay as they were. */
+static bool insert_pair(Module *m, const LatheQuantization *q, Value *v, QuantizeRange r, const Uses *uses, const bool *kept) {
+    bool read = false;
+    for (uint32_t u = uses->first[v->id]; u < uses->first[v->id + 1]; u++) read |= uses->use[u].node != NULL && !kept[uses->use[u].node->id];
+    if (!read) return true;
     float scale;
     int32_t zero;
     quantize_parameters(r, q->symmetric, &scale, &zero);
@@ -114,14 +117,16 @@ static bool insert_pair(Module *m, const LatheQuantization *q, Value *v, Quantiz
     if (back == NULL) return false;
     named(m, back, v, "_dequantized");
     for (uint32_t u = uses->first[v->id]; u < uses->first[v->id + 1]; u++)
-        if (uses->use[u].node != NULL && uses->use[u].node->graph == m->main) uses->use[u].node->in[uses->use[u].index] = back;
+        if (uses->use[u].node != NULL && uses->use[u].node->graph == m->main && !kept[uses->use[u].node->id]) uses->use[u].node->in[uses->use[u].index] = back;
     return true;
 }
 
 bool quantize_static(Module *m, const LatheQuantization *q, QuantizeSites *sites, const QuantizePoints *points, const QuantizeRange *range) {
     Uses uses = module_uses(m);
+    bool *kept = ARENA_ARRAY(&m->cx->scratch, bool, m->n_node);
     for (uint32_t i = 0; i < sites->n; i++) {
         QuantizeSite *s = &sites->v[i];
+        kept[s->node->id] = s->keep;
         if (s->keep) continue;
         float scale;
         int32_t zero;
@@ -129,7 +134,7 @@ bool quantize_static(Module *m, const LatheQuantization *q, QuantizeSites *sites
         if (!static_site(m, q, s, scale)) return false;
     }
     for (uint32_t i = 0; i < points->n; i++)
-        if (!insert_pair(m, q, points->v[i], range[i], &uses)) return false;
+        if (!insert_pair(m, q, points->v[i], range[i], &uses, kept)) return false;
     return true;
 }
 
@@ -209,7 +214,7 @@ static Value *packed_zeros(Module *m, const QuantizeCodes *c) {
     return vector(m, DT_U8, c->rows * bytes, to);
 }
 
-static bool weight_site(Module *m, QuantizeSite *s, const QuantizeCodes *c) {
+static bool weight_site(Module *m, const LatheQuantization *q, QuantizeSite *s, const QuantizeCodes *c) {
     Node *n = s->node;
     Value *in[4] = {s->x, packed_codes(m, c), vector(m, DT_F32, c->rows * ((c->k + c->group - 1) / c->group), c->scale), packed_zeros(m, c)};
     named(m, in[1], s->w, "_packed");
@@ -221,6 +226,7 @@ static bool weight_site(Module *m, QuantizeSite *s, const QuantizeCodes *c) {
     attr_set_i(made, AT_MatMulNBits_N, c->rows);
     attr_set_i(made, AT_MatMulNBits_bits, c->bits);
     attr_set_i(made, AT_MatMulNBits_block_size, c->group);
+    if (q->int8_activations) attr_set_i(made, AT_MatMulNBits_accuracy_level, 4);
     const Type *x = s->x->type;
     Dim dim[RANK_MAX];
     for (uint32_t i = 0; i < x->rank; i++) dim[i] = i + 1 < x->rank ? x->dim[i] : dim_const(m->cx, c->rows);
@@ -230,8 +236,8 @@ static bool weight_site(Module *m, QuantizeSite *s, const QuantizeCodes *c) {
     return replace(m, n, y);
 }
 
-bool quantize_weight_only(Module *m, QuantizeSites *sites, const QuantizeCodes *codes) {
+bool quantize_weight_only(Module *m, const LatheQuantization *q, QuantizeSites *sites, const QuantizeCodes *codes) {
     for (uint32_t i = 0; i < sites->n; i++)
-        if (codes[i].k != 0 && !weight_site(m, &sites->v[i], &codes[i])) return false;
+        if (codes[i].k != 0 && !weight_site(m, q, &sites->v[i], &codes[i])) return false;
     return true;
 }
