@@ -27,7 +27,19 @@ static uint64_t ulp_distance(int64_t a, int64_t b) {
     return a > b ? (uint64_t)a - (uint64_t)b : (uint64_t)b - (uint64_t)a;
 }
 
+/* Equal or not: how far apart strings are has no meaning. */
+static Comparison compare_strings(int64_t n, const char *const *got, const char *const *want) {
+    Comparison c = {.n = n};
+    for (int64_t i = 0; i < n; i++) {
+        if (strcmp(got[i], want[i]) == 0) continue;
+        if (c.n_bad++ == 0) c.worst = i;
+    }
+    c.pass = c.n_bad == 0;
+    return c;
+}
+
 Comparison compare_elements(int number, int64_t n, const void *got, const void *want, const Tolerance *t) {
+    if (element_class(number) == ELEMENT_STRING) return compare_strings(n, got, want);
     if (element_class(number) == ELEMENT_COMPLEX) { /* a complex number is two floats */
         number = number == 14 ? LATHE_F32 : LATHE_F64;
         n *= 2;

@@ -303,6 +303,11 @@ static double random_element(int number, int64_t int_below, uint64_t *state) {
     return 0;
 }
 
+static void random_words(Tensor *t, int64_t n, uint64_t *state) {
+    static const char *const words[] = {"", "a", "1", "-2.5", "monday", "Tuesday", "two words", "\xC3\xA4\xC3\xB6\xC3\xBC"};
+    for (int64_t i = 0; i < n; i++) ((const char **)t->data)[i] = words[next_random(state) % (sizeof words / sizeof *words)];
+}
+
 static int64_t clamp(int64_t x, int64_t lo, int64_t hi) {
     if (hi >= 0 && x > hi) x = hi;
     return x < lo ? lo : x;
@@ -321,6 +326,10 @@ DataSet data_random(Driver *d, const LatheModel *m, uint64_t seed, int64_t int_b
         t->data = arena_alloc(&d->arena, t->bytes);
         int part = element_class(t->number) == ELEMENT_COMPLEX ? (t->number == 14 ? LATHE_F32 : LATHE_F64) : t->number;
         if (part != t->number) n *= 2;
+        if (element_class(part) == ELEMENT_STRING) {
+            random_words(t, n, &state);
+            continue;
+        }
         for (int64_t e = 0; e < n; e++) element_store(part, t->data, e, random_element(part, int_below, &state));
     }
     return set;

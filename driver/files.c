@@ -8,6 +8,7 @@
 
 #include "driver/progress.h"
 #include "driver/text.h"
+#include "frontend/host_values.h"
 #include "frontend/tensor_file.h"
 
 bool file_exists(const char *path) {
@@ -82,13 +83,16 @@ static bool read_body(Driver *d, const char *path, void *user) {
     uint32_t n = 1;
     if (!(text_ends_with(path, ".npz") ? npz_load(cx, path, &n, &all) : tensor_file_load(cx, path, NULL, &one))) return false;
     for (uint32_t i = 0; i < n; i++) {
-        if (all[i].kind != HOST_TENSOR || all[i].rank > LATHE_RANK_MAX || all[i].dtype == DT_STRING) {
-            diag(cx, SEV_ERROR, (Loc){.file = str_intern(cx, path)}, "expected a tensor of numbers, found %s",
-                 all[i].kind != HOST_TENSOR ? "a sequence, an optional or a map" : all[i].dtype == DT_STRING ? "strings" : "too many dims");
+        if (all[i].kind != HOST_TENSOR || all[i].rank > LATHE_RANK_MAX) {
+            diag(cx, SEV_ERROR, (Loc){.file = str_intern(cx, path)}, "expected a tensor, found %s", all[i].kind != HOST_TENSOR ? "a sequence, an optional or a map" : "too many dims");
             return false;
         }
         Tensor t = {.name = str_text(cx, all[i].name), .number = dtype_to_onnx(all[i].dtype), .rank = all[i].rank, .data = all[i].data, .bytes = all[i].bytes};
         for (uint32_t k = 0; k < t.rank; k++) t.dim[k] = all[i].dim[k];
+        if (all[i].dtype == DT_STRING) {
+            t.data = (void *)(uintptr_t)host_string_pointers(cx, &all[i]);
+            t.bytes = (size_t)all[i].numel * sizeof(char *);
+        }
         if (t.data == NULL) t.data = arena_alloc(&d->arena, 1); /* no elements, but given */
         vec_push(&d->arena, (Tensors *)user, t);
     }
@@ -104,6 +108,7 @@ static bool write_body(Driver *d, const char *path, void *user) {
     const Tensor *t = user;
     HostTensor h = {.kind = HOST_TENSOR, .dtype = dtype_from_onnx(t->number), .rank = t->rank, .numel = tensor_count(t), .bytes = t->bytes, .data = t->data};
     for (uint32_t k = 0; k < t->rank; k++) h.dim[k] = t->dim[k];
+    if (h.dtype == DT_STRING) host_strings(&d->files, &h, t->data);
     return tensor_file_save(&d->files, path, &h);
 }
 
