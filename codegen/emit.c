@@ -132,6 +132,12 @@ bool codegen_emit(Module *m, const char *c_path) {
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) all[i]->arena = &cx->scratch;
     if (!check_types(e)) return false;
     resolve_weights(e);
+    const char *share = m->options != NULL ? m->options->share_weights : NULL;
+    if (share != NULL) {
+        e->weights = LATHE_WEIGHTS_FILE;
+        e->embed = false;
+        if (!shared_weights_open(e, share)) return false;
+    }
     choose_names(e);
     emit_weights(e);
     e->signature = ARENA_ARRAY(&cx->scratch, KernelSignature, e->plan->n_kernel);
@@ -144,7 +150,7 @@ bool codegen_emit(Module *m, const char *c_path) {
     else emit_entry(e);
     Writer header = {.arena = &cx->scratch};
     emit_header(e, &header);
-    const char *h_path = beside(e, c_path, ".h"), *bin_path = e->embed || e->plan->weight_bytes == 0 ? NULL : beside(e, c_path, ".bin");
+    const char *h_path = beside(e, c_path, ".h"), *bin_path = e->embed || e->shared != NULL || e->plan->weight_bytes == 0 ? NULL : beside(e, c_path, ".bin");
     print_head(e, file_part(h_path), bin_path != NULL ? file_part(bin_path) : NULL);
     const Writer *const sections[] = {&e->head, &e->data, &e->helpers, &e->kernels, &e->run}, *const headers[] = {&header};
     bool good = bin_path == NULL || weights_write(e, bin_path);
@@ -157,6 +163,8 @@ bool codegen_emit(Module *m, const char *c_path) {
         if (bin_path != NULL) remove(bin_path);
         remove(h_path);
     }
+    if (good && e->shared != NULL) good = shared_weights_write(e);
+    shared_weights_close(e);
     arena_reset(&cx->scratch);
     return good;
 }

@@ -79,6 +79,7 @@ typedef struct Emit {
     bool *symbol_used;              /* by symbol index: some emitted code reads it */
     const char **dims_slot;         /* "dims[i]", by symbol index */
     LatheWeights weights;           /* AUTO resolved */
+    struct SharedWeights *shared;   /* weights go to a file of several models; NULL: to one of their own */
     bool embed, any_parallel, uses_bound;
     VEC(StepFault) faults;
     VEC(Dim) low_dims;              /* sizes that may come out negative (sizes_c.c) */
@@ -163,7 +164,13 @@ void emit_bind_memory(Emit *e);                       /* … what NAME_init does
 bool emit_draws_random(Emit *e, uint32_t mask); /* does an entry of mask have random operators? */
 const char *emit_steps_name(Emit *e, uint32_t entry);
 bool emit_field_is_new(const Emit *e, uint32_t output); /* not the field of an earlier output: entries share outputs of one name */
-uint64_t weights_checksum(const Plan *p);
+uint64_t weights_checksum(const Emit *e);
+/* shared_weights.c: moves the plan's weights to their places in the shared file (false after diag()), visits the bytes of that
+ * file as it will be, and writes what is new. */
+bool shared_weights_open(Emit *e, const char *path);
+bool shared_weights_each(const Emit *e, uint64_t from, bool (*put)(void *user, const unsigned char *bytes, size_t n), void *user);
+bool shared_weights_write(Emit *e);
+void shared_weights_close(Emit *e);
 bool weights_write(Emit *e, const char *path);       /* the binary file; false after diag() */
 const char *emit_weight_name(Emit *e, uint64_t offset); /* the array in the C file that holds the weight at offset */
 DType emit_weight_dtype(Emit *e, uint64_t offset);

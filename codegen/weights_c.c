@@ -61,10 +61,11 @@ static bool put_checksum(void *user, const unsigned char *bytes, size_t n) {
 
 static bool put_file(void *user, const unsigned char *bytes, size_t n) { return fwrite(bytes, 1, n, user) == n; }
 
-uint64_t weights_checksum(const Plan *p) {
+uint64_t weights_checksum(const Emit *e) {
     Checksum c;
     checksum_start(&c);
-    each_weight(p, put_checksum, &c);
+    if (e->shared != NULL) shared_weights_each(e, 0, put_checksum, &c);
+    else each_weight(e->plan, put_checksum, &c);
     return checksum_end(&c);
 }
 

@@ -37,6 +37,7 @@ typedef struct Request {
     const char *name, *target, *dump, *report;
     int level;                 /* -1: default */
     int weights;               /* LatheWeights */
+    const char *share_weights;
     int precision;             /* LathePrecision */
     Texts dims, disable;
     bool time_passes, verify_ir;

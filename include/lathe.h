@@ -69,6 +69,7 @@ typedef struct LatheOptions {
     const char *target;        /* native (default), x86-64-v3, x86-64-v4, armv8-a, rv64gcv, wasm32, generic */
     int opt_level;             /* 0: no passes beyond the needed ones; 1, 2 (default when negative or unset via lathe_options), 3 */
     LatheWeights weights;
+    const char *share_weights; /* a file for the weights of several models: tensors that are in it are used, others are put at its end */
     LathePrecision precision;
     LatheDistributed distributed;
     uint32_t recompute;        /* training: the forward pass is cut into so many segments, and what the backward pass needs of one is computed again

@@ -44,4 +44,14 @@ sanitize=(-g -O1 -std=gnu11 "-fsanitize=address,undefined" -fno-sanitize-recover
 $compiler "${warnings[@]}" "${sanitize[@]}" "$here/errors.c" gather.c -o errors -lm && ./errors || fail errors
 "$lathe" compile "$here/cases/pointwise.lir" -o pointwise.c --weights file > log 2>&1
 $compiler "${sanitize[@]}" "$here/weights.c" pointwise.c -o weights -lm && ./weights pointwise.bin || fail weights
+# Two models over one file of weights: what they have in common stands in it once, and both run.
+"$lathe" compile "$here/cases/shared_a.lir" -o shared_a.c --share-weights net.bin > log 2>&1 || fail "shared_a: $(cat log)"
+one=$(stat -c %s net.bin)
+"$lathe" compile "$here/cases/shared_b.lir" -o shared_b.c --share-weights net.bin > log 2>&1 || fail "shared_b: $(cat log)"
+two=$(stat -c %s net.bin)
+"$lathe" compile "$here/cases/shared_a.lir" -o shared_a.c --share-weights net.bin > log 2>&1 || fail "shared_a again: $(cat log)"
+[ "$two" -gt "$one" ] && [ "$two" -lt $((2 * one)) ] && [ "$(stat -c %s net.bin)" -eq "$two" ] || fail "net.bin has $one, then $two, then $(stat -c %s net.bin) bytes"
+$compiler "${warnings[@]}" "${sanitize[@]}" "$here/shared.c" shared_a.c shared_b.c -o shared -lm && ./shared net.bin || fail shared
+printf 'x' > alone.bin
+"$lathe" compile "$here/cases/shared_a.lir" -o alone.c --share-weights alone.bin > log 2>&1 && fail "a file that is no shared file was accepted"
 exit $failed
