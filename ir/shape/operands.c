@@ -19,7 +19,7 @@ static const Type *type_of(const Node *n, uint32_t i) { return i < n->n_in && n-
 static bool wants_floats(Op op) {
     switch (op) {
     case OP_Acos: case OP_Acosh: case OP_Asin: case OP_Asinh: case OP_Atan: case OP_Atanh: case OP_Celu: case OP_Cos: case OP_Cosh: case OP_Elu: case OP_Erf: case OP_Exp:
-    case OP_Gelu: case OP_HardSigmoid: case OP_HardSwish: case OP_IsInf: case OP_IsNaN: case OP_LeakyRelu: case OP_Log: case OP_LogSoftmax: case OP_Mish: case OP_Reciprocal:
+    case OP_Ceil: case OP_Floor: case OP_Round: case OP_LpNormalization: case OP_Gelu: case OP_HardSigmoid: case OP_HardSwish: case OP_IsInf: case OP_IsNaN: case OP_LeakyRelu: case OP_Log: case OP_LogSoftmax: case OP_Mish: case OP_Reciprocal:
     case OP_Selu: case OP_Sigmoid: case OP_Sin: case OP_Sinh: case OP_Softmax: case OP_Softplus: case OP_Softsign: case OP_Sqrt: case OP_Swish: case OP_Tan: case OP_Tanh:
     case OP_ThresholdedRelu: return true;
     default: return false; /* all others look at their types themselves, or take any */
@@ -37,11 +37,40 @@ static bool least_rank(Module *m, const Node *n, uint32_t i, uint32_t rank, cons
     return t == NULL || t->rank >= rank || wrong(m, n, what, i, t);
 }
 
+/* slope reads one element per element of x: it may have fewer dims, never more */
+static bool fits_into(Module *m, Node *n, uint32_t i) {
+    const Type *x = type_of(n, 0), *t = type_of(n, i);
+    if (x == NULL || t == NULL) return true;
+    if (t->rank > x->rank) return wrong(m, n, "it has more dims than input 0", i, t);
+    uint32_t rank;
+    Dim dim[RANK_MAX];
+    return shape_broadcast(m, n, x, t, &rank, dim);
+}
+
+/* x [time, batch, …] or [batch, time, …], lengths [batch] */
+static bool reverse_sequence(Module *m, Node *n) {
+    const Type *x = type_of(n, 0), *lengths = type_of(n, 1);
+    if (x == NULL || lengths == NULL) return true;
+    uint32_t time, batch;
+    if (x->rank < 2) return wrong(m, n, "at least two dims are needed", 0, x);
+    if (lengths->rank != 1) return wrong(m, n, "a vector of lengths is needed", 1, lengths);
+    if (!shape_axis(m, n, attr_i(n, AT_ReverseSequence_time_axis), x->rank, &time)) return false;
+    if (!shape_axis(m, n, attr_i(n, AT_ReverseSequence_batch_axis), x->rank, &batch)) return false;
+    return shape_unify(m, n, x->dim[batch], lengths->dim[0], "batch and lengths") != 0;
+}
+
+static bool is_tensor(Module *m, const Node *n, uint32_t i) {
+    const Type *t = type_of(n, i);
+    return t == NULL || t->kind == TYPE_TENSOR || wrong(m, n, "a tensor is needed", i, t);
+}
+
 static bool scatter_elements(Module *m, Node *n) {
     const Type *x = type_of(n, 0), *index = type_of(n, 1), *updates = type_of(n, 2);
     if (x == NULL || index == NULL || updates == NULL) return true;
     if (index->rank != x->rank || x->rank == 0) return wrong(m, n, "as many dims as the data are needed, at least one", 1, index);
     if (updates->rank != x->rank) return wrong(m, n, "the dims of the indices are needed", 2, updates);
+    uint32_t axis;
+    if (!shape_axis(m, n, attr_i(n, AT_ScatterElements_axis), x->rank, &axis)) return false;
     for (uint32_t d = 0; d < x->rank; d++)
         if (shape_unify(m, n, index->dim[d], updates->dim[d], "indices and updates") == 0) return false;
     return same_type(m, n, 2);
@@ -68,7 +97,13 @@ bool shape_operands_fit(Module *m, Node *n) {
     if (wants_floats((Op)n->op) && x != NULL && !dtype_is_float(x->dtype)) return wrong(m, n, "floats are needed", 0, x);
     switch ((Op)n->op) {
     case OP_Gemm: return same_type(m, n, 1) && same_type(m, n, 2);
-    case OP_MatMul: case OP_PRelu: return same_type(m, n, 1);
+    case OP_MatMul: return same_type(m, n, 1);
+    case OP_PRelu: return same_type(m, n, 1) && fits_into(m, n, 1);
+    case OP_Clip: case OP_Range: return same_type(m, n, 1) && same_type(m, n, 2);
+    case OP_Not: return x == NULL || x->dtype == DT_BOOL || wrong(m, n, "booleans are needed", 0, x);
+    case OP_ReverseSequence: return reverse_sequence(m, n);
+    case OP_SequenceInsert: return is_tensor(m, n, 2);
+    case OP_SequenceAt: case OP_SequenceErase: return is_tensor(m, n, 1);
     case OP_Trilu: return least_rank(m, n, 0, 2, "a matrix is needed");
     case OP_ScatterElements: return scatter_elements(m, n);
     case OP_ScatterND: return scatter_nd(m, n);

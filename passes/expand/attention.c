@@ -71,7 +71,7 @@ static Value *repeat_heads(Module *m, Node *at, Value *v, int64_t heads) {
 }
 
 static Value *cap(Module *m, Node *at, Value *s, double softcap) {
-    if (!(softcap > 0)) return s;
+    if (!(softcap > 0) || s == NULL || s->type == NULL) return s;
     Value *c = value_const_scalar(m, s->type->dtype, softcap);
     return build2(m, at, OP_Mul, build1(m, at, OP_Tanh, build2(m, at, OP_Div, s, c)), c);
 }
