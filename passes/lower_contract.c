@@ -112,7 +112,7 @@ enum { PACKED_ROWS = 32, NEAR_BYTES = 1 << 15, NEAR_COLUMNS = 96 };
 
 /* A panel of long rows in place is a walk over pages; with enough rows of A the copy costs less. */
 static bool pack_columns_pays(const Context *cx, const Product *p) {
-    return dim_hi(cx, p->m) >= PACKED_ROWS && p->cols > NEAR_COLUMNS && p->cols * p->k * 4 > NEAR_BYTES;
+    return dim_hi(cx, p->m) >= PACKED_ROWS && p->cols > NEAR_COLUMNS && p->cols * p->k > NEAR_BYTES / 4;
 }
 
 static Panels rows_in_place(Lower *lo, const Product *p) {
@@ -150,7 +150,7 @@ static Panels packed_panels(Lower *lo, const Product *p) {
     uint32_t nb = l->rank > 2 ? l->rank - 2 : 0;
     Dim dim[RANK_MAX + 3], matrices = dim_const(cx, 1);
     for (uint32_t i = 0; i < nb; i++) matrices = dim_mul(cx, matrices, t->dim[l->batch[i]]);
-    dim[0] = matrices, dim[1] = dim_const(cx, np), dim[2] = dim_const(cx, p->k), dim[3] = dim_const(cx, nr);
+    dim[0] = matrices, dim[1] = dim_const(cx, np), dim[2] = p->g->k, dim[3] = dim_const(cx, nr);
     uint32_t to = lower_buf(lo, lower_scratch(lo, type_tensor(cx, DT_F32, 4, dim)));
     Expr *idx[RANK_MAX], *number = lx_i(lo, 0), *at[4];
     uint32_t depth = lo->open.n;
@@ -160,12 +160,13 @@ static Panels packed_panels(Lower *lo, const Product *p) {
     }
     at[0] = number;
     at[1] = lower_for(lo, lx_i(lo, np));
-    at[2] = lower_for(lo, lx_i(lo, p->k));
+    at[2] = lower_for_dim(lo, p->g->k);
     lo->open.v[depth]->parallel = (uint16_t)(lo->open.n - depth);
     BElement e = {p, idx, at[2]};
     tile_pack_line(lo, to, at, 3, at[1], p->cols, nr, b_element, &e);
     lower_end_n(lo, lo->open.n - depth);
-    return (Panels){.buf = to, .own_batch = true, .per_batch = dim_const(cx, np * p->k * nr), .per_panel = lx_i(lo, p->k * nr), .step = lx_i(lo, nr)};
+    return (Panels){.buf = to, .own_batch = true, .per_batch = dim_mul(cx, p->g->k, dim_const(cx, np * nr)),
+                    .per_panel = lx_dim(lo, dim_mul(cx, p->g->k, dim_const(cx, nr))), .step = lx_i(lo, nr)};
 }
 
 /* ---- A ------------------------------------------------------------------------------------------------------------ */
@@ -182,7 +183,7 @@ static bool pack_rows_pays(const Lower *lo, const Product *p) {
     const Context *cx = lo->cx;
     const MatrixLayout *l = &p->g->a;
     if (l->rank < 2 || l->col == (uint32_t)p->a->type->rank - 1 || p->a->data != NULL) return false;
-    return p->cols > FEW_COLUMNS && dim_hi(cx, p->g->m) > PANEL_ROWS && dim_hi(cx, p->g->m) < INT32_MAX && dim_hi(cx, p->g->m) * p->k * 4 > FAR_BYTES;
+    return p->cols > FEW_COLUMNS && dim_hi(cx, p->g->m) > PANEL_ROWS && dim_hi(cx, p->g->m) < INT32_MAX && dim_hi(cx, p->g->m) * p->k > FAR_BYTES / 4;
 }
 
 static Rows packed_rows(Lower *lo, const Product *p) {
@@ -193,7 +194,7 @@ static Rows packed_rows(Lower *lo, const Product *p) {
     Dim panel = dim_const(cx, width), panels = dim_ceildiv(cx, p->g->m, panel), matrices = dim_const(cx, 1);
     uint32_t nb = l->rank - 2, depth = lo->open.n;
     for (uint32_t i = 0; i < nb; i++) matrices = dim_mul(cx, matrices, t->dim[l->batch[i]]);
-    Dim dim[4] = {matrices, panels, dim_const(cx, p->k), panel};
+    Dim dim[4] = {matrices, panels, p->g->k, panel};
     uint32_t to = lower_buf(lo, lower_scratch(lo, type_tensor(cx, DT_F32, 4, dim)));
     Expr *idx[RANK_MAX], *at[4], *number = lx_i(lo, 0);
     for (uint32_t i = 0; i < nb; i++) {
@@ -202,14 +203,14 @@ static Rows packed_rows(Lower *lo, const Product *p) {
     }
     at[0] = number;
     at[1] = lower_for_dim(lo, panels);
-    at[2] = idx[l->col] = lower_for(lo, lx_i(lo, p->k));
+    at[2] = idx[l->col] = lower_for_dim(lo, p->g->k);
     lo->open.v[depth]->parallel = (uint16_t)(lo->open.n - depth);
     Expr *first = lx_mul(lo, at[1], lx_i(lo, width));
     at[3] = lower_for(lo, tile_rows(lo, p->g->m, width, first));
     idx[l->row] = lx_add(lo, first, at[3]);
     lower_store_buf(lo, to, at, FN_NONE, lower_load(lo, p->a, idx));
     lower_end_n(lo, lo->open.n - depth);
-    return (Rows){.buf = to, .panel = width, .per_batch = dim_mul(cx, panels, dim_const(cx, p->k * width))};
+    return (Rows){.buf = to, .panel = width, .per_batch = dim_mul(cx, panels, dim_mul(cx, p->g->k, dim_const(cx, width)))};
 }
 
 /* The operands of A in a tile's call, for its first row m0. */
@@ -220,7 +221,7 @@ static void call_rows(Lower *lo, const Product *p, const Rows *a, Expr *const *b
     call->a = a->buf;
     if (a->panel != 0) {
         Expr *width = lx_i(lo, a->panel), *panel = lx_div(lo, m0, width);
-        Expr *in_batch = lx_add(lo, lx_mul(lo, panel, lx_i(lo, p->k * a->panel)), lx_sub(lo, m0, lx_mul(lo, panel, width)));
+        Expr *in_batch = lx_add(lo, lx_mul(lo, panel, lx_dim(lo, dim_mul(cx, g->k, dim_const(cx, a->panel)))), lx_sub(lo, m0, lx_mul(lo, panel, width)));
         call->a_at = lx_add(lo, lx_mul(lo, matrix_number(lo, p, p->a, &g->a, batch), lx_dim(lo, a->per_batch)), in_batch);
         call->a_row = lx_i(lo, 1);
         call->a_k = width;
@@ -263,7 +264,7 @@ static void emit_product(Lower *lo, const Product *p, const Rows *a, const Panel
     Expr *b_at = lx_mul(lo, panel, b->per_panel);
     if (!p->flat || g->n_batch == 0)
         b_at = lx_add(lo, b_at, b->own_batch ? lx_mul(lo, matrix_number(lo, p, p->b, &g->b, batch), lx_dim(lo, b->per_batch)) : batch_offset(lo, p->b, &g->b, g->n_batch, batch));
-    TileCall call = {.out = out, .rows = rows, .k = lx_i(lo, p->k), .b = b->buf, .b_at = b_at, .b_k = b->step};
+    TileCall call = {.out = out, .rows = rows, .k = lx_dim(lo, g->k), .b = b->buf, .b_at = b_at, .b_k = b->step};
     call_rows(lo, p, a, batch, m0, &call);
     if (p->b->data != NULL && g->n_batch == 0) call.ahead = tile_ahead(lo, tile, panel, np, p->k, t);
     tile_emit(lo, tile, &call);
@@ -280,17 +281,19 @@ static bool fits(const Lower *lo, const Product *p) {
     const Context *cx = lo->cx;
     const MatMulGeometry *g = p->g;
     if (p->a->type->dtype != DT_F32 || p->b->type->dtype != DT_F32) return false;
-    if (!dim_is_const(cx, g->k) || !dim_is_const(cx, g->n) || dim_value(cx, g->k) < 1) return false;
-    int64_t n = dim_value(cx, g->n), k = dim_value(cx, g->k), m = dim_hi(cx, g->m) < 4096 ? dim_hi(cx, g->m) : 4096;
+    /* a summed dim known at run time only (the batch, in gradients of weights) is fine unless B's panels are made here */
+    bool k_known = dim_is_const(cx, g->k) || (p->a->data == NULL && p->b->data == NULL);
+    if (!k_known || !dim_is_const(cx, g->n) || dim_lo(cx, g->k) < 1) return false;
+    int64_t n = dim_value(cx, g->n), k = dim_hi(cx, g->k), m = dim_hi(cx, g->m) < 4096 ? dim_hi(cx, g->m) : 4096;
     if (n > INT32_MAX || k > INT32_MAX || n < 1) return false;
-    return n >= 4 && n * k * (m > 0 ? m : 1) >= MIN_WORK;
+    return n >= 4 && (double)n * (double)k * (double)(m > 0 ? m : 1) >= (double)MIN_WORK;
 }
 
 bool lower_product(Lower *lo, const Node *n, const MatMulGeometry *g, uint32_t a, uint32_t b, ContractFinish *finish) {
     Product p = {.n = n, .g = g, .a = n->in[a], .b = n->in[b], .finish = finish};
     if (!contract_wanted(lo, n) || !fits(lo, &p)) return false;
     Context *cx = lo->cx;
-    p.k = dim_value(cx, g->k);
+    p.k = dim_hi(cx, g->k);
     p.cols = dim_value(cx, g->n);
     p.flat = can_flatten(cx, &p);
     p.m = g->m;
