@@ -78,6 +78,7 @@ static inline Value *g_transpose(Grad *g, Value *v, const int64_t *perm) { retur
 static inline Value *g_cast(Grad *g, Value *v, DType t) { return expand_cast(g->m, g->at, v, t); }
 /* alpha * op(a) op(b), op transposing the last two dimensions where asked. */
 Value *g_matmul(Grad *g, Value *a, bool trans_a, Value *b, bool trans_b, double alpha);
+Value *g_probability(Grad *g, Value *x, Value *top); /* exp(x - top) */
 /* More outputs for the node being differentiated: its outputs [0, n) exist afterwards (statistics that were not asked for before). */
 bool g_need_outputs(Grad *g, uint32_t n);
 bool node_need_outputs(Module *m, Node *n, uint32_t count);

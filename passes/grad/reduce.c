@@ -76,7 +76,7 @@ bool grad_reduce(Grad *g) {
     case OP_GlobalLpPool: d = norm_gradient(g, x, y, dy, (double)attr_i(g->n, AT_GlobalLpPool_p)); break;
     case OP_ReduceSumSquare: d = g_mul(g, g_times(g, dy, 2), x); break;
     case OP_ReduceLogSum: d = g_div(g, dy, g_1(g, OP_Exp, y)); break;
-    case OP_ReduceLogSumExp: d = g_mul(g, dy, g_1(g, OP_Exp, g_sub(g, x, y))); break;
+    case OP_ReduceLogSumExp: d = g_mul(g, dy, g_probability(g, x, y)); break;
     case OP_ReduceProd: {
         Value *others = product_of_others(g, x, mask);
         d = others != NULL ? g_mul(g, dy, others) : NULL;

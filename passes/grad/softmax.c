@@ -8,6 +8,14 @@
 #include "passes/grad/grad.h"
 #include "passes/rules.h"
 
+/* exp(x - top). Below exp(-60) it is 0 in float: that is far below the rounding of a row's sum, and the products such numbers go into would
+ * run into denormals, which processors compute a hundred times slower. */
+Value *g_probability(Grad *g, Value *x, Value *top) {
+    Value *z = g_sub(g, x, top), *p = g_1(g, OP_Exp, z);
+    if (x->type->dtype != DT_F32) return p;
+    return g_where(g, g_2(g, OP_Greater, z, g_num(g, x, -60)), p, g_num(g, x, 0));
+}
+
 bool grad_softmax(Grad *g) { /* Softmax, MaskedSoftmax */
     Value *y = g->n->out[0], *p = g_mul(g, g->dy[0], y);
     uint32_t axis = g_axis(g, attr_i(g->n, attr_named(g->n, "axis")), y->type->rank);
@@ -74,7 +82,7 @@ bool grad_class_loss(Grad *g) {
         Value *c = coefficient(g, &l), *hot = g_2(g, OP_Equal, class_numbers(g, x), g_2(g, OP_Unsqueeze, l.label, class_axis));
         if (c->type->rank != 0) c = g_2(g, OP_Unsqueeze, c, class_axis);
         if (softmax) {
-            Value *p = g_1(g, OP_Exp, g_sub(g, x, g_2(g, OP_ReduceLogSumExp, x, class_axis)));
+            Value *p = g_probability(g, x, g_2(g, OP_ReduceLogSumExp, x, class_axis));
             d = g_mul(g, g_sub(g, p, g_where(g, hot, g_num(g, x, 1), zero)), c);
         } else {
             d = g_where(g, hot, g_neg(g, c), zero);

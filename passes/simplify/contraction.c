@@ -185,6 +185,26 @@ bool simplify_gemm_transpose(Rewriter *r, Node *n) {
     return false;
 }
 
+/* MatMul(a, Transpose(w)) -> FusedMatMul(a, w) {transB = 1}: a matrix of the run is read as it lies; constants are transposed by the compiler. */
+bool simplify_matmul_transpose(Rewriter *r, Node *n) {
+    Node *t = rw_def(r, n->in[1], OP_Transpose);
+    if (t == NULL || t->in[0]->type->rank != 2 || n->in[0]->type->rank < 2 || !rw_float(n->in[0]) || t->in[0]->data != NULL) return false;
+    Value *in[2] = {n->in[0], t->in[0]};
+    Node *p = n->op == OP_FusedMatMul ? rw_copy(r, n, n, 2, in) : rw_node(r, n, OP_FusedMatMul, 2, in);
+    attr_set_i(p, AT_FusedMatMul_transB, n->op == OP_MatMul || attr_i(n, AT_FusedMatMul_transB) == 0);
+    return rw_replace(r, n, rw_value(r, p));
+}
+
+/* Transpose(FusedMatMul(a, b)) -> FusedMatMul(b, a), for matrices: (op(a) op(b))' = op(b)' op(a)'. */
+bool simplify_transpose_product(Rewriter *r, Node *n) {
+    Node *p = rw_def(r, n->in[0], OP_FusedMatMul);
+    if (p == NULL || !rw_single(r, n->in[0]) || n->in[0]->type->rank != 2 || p->in[0]->type->rank != 2 || p->in[1]->type->rank != 2) return false;
+    Node *q = rw_copy(r, n, p, 2, (Value *[]){p->in[1], p->in[0]}); /* a Transpose that does nothing is gone by now */
+    attr_set_i(q, AT_FusedMatMul_transA, attr_i(p, AT_FusedMatMul_transB) == 0);
+    attr_set_i(q, AT_FusedMatMul_transB, attr_i(p, AT_FusedMatMul_transA) == 0);
+    return rw_replace(r, n, rw_value(r, q));
+}
+
 /* The pads of a Pad node by axis, begins then ends; false unless they are constant and not negative. */
 static bool constant_pads(Rewriter *r, const Node *n, int64_t *begin, int64_t *end) {
     int64_t pad[2 * RANK_MAX], axes[RANK_MAX];

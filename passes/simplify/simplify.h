@@ -59,6 +59,7 @@ RewriteFn simplify_same_type, simplify_reshape, simplify_to_reshape, simplify_tr
 /* arithmetic */
 RewriteFn simplify_neutral, simplify_pow, simplify_div, simplify_twice, simplify_chain, simplify_cast, simplify_castlike, simplify_clip, simplify_single;
 /* contraction */
-RewriteFn simplify_batch_norm, simplify_scale, simplify_shift, simplify_matmul_add, simplify_gemm_transpose, simplify_pad_conv;
+RewriteFn simplify_batch_norm, simplify_scale, simplify_shift, simplify_matmul_add, simplify_gemm_transpose, simplify_pad_conv,
+    simplify_matmul_transpose, simplify_transpose_product;
 
 #endif
