@@ -151,7 +151,7 @@ static bool broadcasts_to(Context *cx, const Type *c, const Type *out) {
     return true;
 }
 
-/* Add(MatMul(a, b), c) -> Gemm(a, b, c), for matrices; Add(Gemm(a, b), c) -> Gemm(a, b, c). */
+/* Add(MatMul(a, b), c) -> Gemm(a, b, c), for matrices, transposed or not; Add(Gemm(a, b), c) -> Gemm(a, b, c). */
 bool simplify_matmul_add(Rewriter *r, Node *n) {
     const Type *t = n->out[0]->type;
     if (t->rank != 2 || !rw_float(n->out[0])) return false;
@@ -161,6 +161,14 @@ bool simplify_matmul_add(Rewriter *r, Node *n) {
         Node *p = rw_def(r, product, OP_MatMul);
         if (p != NULL && p->in[0]->type->rank == 2 && p->in[1]->type->rank == 2)
             return rw_replace(r, n, rw_value(r, rw_node(r, n, OP_Gemm, 3, (Value *[]){p->in[0], p->in[1], c})));
+        p = rw_def(r, product, OP_FusedMatMul);
+        if (p != NULL && p->in[0]->type->rank == 2 && p->in[1]->type->rank == 2) {
+            Node *gemm = rw_node(r, n, OP_Gemm, 3, (Value *[]){p->in[0], p->in[1], c});
+            attr_set_i(gemm, AT_Gemm_transA, attr_i(p, AT_FusedMatMul_transA) != 0);
+            attr_set_i(gemm, AT_Gemm_transB, attr_i(p, AT_FusedMatMul_transB) != 0);
+            attr_set_f(gemm, AT_Gemm_alpha, attr_f(p, AT_FusedMatMul_alpha));
+            return rw_replace(r, n, rw_value(r, gemm));
+        }
         p = rw_def(r, product, OP_Gemm);
         if (p == NULL || optional_in(p, 2) != NULL) continue;
         Node *gemm = rw_copy(r, n, p, 3, (Value *[]){p->in[0], p->in[1], c});
