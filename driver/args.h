@@ -20,7 +20,7 @@ typedef struct TrainRequest { /* driver/train.c */
 } TrainRequest;
 
 typedef struct QuantizeRequest { /* driver/cmd_quantize.c */
-    const char *calib;
+    const char *calib, *test;
     int scheme, range;         /* LatheScheme, LatheRange */
     double percentile;         /* negative: not given */
     const char *max_loss;      /* "0.5%" or a fraction */

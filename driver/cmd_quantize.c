@@ -17,6 +17,7 @@
 
 static const Option options[] = {
     {"--calib", OPT_TEXT, "DIR", "calibration data: .npz files with inputs by name, or .npy files for a model with one input; labels.npy: a label per entry", offsetof(Request, quantize.calib)},
+    {"--test", OPT_TEXT, "DIR", "data to compare float and quantized model on (default: the calibration data)", offsetof(Request, quantize.test)},
     {"--scheme", OPT_CHOICE, "static|dynamic|int8|int4", "static: 8-bit weights and activations (QDQ, needs --calib); dynamic: activations per token at run time; int8, int4: weights only", offsetof(Request, quantize.scheme)},
     {"--range", OPT_CHOICE, "minmax|percentile|entropy|mse", "static: which part of the calibrated range the codes cover", offsetof(Request, quantize.range)},
     {"--percentile", OPT_REAL, "P", "for --range percentile (default 99.99)", offsetof(Request, quantize.percentile)},
@@ -37,7 +38,7 @@ static const char *const scheme_names[] = {"static", "dynamic", "int8", "int4"};
 typedef struct Job {
     Driver *d;
     const Request *r;
-    DataSets sets;
+    DataSets sets, test; /* test: what the models are compared on */
     Tensor labels;
     const char *const *dims;
     LatheCalibration *c;
@@ -63,7 +64,7 @@ static bool check_options(Driver *d, const Request *r) {
     if (q->gptq && !weights) driver_error(d, "--gptq is for --scheme int8 or int4"), good = false;
     if (q->group != 0 && (!weights || !is_power_of_two(q->group) || q->group > 1 << 20)) driver_error(d, "--group %lld: a power of two from 16, with --scheme int8 or int4", (long long)q->group), good = false;
     double loss;
-    if (q->max_loss != NULL && (!parse_loss(q->max_loss, &loss) || q->calib == NULL)) driver_error(d, "--max-loss %s: a fraction or percentage, with --calib", q->max_loss), good = false;
+    if (q->max_loss != NULL && (!parse_loss(q->max_loss, &loss) || (q->calib == NULL && q->test == NULL))) driver_error(d, "--max-loss %s: a fraction or percentage, with --calib or --test", q->max_loss), good = false;
     if (q->percentile >= 0 && !(q->percentile > 50 && q->percentile <= 100)) driver_error(d, "--percentile %g: above 50, at most 100", q->percentile), good = false;
     return good;
 }
@@ -132,15 +133,21 @@ static Exit read_data(Job *j) {
     LatheModel *m = model_open_with_dims(j->d, j->r, &e);
     if (m == NULL) return e;
     if (j->r->quantize.calib != NULL) e = data_calibration(j->d, m, j->r->quantize.calib, &j->sets, &j->labels);
+    j->test = j->sets;
+    if (e == DONE && j->r->quantize.test != NULL) {
+        j->test = (DataSets){0};
+        e = data_calibration(j->d, m, j->r->quantize.test, &j->test, &j->labels);
+    }
     if (e == DONE) j->dims = data_dims(j->d, m, &j->sets);
     lathe_model_free(m);
     return e;
 }
 
 /* ---- the result -------------------------------------------------------------------------------------------------------- */
+/* --dim is for the runs here: the file keeps the model's dims. */
 static Exit write_model(Job *j, const char *path) {
     Exit e = DONE;
-    LatheModel *m = model_open_with_dims(j->d, j->r, &e);
+    LatheModel *m = model_open(j->d, j->r->files.v[0], &e);
     if (m == NULL) return e;
     LatheStatus status = lathe_quantize(m, j->c);
     if (status != LATHE_OK && lathe_calibration_problem(j->c)[0] != 0) e = problem(j);
@@ -187,7 +194,7 @@ static Exit compare_set(Job *j, Program *p, uint32_t set, Tally *t) {
     Call call[2] = {{0}};
     Exit e = DONE;
     for (int k = 0; k < 2 && e == DONE; k++) {
-        e = call_prepare(j->d, &p[k], &j->sets.v[set], &call[k]);
+        e = call_prepare(j->d, &p[k], &j->test.v[set], &call[k]);
         int code = e == DONE ? call_run(&p[k], 0, &call[k]) : 0;
         if (code != 0) driver_error(j->d, "the %s model stopped: %s", k == 0 ? "float" : "quantized", p[k].error(code)), e = DIFFERS;
     }
@@ -211,8 +218,8 @@ static Exit compare_set(Job *j, Program *p, uint32_t set, Tally *t) {
 static Exit time_both(Job *j, Program *p, QuantizeOutcome *o) {
     Call call[2] = {{0}};
     Contender contender[2] = {{.name = "float", .threads = 1, .run = run_once, .user = &call[0]}, {.name = "quantized", .threads = 1, .run = run_once, .user = &call[1]}};
-    Exit e = call_prepare(j->d, &p[0], &j->sets.v[0], &call[0]);
-    if (e == DONE) e = call_prepare(j->d, &p[1], &j->sets.v[0], &call[1]);
+    Exit e = call_prepare(j->d, &p[0], &j->test.v[0], &call[0]);
+    if (e == DONE) e = call_prepare(j->d, &p[1], &j->test.v[0], &call[1]);
     if (e == DONE) {
         measure(j->d, contender, 2, 0);
         o->float_seconds = contender[0].median;
@@ -233,8 +240,8 @@ static Exit compare(Job *j, const char *path, QuantizeOutcome *o) {
     Exit e = program_make(j->d, j->r, NULL, j->dims, &p[0]);
     if (e != DONE) return e;
     e = program_make(j->d, &quantized, NULL, j->dims, &p[1]);
-    for (uint32_t i = 0; i < j->sets.n && e == DONE; i++) {
-        progress_step(&j->progress, "comparing", (double)i / j->sets.n);
+    for (uint32_t i = 0; i < j->test.n && e == DONE; i++) {
+        progress_step(&j->progress, "comparing", (double)i / j->test.n);
         e = compare_set(j, p, i, &t);
     }
     if (e == DONE) e = time_both(j, p, o);
@@ -340,8 +347,8 @@ static Exit quantize(Driver *d, const Request *r) {
     e = calibrate(&j);
     if (e == DONE) e = write_model(&j, r->output);
     QuantizeOutcome o = {.model = r->files.v[0], .output = r->output, .scheme = scheme_names[r->quantize.scheme], .float_seconds = -1, .seconds = -1, .sqnr = -1e30, .agreement = -1,
-                         .accuracy = -1, .float_accuracy = -1, .sets = j.sets.n, .float_bytes = file_bytes(r->files.v[0]), .bytes = file_bytes(r->output)};
-    if (e == DONE && j.sets.n != 0) e = compare(&j, r->output, &o);
+                         .accuracy = -1, .float_accuracy = -1, .sets = j.test.n, .float_bytes = file_bytes(r->files.v[0]), .bytes = file_bytes(r->output)};
+    if (e == DONE && j.test.n != 0) e = compare(&j, r->output, &o);
     double most;
     if (e == DONE && r->quantize.max_loss != NULL && parse_loss(r->quantize.max_loss, &most) && loss_of(&o) > most) e = mix(&j, most, &o);
     progress_clear(d);

@@ -67,7 +67,7 @@ static void page(Driver *d, Writer *w, const QuantizeOutcome *o, const LatheCali
                  "color:#222}table{border-collapse:collapse;margin:1em 0}td,th{padding:.25em .8em;border-bottom:1px solid #ddd;text-align:right}td:first-child,th:first-child{text-align:left}"
                  "rect{fill:#36c}.kept{color:#888}</style></head><body>\n<h1>Quantization of ");
     html_text(w, o->model);
-    cw_printf(w, "</h1>\n<p>Scheme %s, %u sets of calibration data.</p>\n<table><tr><th></th><th>float</th><th>quantized</th></tr>\n", o->scheme, o->sets);
+    cw_printf(w, "</h1>\n<p>Scheme %s, compared on %u sets of data.</p>\n<table><tr><th></th><th>float</th><th>quantized</th></tr>\n", o->scheme, o->sets);
     html_row(w, "file", megabytes(d, o->float_bytes), megabytes(d, o->bytes));
     html_row(w, "a run, one thread", milliseconds(d, o->float_seconds), milliseconds(d, o->seconds));
     html_row(w, "signal to noise of the outputs", "", decibel(d, o->sqnr));

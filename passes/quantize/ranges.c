@@ -73,12 +73,16 @@ static double divergence(QuantizeRange whole, const uint64_t *bins, QuantizeRang
 QuantizeRange quantize_range_choose(const LatheQuantization *q, QuantizeRange whole, const uint64_t *bins) {
     if (bins == NULL || q->range == LATHE_RANGE_MINMAX || !(whole.high > whole.low)) return whole;
     if (q->range == LATHE_RANGE_PERCENTILE) return percentile(whole, bins, q->percentile);
+    uint64_t rest[QUANTIZE_BINS]; /* without zeros, which every range represents exactly: activations hold many */
+    memcpy(rest, bins, sizeof rest);
+    double zero = -whole.low / (whole.high - whole.low) * QUANTIZE_BINS;
+    if (zero >= 0 && zero < QUANTIZE_BINS) rest[(int)zero] = 0;
     QuantizeRange best = whole;
     double least = INFINITY;
     for (int s = 0; s < STEPS * 9 / 10; s++) {
         QuantizeRange r = shrunk(whole, s);
         if (!(r.high > r.low)) break;
-        double e = q->range == LATHE_RANGE_MSE ? square_error(q, whole, bins, r) : divergence(whole, bins, r);
+        double e = q->range == LATHE_RANGE_MSE ? square_error(q, whole, bins, r) : divergence(whole, rest, r);
         if (e >= least) continue;
         least = e;
         best = r;
