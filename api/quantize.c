@@ -7,7 +7,7 @@
 #include "passes/pass.h"
 #include "passes/quantize/quantize.h"
 
-typedef enum Step { STEP_RANGE, STEP_HISTOGRAM, STEP_SQUARES, STEP_DONE } Step;
+typedef enum Step { STEP_CHANNELS, STEP_RANGE, STEP_HISTOGRAM, STEP_SQUARES, STEP_DONE } Step;
 
 typedef struct Layer {
     char *name, *op;
@@ -25,6 +25,9 @@ struct LatheCalibration {
     Step step;
     uint32_t n_point, n_layer, first_output, current; /* current: the point whose squares are summed */
     char **point_name;
+    QuantizeChannels *channels;  /* by point, of the model before smoothing */
+    uint32_t n_channel_point, sets; /* sets: runs added in this round */
+    bool smoothing;              /* channels are known: every model is smoothed */
     QuantizeRange *range, *chosen;
     uint64_t *bins;              /* [n_point][QUANTIZE_BINS] */
     double *squares;
@@ -38,16 +41,34 @@ LatheQuantization lathe_quantization(void) { return (LatheQuantization){.percent
 
 static bool weights_only(const LatheQuantization *q) { return q->scheme == LATHE_QUANTIZE_WEIGHT8 || q->scheme == LATHE_QUANTIZE_WEIGHT4; }
 
+static bool smooths(const LatheQuantization *q) { return (q->smooth > 0 && !weights_only(q)) || (q->awq && weights_only(q)); }
+
+/* What is measured once channels are known. */
+static Step main_step(const LatheQuantization *q) {
+    return q->scheme == LATHE_QUANTIZE_STATIC ? STEP_RANGE : weights_only(q) && q->gptq ? STEP_SQUARES : STEP_DONE;
+}
+
+static Step first_step(const LatheQuantization *q) {
+    bool channels = smooths(q) || (q->bias_correction && q->scheme == LATHE_QUANTIZE_STATIC);
+    return channels ? STEP_CHANNELS : main_step(q);
+}
+
 LatheCalibration *lathe_calibration_new(const LatheQuantization *q) {
     LatheCalibration *c = calloc(1, sizeof *c);
     if (c == NULL) return NULL;
     c->q = *q;
-    c->step = q->scheme == LATHE_QUANTIZE_STATIC ? STEP_RANGE : weights_only(q) && q->gptq ? STEP_SQUARES : STEP_DONE;
+    c->step = first_step(q);
     return c;
+}
+
+static void free_channels(LatheCalibration *c) {
+    for (uint32_t i = 0; i < c->n_channel_point; i++) free(c->channels[i].most), free(c->channels[i].mean_abs), free(c->channels[i].mean);
+    free(c->channels);
 }
 
 void lathe_calibration_free(LatheCalibration *c) {
     if (c == NULL) return;
+    free_channels(c);
     for (uint32_t i = 0; i < c->n_point; i++) free(c->point_name[i]);
     for (uint32_t i = 0; i < c->n_layer; i++) {
         Layer *l = &c->layer[i];
@@ -62,6 +83,7 @@ const char *lathe_calibration_problem(const LatheCalibration *c) { return c->pro
 
 const char *lathe_calibration_step(const LatheCalibration *c) {
     switch (c->step) {
+    case STEP_CHANNELS: return "measuring channels";
     case STEP_RANGE: return "measuring ranges";
     case STEP_HISTOGRAM: return "counting histograms";
     case STEP_SQUARES: return "correlating inputs";
@@ -123,11 +145,16 @@ static bool prepare(LatheModel *m, Request *r) {
     for (size_t i = 0; i < sizeof passes / sizeof *passes; i++)
         if (!pass_run(m->m, pass_find(passes[i]))) return false;
     quantize_find(m->m, &r->c->q, &r->sites, &r->points);
+    if (r->c->smoothing && smooths(&r->c->q)) {
+        if (r->points.n != r->c->n_channel_point || !quantize_smooth(m->m, &r->c->q, &r->sites, &r->points, r->c->channels)) return false;
+        r->sites.n = r->points.n = 0;
+        quantize_find(m->m, &r->c->q, &r->sites, &r->points);
+    }
     if (r->sites.n == 0) {
         fail(r->c, LATHE_ERROR_MODEL, "there is nothing to quantize: no Conv, MatMul or Gemm with constant f32 weights", "");
         return false;
     }
-    if (get_ready(m, r)) return true;
+    if (r->c->step == STEP_CHANNELS || get_ready(m, r)) return true;
     fail(r->c, LATHE_ERROR_MODEL, r->c->ready ? "another model than the one calibrated" : "out of memory", "");
     return false;
 }
@@ -170,17 +197,55 @@ static bool next_squares(LatheModel *m, Request *r) {
     return good;
 }
 
+/* Room for the channels of every point; those of run-time size are left out. */
+static bool new_channels(LatheModel *m, Request *r, const uint32_t *axis) {
+    LatheCalibration *c = r->c;
+    if (c->channels != NULL) return c->n_channel_point == r->points.n;
+    c->channels = calloc(r->points.n + 1, sizeof *c->channels);
+    if (c->channels == NULL) return false;
+    c->n_channel_point = r->points.n;
+    for (uint32_t i = 0; i < r->points.n; i++) {
+        QuantizeChannels *p = &c->channels[i];
+        Dim d = r->points.v[i]->type->dim[axis[i]];
+        p->n = dim_is_const(&m->cx, d) ? dim_value(&m->cx, d) : 0;
+        p->most = calloc((size_t)p->n + 1, sizeof *p->most);
+        p->mean_abs = calloc((size_t)p->n + 1, sizeof *p->mean_abs);
+        p->mean = calloc((size_t)p->n + 1, sizeof *p->mean);
+        if (p->most == NULL || p->mean_abs == NULL || p->mean == NULL) return false;
+    }
+    return true;
+}
+
+/* One more run: maxima, and means over the runs so far. */
+static LatheStatus add_channels(LatheCalibration *c, const void *const *out) {
+    float share = 1 / (float)++c->sets;
+    for (uint32_t i = 0; i < c->n_channel_point; i++) {
+        QuantizeChannels *p = &c->channels[i];
+        const float *most = out[3 * i], *mean_abs = out[3 * i + 1], *mean = out[3 * i + 2];
+        for (int64_t k = 0; k < p->n; k++) {
+            if (!isfinite(most[k]) || !isfinite(mean[k])) return fail(c, LATHE_ERROR_MODEL, "NaN or infinity in a value of the model", "");
+            p->most[k] = fmaxf(p->most[k], most[k]);
+            p->mean_abs[k] += (mean_abs[k] - p->mean_abs[k]) * share;
+            p->mean[k] += (mean[k] - p->mean[k]) * share;
+        }
+    }
+    return LATHE_OK;
+}
+
 static LatheStatus probe(LatheModel *m, void *user) {
     Request *r = user;
     LatheCalibration *c = r->c;
     if (!prepare(m, r)) return LATHE_ERROR_MODEL;
-    static const QuantizeProbe kinds[] = {[STEP_RANGE] = PROBE_RANGE, [STEP_HISTOGRAM] = PROBE_HISTOGRAM, [STEP_SQUARES] = PROBE_SQUARES};
+    static const QuantizeProbe kinds[] = {[STEP_CHANNELS] = PROBE_CHANNELS, [STEP_RANGE] = PROBE_RANGE, [STEP_HISTOGRAM] = PROBE_HISTOGRAM, [STEP_SQUARES] = PROBE_SQUARES};
     c->first_output = m->m->main->n_out;
+    uint32_t *axis = quantize_axes(m->m, &r->sites, &r->points);
+    if (c->step == STEP_CHANNELS && !new_channels(m, r, axis)) return fail(c, LATHE_ERROR_MODEL, "out of memory", "");
+    c->sets = 0;
     if (c->step == STEP_SQUARES) {
         set_rounded(m, r);
         if (!next_squares(m, r)) return fail(c, LATHE_ERROR_MODEL, "no matrix product with constant weights to round", "");
     }
-    if (quantize_probe(m->m, kinds[c->step], &r->points, c->range, c->current)) return LATHE_OK;
+    if (quantize_probe(m->m, kinds[c->step], &r->points, c->range, axis, c->current)) return LATHE_OK;
     return fail(c, LATHE_ERROR_MODEL, "a value cannot be measured", "");
 }
 
@@ -191,6 +256,7 @@ LatheStatus lathe_calibration_probe(LatheModel *m, LatheCalibration *c) {
 
 LatheStatus lathe_calibration_add(LatheCalibration *c, const void *const *outputs) {
     const void *const *out = outputs + c->first_output;
+    if (c->step == STEP_CHANNELS) return add_channels(c, out);
     for (uint32_t i = 0; i < c->n_point && c->step == STEP_RANGE; i++) {
         float low, high;
         memcpy(&low, out[2 * i], sizeof low);
@@ -252,6 +318,10 @@ static LatheStatus round_current(LatheCalibration *c) {
 
 LatheStatus lathe_calibration_end_round(LatheCalibration *c) {
     switch (c->step) {
+    case STEP_CHANNELS:
+        c->smoothing = true;
+        c->step = main_step(&c->q);
+        return LATHE_OK;
     case STEP_RANGE: c->step = STEP_HISTOGRAM; return LATHE_OK;
     case STEP_HISTOGRAM: c->step = STEP_DONE; return LATHE_OK;
     case STEP_SQUARES: return round_current(c);
@@ -273,6 +343,20 @@ static void account_codes(Layer *l, const float *w) {
     int64_t groups = (l->k + c->group - 1) / c->group;
     l->sqnr = noise > 0 ? 10 * log10(signal / noise) : INFINITY;
     l->bytes = (uint64_t)(l->rows * groups) * ((uint64_t)c->group * (uint64_t)c->bits / 8 + 4) + (uint64_t)l->rows * (uint64_t)((groups * c->bits + 7) / 8);
+}
+
+/* The weights as the static scheme rounds them. */
+static float *rounded_rows(LatheModel *m, const LatheQuantization *q, const Layer *l, const float *w) {
+    float *to = ARENA_ARRAY(&m->cx.scratch, float, l->rows * l->k);
+    double all = 0;
+    for (int64_t i = 0; i < l->rows * l->k; i++) all = fmax(all, fabs((double)w[i]));
+    for (int64_t r = 0; r < l->rows; r++) {
+        double own = q->per_tensor ? all : 0;
+        for (int64_t k = 0; k < l->k && !q->per_tensor; k++) own = fmax(own, fabs((double)w[r * l->k + k]));
+        double scale = own > 1e-30 ? own / 127 : 1;
+        for (int64_t k = 0; k < l->k; k++) to[r * l->k + k] = (float)(rint((double)w[r * l->k + k] / scale) * scale);
+    }
+    return to;
 }
 
 static void account_rows(const LatheQuantization *q, Layer *l, const float *w) {
@@ -307,6 +391,8 @@ static LatheStatus quantize(LatheModel *m, void *user) {
             continue;
         }
         const float *w = quantize_weights(m->m, &r->sites.v[i]);
+        if (c->q.bias_correction && c->smoothing && !smooths(&c->q) && c->q.scheme == LATHE_QUANTIZE_STATIC && l->point < c->n_channel_point)
+            quantize_correct_bias(m->m, &r->sites.v[i], rounded_rows(m, &c->q, l, w), &c->channels[l->point]);
         if (only && !is_coded(l)) {
             if (!new_codes(&c->q, l)) return fail(c, LATHE_ERROR_MODEL, "out of memory", "");
             quantize_round(&l->codes, w, zero_kind(&c->q));

@@ -26,6 +26,9 @@ static const Option options[] = {
     {"--group", OPT_COUNT, "N", "weights only: weights that share a scale, a power of two from 16 (default: a row for int8, 32 for int4)", offsetof(Request, quantize.group)},
     {"--gptq", OPT_FLAG, NULL, "weights only: GPTQ instead of rounding to nearest (needs --calib)", offsetof(Request, quantize.gptq)},
     {"--act-order", OPT_FLAG, NULL, "GPTQ: most active inputs first", offsetof(Request, quantize.act_order)},
+    {"--smooth", OPT_REAL, "ALPHA", "static, dynamic: SmoothQuant, usually with 0.5 (needs --calib)", offsetof(Request, quantize.smooth)},
+    {"--awq", OPT_FLAG, NULL, "weights only: AWQ, inputs with strong channels are scaled down and their weights up (needs --calib)", offsetof(Request, quantize.awq)},
+    {"--bias-correction", OPT_FLAG, NULL, "static: biases make up for what rounded weights change on average", offsetof(Request, quantize.bias_correction)},
     {"--int8-activations", OPT_FLAG, NULL, "weights only: inputs may be rounded to 8 bits per group as they are read, which is faster", offsetof(Request, quantize.int8_activations)},
     {"--keep", OPT_TEXTS, "LAYER", "a layer that stays in floats, by its name (may be repeated)", offsetof(Request, quantize.keep)},
     {"--max-loss", OPT_TEXT, "0.5%", "keep the most sensitive layers in floats until no more than this is lost: of accuracy with labels, of same first choices, else of the outputs' size", offsetof(Request, quantize.max_loss)},
@@ -62,6 +65,9 @@ static bool check_options(Driver *d, const Request *r) {
     if (r->output == NULL) driver_error(d, "the output file is missing: lathe quantize %s … -o FILE.onnx", r->files.v[0]), good = false;
     if ((q->scheme == LATHE_QUANTIZE_STATIC || q->gptq) && q->calib == NULL) driver_error(d, "%s needs calibration data: --calib DIR", q->gptq ? "--gptq" : "the static scheme"), good = false;
     if (q->gptq && !weights) driver_error(d, "--gptq is for --scheme int8 or int4"), good = false;
+    if ((q->smooth > 0 || q->awq) && q->calib == NULL) driver_error(d, "%s needs calibration data: --calib DIR", q->awq ? "--awq" : "--smooth"), good = false;
+    if (q->smooth > 1 || (q->smooth > 0 && weights)) driver_error(d, "--smooth: from 0 to 1, with --scheme static or dynamic"), good = false;
+    if (q->awq && !weights) driver_error(d, "--awq is for --scheme int8 or int4"), good = false;
     if (q->group != 0 && (!weights || !is_power_of_two(q->group) || q->group > 1 << 20)) driver_error(d, "--group %lld: a power of two from 16, with --scheme int8 or int4", (long long)q->group), good = false;
     double loss;
     if (q->max_loss != NULL && (!parse_loss(q->max_loss, &loss) || (q->calib == NULL && q->test == NULL))) driver_error(d, "--max-loss %s: a fraction or percentage, with --calib or --test", q->max_loss), good = false;
@@ -83,6 +89,9 @@ static LatheQuantization settings(Driver *d, const Request *r) {
     s.group = q->group != 0 ? (uint32_t)q->group : s.scheme == LATHE_QUANTIZE_WEIGHT4 ? 32 : 0;
     s.gptq = q->gptq;
     s.act_order = q->act_order;
+    s.smooth = q->smooth;
+    s.awq = q->awq;
+    s.bias_correction = q->bias_correction;
     s.int8_activations = q->int8_activations;
     s.keep = keep.v;
     return s;

@@ -118,6 +118,9 @@ typedef struct LatheQuantization {
     bool per_tensor;              /* one scale per weight instead of one per output channel */
     uint32_t group;               /* weights only: weights that share a scale, a power of two from 16; 0: a whole row */
     bool gptq, act_order;         /* weights only: round with calibration data, layer after layer */
+    double smooth;                /* static, dynamic: SmoothQuant with this alpha, usually 0.5; 0: off */
+    bool awq;                     /* weights only: AWQ */
+    bool bias_correction;         /* static: biases make up for what rounded weights change on average */
     bool int8_activations;        /* weights only: inputs may be rounded to 8 bits per group as they are read (accuracy_level 4) */
     const char *const *keep;      /* names of layers that stay in floats; NULL-terminated or NULL */
 } LatheQuantization;

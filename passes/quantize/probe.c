@@ -1,5 +1,6 @@
 /* Probes: outputs of the model that measure its values, so that calibration is a run of emitted C.
  *
+ *     CHANNELS   %m = ReduceMax(Abs(%x))  %a = ReduceMean(Abs(%x))  %c = ReduceMean(%x) over all dims but one
  *     RANGE      %min = ReduceMin(%x)  %max = ReduceMax(%x)
  *     HISTOGRAM  %bin = clip(floor((%x - low) * bins / (high - low)));  %h = ScatterElements(0, %bin, 1) {reduction = add}
  *     SQUARES    %h = MatMul(Transpose(%x), %x), x as rows of its last dimension */
@@ -55,10 +56,35 @@ static Value *squares(Module *m, Value *x) {
     return plain(m, OP_MatMul, 2, (Value *[]){result(m, turned), rows});
 }
 
-bool quantize_probe(Module *m, QuantizeProbe probe, const QuantizePoints *points, const QuantizeRange *range, uint32_t only) {
+/* Over all dims but `axis`. */
+static Value *reduce_channels(Module *m, Op op, AttrSlot keepdims, Value *x, uint32_t axis) {
+    int64_t axes[RANK_MAX];
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < x->type->rank; i++)
+        if (i != axis) axes[n++] = i;
+    Node *made = append(m, op, 2, (Value *[]){x, value_const_i64(m, n, axes)});
+    attr_set_i(made, keepdims, 0);
+    return result(m, made);
+}
+
+uint32_t *quantize_axes(Module *m, const QuantizeSites *sites, const QuantizePoints *points) {
+    uint32_t *axis = ARENA_ARRAY(&m->cx->scratch, uint32_t, points->n + 1);
+    for (uint32_t i = 0; i < points->n; i++) axis[i] = points->v[i]->type->rank - 1u;
+    for (uint32_t i = 0; i < sites->n; i++)
+        if (sites->v[i].conv) axis[sites->v[i].point] = 1;
+    return axis;
+}
+
+bool quantize_probe(Module *m, QuantizeProbe probe, const QuantizePoints *points, const QuantizeRange *range, const uint32_t *axis, uint32_t only) {
     for (uint32_t i = 0; i < points->n; i++) {
         Value *x = points->v[i];
         switch (probe) {
+        case PROBE_CHANNELS: {
+            Value *size = plain(m, OP_Abs, 1, &x);
+            if (!output(m, reduce_channels(m, OP_ReduceMax, AT_ReduceMax_keepdims, size, axis[i])) || !output(m, reduce_channels(m, OP_ReduceMean, AT_ReduceMean_keepdims, size, axis[i])) ||
+                !output(m, reduce_channels(m, OP_ReduceMean, AT_ReduceMean_keepdims, x, axis[i]))) return false;
+            break;
+        }
         case PROBE_RANGE:
             if (!output(m, reduce_all(m, OP_ReduceMin, AT_ReduceMin_keepdims, x)) || !output(m, reduce_all(m, OP_ReduceMax, AT_ReduceMax_keepdims, x))) return false;
             break;

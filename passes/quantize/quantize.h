@@ -38,10 +38,19 @@ QuantizeRange quantize_range_choose(const LatheQuantization *q, QuantizeRange wh
 /* Scale and zero point for 8 bits: u8, or with `symmetric` s8 and zero 0. The range is widened to hold 0. */
 void quantize_parameters(QuantizeRange r, bool symmetric, float *scale, int32_t *zero);
 
+/* ---- channels (smooth.c) ---------------------------------------------------------------------------------------------------------- */
+typedef struct QuantizeChannels { int64_t n; float *most, *mean_abs, *mean; } QuantizeChannels; /* of a point: max |x|, mean |x|, mean x */
+/* SmoothQuant (q->smooth) or AWQ (q->awq) on the matrix products of m; channels: by point. Sites and points must be found anew. */
+bool quantize_smooth(Module *m, const LatheQuantization *q, QuantizeSites *sites, const QuantizePoints *points, const QuantizeChannels *channels);
+/* Puts what rounding the site's weights to `rounded` changes on average into its bias. */
+void quantize_correct_bias(Module *m, const QuantizeSite *s, const float *rounded, const QuantizeChannels *channels);
+
 /* ---- probes (probe.c) ------------------------------------------------------------------------------------------------------------ */
-typedef enum QuantizeProbe { PROBE_RANGE, PROBE_HISTOGRAM, PROBE_SQUARES } QuantizeProbe;
-/* RANGE: per point f32 min and max. HISTOGRAM: per point i64[QUANTIZE_BINS] over range[point]. SQUARES: XᵀX f32[k,k] of point `only`. */
-bool quantize_probe(Module *m, QuantizeProbe probe, const QuantizePoints *points, const QuantizeRange *range, uint32_t only);
+typedef enum QuantizeProbe { PROBE_CHANNELS, PROBE_RANGE, PROBE_HISTOGRAM, PROBE_SQUARES } QuantizeProbe;
+/* CHANNELS: per point f32[C] max |x|, mean |x|, mean x over all dims but `axis[point]`. RANGE: per point f32 min and max. HISTOGRAM: per point i64[QUANTIZE_BINS] over range[point]. SQUARES: XᵀX f32[k,k] of point `only`. */
+bool quantize_probe(Module *m, QuantizeProbe probe, const QuantizePoints *points, const QuantizeRange *range, const uint32_t *axis, uint32_t only);
+/* The dim of a point that its sites call channels: 1 for convolutions, else the last. By point. */
+uint32_t *quantize_axes(Module *m, const QuantizeSites *sites, const QuantizePoints *points);
 
 /* ---- weights (codes.c, gptq.c) ---------------------------------------------------------------------------------------------------- */
 typedef struct QuantizeCodes { /* of one site: value = (code - zero) * scale, per group of `group` weights of a row */
