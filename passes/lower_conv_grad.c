@@ -5,13 +5,15 @@
  *
  * Window taps that are neighbours in memory are one run of kernel_x * C floats (C when the window is dilated). A tile takes
  * its rows from the run and its columns from dY's channels, or the other way round, whichever is estimated to be faster;
- * both are read where they lie, several values per pixel side by side. Pixels go in blocks that stay in the second-level
- * cache while all tiles of a thread's share read them: the first phase
+ * several values per pixel lie side by side in both. Pixels go in blocks whose columns stay in the first-level cache, as a
+ * dense copy, while all tiles of a thread's share read them: the first phase
  *
  *     for tap, panel, group of tiles parallel(3)
  *       sums = 0
- *       for block of images  for block of lines  for tile
- *         tile_add(sums[tap, panel, tile], ...)
+ *       for block of images  for block of lines
+ *         copy[line, pixel, column] = ...
+ *         for tile
+ *           tile_add(sums[tap, panel, tile], ...)
  *
  * leaves the sums in scratch memory, in an order that no thread count changes; the second stores them through the fused
  * epilogue (an optimizer's update, say). */
@@ -19,7 +21,7 @@
 #include "passes/lower/contraction.h"
 #include "passes/tile.h"
 
-enum { BLOCK_BYTES = 1 << 19, SHARES = 16, MIN_WORK = 4096 };
+enum { BLOCK_BYTES = 48 << 10, COPY_BYTES = 48 << 10, SHARES = 16, MIN_WORK = 4096 };
 
 typedef struct ConvGrad {
     const Node *n;
@@ -32,7 +34,9 @@ typedef struct ConvGrad {
     Image x, dy;
     Dim line_x, line_dy;        /* floats between neighbouring lines */
     Dim images, lines, pixels;  /* loops: around lines, around pixels of a line, innermost */
-    uint32_t sums;
+    int64_t block_images, block_lines; /* at most, in a block */
+    uint32_t sums, copy;
+    bool copied;
 } ConvGrad;
 
 static int64_t roughly(const Context *cx, Dim d) { return dim_is_const(cx, d) ? dim_value(cx, d) : dim_lo(cx, d) > 16 ? dim_lo(cx, d) : 16; }
@@ -104,46 +108,86 @@ static Expr *tap_offset(Lower *lo, const ConvGrad *c, Expr *tap) {
 
 typedef struct Block { Expr *image, *images, *line, *lines; } Block; /* first and number */
 
-/* Opens the loops over blocks of pixels that fit the second-level cache together with what tiles read of them. */
+/* Blocks of pixels whose columns fit the first-level cache. Columns that do not lie side by side already are copied. */
+static void choose_blocks(Lower *lo, ConvGrad *c) {
+    Context *cx = lo->cx;
+    int64_t pixels = roughly(cx, c->pixels), line_bytes = pixels * c->tile.cols * 4, lines = roughly(cx, c->lines), images = roughly(cx, c->images);
+    c->block_lines = BLOCK_BYTES / line_bytes > 0 ? BLOCK_BYTES / line_bytes : 1;
+    c->block_images = c->block_lines / lines > 0 ? c->block_lines / lines : 1;
+    if (c->block_lines > lines) c->block_lines = lines;
+    if (c->block_images > images) c->block_images = images;
+    Dim apart = c->swapped ? dim_mul(cx, c->x.channels, dim_const(cx, c->g->stride[c->g->spatial - 1])) : c->dy.channels;
+    bool known = dim_is_const(cx, c->pixels) && (dim_is_const(cx, c->lines) || c->block_images == 1);
+    c->copied = known && apart != dim_const(cx, c->tile.cols) && c->block_images * c->block_lines * line_bytes <= COPY_BYTES && c->steps > 2;
+    if (!c->copied) return;
+    Dim dim[4] = {dim_const(cx, c->block_images), dim_const(cx, c->block_lines), c->pixels, dim_const(cx, c->tile.cols)};
+    c->copy = lower_array(lo, DT_F32, 4, dim);
+}
+
 static Block open_blocks(Lower *lo, const ConvGrad *c) {
     Context *cx = lo->cx;
-    int64_t line_bytes = roughly(cx, c->pixels) * (c->tile.cols + c->run) * 4, lines = roughly(cx, c->lines);
-    int64_t most_lines = BLOCK_BYTES / line_bytes > 0 ? BLOCK_BYTES / line_bytes : 1;
-    int64_t most_images = most_lines / lines > 0 ? most_lines / lines : 1;
     Block b = {lx_i(lo, 0), lx_dim(lo, c->images), lx_i(lo, 0), lx_dim(lo, c->lines)};
-    if (most_images < roughly(cx, c->images)) {
-        b.image = lx_mul(lo, lower_for_dim(lo, dim_ceildiv(cx, c->images, dim_const(cx, most_images))), lx_i(lo, most_images));
-        b.images = tile_rows(lo, c->images, most_images, b.image);
+    if (!dim_is_const(cx, c->images) || c->block_images < dim_value(cx, c->images)) {
+        b.image = lx_mul(lo, lower_for_dim(lo, dim_ceildiv(cx, c->images, dim_const(cx, c->block_images))), lx_i(lo, c->block_images));
+        b.images = tile_rows(lo, c->images, c->block_images, b.image);
     }
-    if (most_lines < lines) {
-        b.line = lx_mul(lo, lower_for_dim(lo, dim_ceildiv(cx, c->lines, dim_const(cx, most_lines))), lx_i(lo, most_lines));
-        b.lines = tile_rows(lo, c->lines, most_lines, b.line);
+    if (!dim_is_const(cx, c->lines) || c->block_lines < dim_value(cx, c->lines)) {
+        b.line = lx_mul(lo, lower_for_dim(lo, dim_ceildiv(cx, c->lines, dim_const(cx, c->block_lines))), lx_i(lo, c->block_lines));
+        b.lines = tile_rows(lo, c->lines, c->block_lines, b.line);
     }
     return b;
 }
 
-static void call_tile(Lower *lo, const ConvGrad *c, const Block *b, Expr *tap, Expr *panel, Expr *step, Expr *out_at) {
+typedef struct Source { uint32_t buf; Expr *at, *step[3]; } Source; /* steps: between images, lines, pixels */
+
+static Source source_x(Lower *lo, const ConvGrad *c, const Block *b, Expr *tap) {
     Context *cx = lo->cx;
     const ConvGeometry *g = c->g;
     uint32_t r = g->spatial;
-    Dim step_x = dim_const(cx, g->stride[r - 1]), step_y = dim_const(cx, r == 2 ? g->stride[0] : 1);
-    Dim pixel_x = dim_mul(cx, c->x.channels, step_x), pixel_dy = c->dy.channels;
-    Dim line_x = dim_mul(cx, c->line_x, step_y), image_x = r == 2 ? dim_mul(cx, c->line_x, c->x.size[0]) : dim_const(cx, 0);
-    Dim image_dy = r == 2 ? dim_mul(cx, c->line_dy, c->dy.size[0]) : dim_const(cx, 0);
-    Expr *row = lx_mul(lo, step, lx_i(lo, c->tile.rows)), *col = lx_mul(lo, panel, lx_i(lo, c->tile.cols));
-    Expr *x_at = lx_add(lo, tap_offset(lo, c, tap), lx_add(lo, lx_mul(lo, b->image, lx_dim(lo, image_x)), lx_mul(lo, b->line, lx_dim(lo, line_x))));
-    Expr *dy_at = lx_add(lo, lx_mul(lo, b->image, lx_dim(lo, image_dy)), lx_mul(lo, b->line, lx_dim(lo, c->line_dy)));
-    x_at = lx_add(lo, x_at, c->swapped ? col : row);
-    dy_at = lx_add(lo, dy_at, c->swapped ? row : col);
-    TileCall call = {.out = c->sums, .out_at = out_at, .rows = tile_rows(lo, dim_const(cx, c->rows), c->tile.rows, row), .a_row = lx_i(lo, 1), .k = lx_dim(lo, c->pixels),
-                     .n1 = b->images, .n2 = b->lines, .add = true};
-    Expr *x[3] = {lx_dim(lo, image_x), lx_dim(lo, line_x), lx_dim(lo, pixel_x)}, *dy[3] = {lx_dim(lo, image_dy), lx_dim(lo, c->line_dy), lx_dim(lo, pixel_dy)};
-    Expr **from_a = c->swapped ? dy : x, **from_b = c->swapped ? x : dy;
-    call.a = c->swapped ? c->dy.buf : c->x.buf, call.a_at = c->swapped ? dy_at : x_at;
-    call.b = c->swapped ? c->x.buf : c->dy.buf, call.b_at = c->swapped ? x_at : dy_at;
-    call.a_1 = from_a[0], call.a_2 = from_a[1], call.a_k = from_a[2];
-    call.b_1 = from_b[0], call.b_2 = from_b[1], call.b_k = from_b[2];
-    tile_emit(lo, &c->tile, &call);
+    Expr *pixel = lx_dim(lo, dim_mul(cx, c->x.channels, dim_const(cx, g->stride[r - 1])));
+    Expr *line = lx_dim(lo, dim_mul(cx, c->line_x, dim_const(cx, r == 2 ? g->stride[0] : 1)));
+    Expr *image = r == 2 ? lx_dim(lo, dim_mul(cx, c->line_x, c->x.size[0])) : lx_i(lo, 0);
+    Expr *at = lx_add(lo, tap_offset(lo, c, tap), lx_add(lo, lx_mul(lo, b->image, image), lx_mul(lo, b->line, line)));
+    return (Source){c->x.buf, at, {image, line, pixel}};
+}
+
+static Source source_dy(Lower *lo, const ConvGrad *c, const Block *b) {
+    Expr *pixel = lx_dim(lo, c->dy.channels), *line = lx_dim(lo, c->line_dy);
+    Expr *image = c->g->spatial == 2 ? lx_dim(lo, dim_mul(lo->cx, c->line_dy, c->dy.size[0])) : lx_i(lo, 0);
+    return (Source){c->dy.buf, lx_add(lo, lx_mul(lo, b->image, image), lx_mul(lo, b->line, line)), {image, line, pixel}};
+}
+
+/* Columns first .. of the pixels of a block, dense; from then on they are the source. A run goes on from one pixel to the
+ * next, so its column may be an index beyond the channels of its first pixel. */
+static void copy_columns(Lower *lo, const ConvGrad *c, const Block *b, Expr *tap, Expr *first, Source *from) {
+    const ConvGeometry *g = c->g;
+    uint32_t r = g->spatial;
+    Expr *i = lower_for(lo, b->images), *l = lower_for(lo, b->lines), *p = lower_for_dim(lo, c->pixels), *j = lower_for(lo, lx_i(lo, c->tile.cols)), *idx[4];
+    Expr *line = lx_add(lo, b->line, l), *pixel = p;
+    if (c->swapped) {
+        int64_t kx = dim_value(lo->cx, g->kernel[r - 1]);
+        bool runs = c->taps == (r == 2 ? dim_value(lo->cx, g->kernel[0]) : 1);
+        Expr *y = runs ? tap : lx_div(lo, tap, lx_i(lo, kx));
+        pixel = lx_mul(lo, p, lx_i(lo, g->stride[r - 1]));
+        if (!runs) pixel = lx_add(lo, pixel, lx_mul(lo, lx_sub(lo, tap, lx_mul(lo, y, lx_i(lo, kx))), lx_i(lo, g->dilation[r - 1])));
+        if (r == 2) line = lx_add(lo, lx_mul(lo, line, lx_i(lo, g->stride[0])), lx_mul(lo, y, lx_i(lo, g->dilation[0])));
+    }
+    idx[0] = r == 2 ? lx_add(lo, b->image, i) : line;
+    if (r == 2) idx[1] = line;
+    idx[r] = pixel;
+    idx[r + 1] = lx_add(lo, first, j);
+    lower_store_buf(lo, c->copy, (Expr *[]){i, l, p, j}, FN_NONE, lower_load_buf(lo, from->buf, idx));
+    lower_end_n(lo, 4);
+    Expr *dense = lx_mul(lo, lx_dim(lo, c->pixels), lx_i(lo, c->tile.cols));
+    *from = (Source){c->copy, lx_i(lo, 0), {lx_mul(lo, dense, lx_i(lo, c->block_lines)), dense, lx_i(lo, c->tile.cols)}};
+}
+
+static void call_tile(Lower *lo, const ConvGrad *c, const Block *b, const Source *rows, const Source *cols, Expr *step, Expr *out_at) {
+    Expr *row = lx_mul(lo, step, lx_i(lo, c->tile.rows));
+    tile_emit(lo, &c->tile, &(TileCall){
+        .out = c->sums, .out_at = out_at, .rows = tile_rows(lo, dim_const(lo->cx, c->rows), c->tile.rows, row), .a = rows->buf, .a_at = lx_add(lo, rows->at, row),
+        .a_row = lx_i(lo, 1), .k = lx_dim(lo, c->pixels), .n1 = b->images, .n2 = b->lines, .a_1 = rows->step[0], .a_2 = rows->step[1], .a_k = rows->step[2],
+        .b = cols->buf, .b_at = cols->at, .b_1 = cols->step[0], .b_2 = cols->step[1], .b_k = cols->step[2], .add = true});
 }
 
 /* sums: [tap, panel, tile, row of tile, column of tile] */
@@ -162,10 +206,15 @@ static void sum_phase(Lower *lo, ConvGrad *c) {
     Expr *t = lower_for(lo, count), *i = lower_for(lo, lx_i(lo, size));
     lower_store_buf(lo, c->sums, (Expr *[]){tap, panel, lx_add(lo, first, t), i}, FN_NONE, lx_const(lo, DT_F32, 0));
     lower_end_n(lo, 2);
+    choose_blocks(lo, c);
     Block b = open_blocks(lo, c);
+    Source x = source_x(lo, c, &b, tap), dy = source_dy(lo, c, &b), *cols = c->swapped ? &x : &dy;
+    Expr *first_col = lx_mul(lo, panel, lx_i(lo, c->tile.cols));
+    cols->at = lx_add(lo, cols->at, first_col);
+    if (c->copied) copy_columns(lo, c, &b, tap, first_col, cols);
     Expr *step = lx_add(lo, first, lower_for(lo, count));
     Expr *number = lx_add(lo, lx_mul(lo, lx_add(lo, lx_mul(lo, tap, lx_i(lo, c->panels)), panel), lx_i(lo, c->steps)), step);
-    call_tile(lo, c, &b, tap, panel, step, lx_mul(lo, number, lx_i(lo, size)));
+    call_tile(lo, c, &b, c->swapped ? &dy : &x, cols, step, lx_mul(lo, number, lx_i(lo, size)));
     lower_end_n(lo, lo->open.n - depth);
 }
 
