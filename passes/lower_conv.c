@@ -273,7 +273,9 @@ static void emit_lines(Lower *lo, const Conv *c, const Image *im) {
     uint32_t tile = lower_array(lo, DT_F32, 2, size);
     p.first = lx_mul(lo, t, lx_i(lo, c->tile.rows));
     p.rows = tile_rows(lo, width, c->tile.rows, p.first);
-    call_tile(lo, c, im, &p, tile, t);
+    Expr *number = t; /* lines of few tiles fetch the parts of the next panel in turn */
+    if (r > 1) number = lx_add(lo, lx_mul(lo, p.at[r - 2], lx_dim(lo, dim_ceildiv(cx, width, size[0]))), t);
+    call_tile(lo, c, im, &p, tile, number);
     store_columns(lo, c, &p, tile);
     lower_end_n(lo, lo->open.n - depth);
 }
