@@ -393,11 +393,31 @@ static void print_parallel(Emit *e, const Stmt *s) {
     else print_segments(e, &nest);
 }
 
-static void print_phases(Emit *e) {
-    bool several = e->k->body->next != NULL;
-    for (const Stmt *s = e->k->body; s != NULL; s = s->next) {
-        if (s != e->k->body) cw_line(e->w, "lathe_barrier(nt);"), e->uses_barrier = true;
-        if (s->parallel != 0) {
+static void print_phases(Emit *e, const Stmt *first, bool several);
+
+static void phase_barrier(Emit *e) {
+    cw_line(e->w, "lathe_barrier(nt);");
+    e->uses_barrier = true;
+}
+
+/* Every thread goes through the loop; an iteration ends with a barrier. */
+static void print_phase_loop(Emit *e, const Stmt *s) {
+    emit_temps(e, emit_info(e, s));
+    const char *v = emit_var(e, s->var);
+    cw_open(e->w, "for (int64_t %s = 0; %s < %s; %s++) {", v, v, emit_text(e, emit_info(e, s)->root[0], 11), v);
+    print_phases(e, s->body, true);
+    phase_barrier(e);
+    cw_close(e->w, "}");
+}
+
+static void print_phases(Emit *e, const Stmt *first, bool several) {
+    bool met = true; /* a barrier stands here already */
+    for (const Stmt *s = first; s != NULL; s = s->next) {
+        if (!met) phase_barrier(e);
+        met = s->phases;
+        if (s->phases) {
+            print_phase_loop(e, s);
+        } else if (s->parallel != 0) {
             emit_temps(e, emit_info(e, s)); /* outside the braces: later phases may use them, too */
             if (several) cw_open(e->w, "{");
             print_parallel(e, s);
@@ -419,8 +439,11 @@ static bool stores_packed(const Kernel *k) {
 }
 
 static bool has_parallel(const Kernel *k) {
-    for (const Stmt *s = k->body; s != NULL; s = s->next)
+    for (const Stmt *s = k->body; s != NULL; s = s->next) {
         if (s->parallel != 0) return true;
+        for (const Stmt *b = s->phases ? s->body : NULL; b != NULL; b = b->next)
+            if (b->parallel != 0) return true;
+    }
     return false;
 }
 
@@ -474,7 +497,7 @@ void emit_kernel(Emit *e, uint32_t index) {
     Writer body = {.arena = &cx->scratch, .indent = 1};
     e->w = &body;
     if (e->serial) emit_block(e, k->body);
-    else print_phases(e);
+    else print_phases(e, k->body, k->body->next != NULL);
 
     Writer *w = &e->kernels;
     sig->name = names_unique(&e->global, str_text(cx, str_format(cx, "k%u_%s", index, str_text(cx, k->name))));

@@ -355,12 +355,14 @@ static void mark_read(Emit *e, const Stmt *s) {
     }
 }
 
+static bool lists_phases(const Emit *e, const Block *b) { return !e->serial && (b->parent == NULL || b->owner->phases); }
+
 static void walk(Emit *e, Block *b, const Stmt *first, uint32_t pos, uint32_t collapsed) {
     ItemTable *t = e->item_table;
     for (const Stmt *s = first; s != NULL; s = s->next, pos++) {
         StmtInfo *info = &e->info[stmt_slot(e, s)];
         *info = (StmtInfo){.stmt = s, .point = {b, pos}, .time = t->clock};
-        if (b->parent == NULL && !e->serial && s->parallel == 0) {
+        if (lists_phases(e, b) && s->parallel == 0 && !s->phases) {
             /* A phase of thread 0 in a parallel kernel: its loads stay inside the `if (tid == 0)` it is printed in. */
             Block *phase = block_new(e, b, s, info->point, 1);
             phase->region = phase->id;
@@ -380,7 +382,7 @@ static void walk(Emit *e, Block *b, const Stmt *first, uint32_t pos, uint32_t co
         switch (s->kind) {
         case S_FOR: {
             root(e, info, s->extent, info->point);
-            uint32_t depth = b->parent == NULL && !e->serial ? s->parallel : collapsed;
+            uint32_t depth = lists_phases(e, b) ? s->parallel : collapsed;
             walk_body(e, s, info, depth);
             break;
         }

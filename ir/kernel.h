@@ -76,7 +76,8 @@ struct Stmt {
     uint32_t var;         /* FOR, LOCAL, SET */
     uint32_t buf;         /* STORE */
     uint16_t reduce;      /* SET, STORE: FN_ADD, FN_MUL, FN_MIN, FN_MAX, FN_AND, FN_OR or FN_NONE */
-    uint16_t parallel;    /* FOR, top level only: this many perfectly nested loops form one index range split over the threads */
+    uint16_t parallel;    /* FOR, a phase: this many perfectly nested loops form one index range split over the threads */
+    bool phases;          /* FOR, top level only: every thread runs the loop, and its statements are phases */
     Expr *extent;         /* FOR */
     Expr **idx;           /* STORE: one per dimension */
     Expr *val;
@@ -88,7 +89,8 @@ struct Stmt {
 };
 
 /* Top-level statements are phases: a parallel loop is split over the threads, every other statement runs on thread 0
- * only; threads meet at a barrier between phases. A LOCAL at top level is therefore visible to serial phases only. */
+ * only; threads meet at a barrier between phases. A LOCAL at top level is therefore visible to serial phases only. The
+ * steps of a recurrence are a loop of phases: its body is a list of phases that starts again after a barrier. */
 typedef struct Kernel {
     uint32_t id;
     Str name;             /* k7_conv3x3_relu: from operator names, never from model text */

@@ -188,6 +188,7 @@ static void print_stmt(KernelText *t, const Stmt *s) {
         cw_printf(t->w, " < ");
         kernel_text_expr(t, s->extent);
         if (s->parallel != 0) cw_printf(t->w, " parallel(%u)", s->parallel);
+        if (s->phases) cw_printf(t->w, " phases");
         cw_printf(t->w, "\n");
         print_body(t, s->body);
         return;

@@ -7,7 +7,7 @@
  *   5  A store's value has the compute type of the buffer, a scalar's value the scalar's type, conditions are bool,
  *      extents i64.
  *   6  Values are accumulated by add, mul, min, max, and, or.
- *   7  Only a top-level loop is parallel, over as many perfectly nested loops as it says.
+ *   7  Only a phase is parallel, over as many perfectly nested loops as it says; a loop of phases stands at top level.
  *   8  Phases: a scalar declared at top level is not read in a parallel loop; a stack array that a parallel loop uses
  *      belongs to that loop alone (each thread has its own).
  *   9  Calls and contractions name what they call.
@@ -26,6 +26,7 @@ typedef struct KernelCheck {
     bool *in_parallel;  /* by buffer: used by a parallel phase */
     uint32_t n_phase;
     bool parallel;      /* inside a parallel loop */
+    bool phases;        /* the statement stands in the body of a loop of phases */
     Map seen;           /* expressions of the statement that have been looked at */
     VEC(uint32_t) scope;
     bool ok;
@@ -164,8 +165,9 @@ static bool known_var(KernelCheck *c, uint32_t var) {
 static void check_block(KernelCheck *c, const Stmt *s, uint32_t depth);
 
 static void check_parallel(KernelCheck *c, const Stmt *s, uint32_t depth) {
+    if (s->phases && (depth != 0 || s->parallel != 0)) wrong(c, 7, "a loop of phases is %s", depth != 0 ? "inside another statement" : "parallel itself");
     if (s->parallel == 0) return;
-    if (depth != 0) wrong(c, 7, "a loop inside another statement is parallel");
+    if (depth != 0 && !c->phases) wrong(c, 7, "a loop inside another statement is parallel");
     const Stmt *inner = s;
     for (uint32_t i = 1; i < s->parallel; i++) {
         inner = inner->body;
@@ -182,8 +184,11 @@ static void check_for(KernelCheck *c, const Stmt *s, uint32_t depth) {
     uint32_t mine = c->scope.n;
     bool before = c->parallel;
     c->parallel |= s->parallel != 0;
+    bool listed = c->phases;
+    c->phases = s->phases; /* for the statements of the body alone */
     declare(c, s->var);
     check_block(c, s->body, depth + 1);
+    c->phases = listed;
     while (c->scope.n > mine) c->visible[c->scope.v[--c->scope.n]] = false;
     c->parallel = before;
 }
@@ -243,7 +248,7 @@ static void check_block(KernelCheck *c, const Stmt *s, uint32_t depth) {
     uint32_t mine = c->scope.n;
     for (; s != NULL; s = s->next) {
         check_stmt(c, s, depth);
-        if (depth == 0) c->n_phase++;
+        if (depth == 0 || c->phases) c->n_phase++;
     }
     while (c->scope.n > mine) c->visible[c->scope.v[--c->scope.n]] = false;
 }

@@ -266,7 +266,7 @@ static void emit_product(Lower *lo, const Product *p, const Rows *a, const Panel
         b_at = lx_add(lo, b_at, b->own_batch ? lx_mul(lo, matrix_number(lo, p, p->b, &g->b, batch), lx_dim(lo, b->per_batch)) : batch_offset(lo, p->b, &g->b, g->n_batch, batch));
     TileCall call = {.out = out, .rows = rows, .k = lx_dim(lo, g->k), .b = b->buf, .b_at = b_at, .b_k = b->step};
     call_rows(lo, p, a, batch, m0, &call);
-    if (p->b->data != NULL && g->n_batch == 0) call.ahead = tile_ahead(lo, tile, panel, np, p->k, t);
+    if (p->b->data != NULL && (p->flat || g->n_batch == 0)) call.ahead = tile_ahead(lo, tile, panel, np, p->k, t);
     tile_emit(lo, tile, &call);
     bool split = p->cols % nr != 0;
     if (split && np > 1) lower_if(lo, lx_2(lo, FN_LT, panel, lx_i(lo, p->cols / nr)));

@@ -123,7 +123,7 @@ void kernel_parallelize(Context *cx, Kernel *k) {
         if (s->kind == S_LOCAL) return; /* a scalar that outlives a phase: all phases on one thread */
     }
     for (Stmt *s = k->body; s != NULL; s = s->next) {
-        if (s->kind != S_FOR || s->parallel != 0) continue;
+        if (s->kind != S_FOR || s->parallel != 0 || s->phases) continue;
         Stmt one = *s;
         one.next = NULL;
         if (with_locals > 1 && touches_local(k, &one)) continue;

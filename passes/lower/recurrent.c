@@ -10,26 +10,11 @@
  * R of 8 bits (with a scale and a zero point, per direction or per gate row) makes the product one of integers: at each
  * step h of the whole batch is quantized over its range to u8, as DynamicQuantizeLinear does, and the sum is in i32; the
  * loop over b is then inside that over the steps.
+ * With constant R of f32 the steps run on micro-kernels: passes/lower_recurrent.c.
  * Beyond sequence_lens[b] the state stays and Y is 0; the reverse direction starts at the sequence's own end. */
+#include "passes/lower/recurrent.h"
 #include "passes/lower/rows.h"
 #include "passes/rules.h"
-
-typedef struct Activation { const char *name; double alpha, beta; } Activation;
-
-typedef struct Steps {
-    Lower *lo;
-    const Node *n;
-    DType t;
-    bool batch_first, bidirectional, reverse;
-    uint32_t n_gate;
-    Dim time, batch, hidden;
-    Expr *size;                     /* H */
-    Activation act[2][3];           /* by direction */
-    Value *gate, *h, *c, *reset;    /* scratch [D, B, gates*H] and [D, B, H] */
-    Value *level;                   /* 8-bit R: h as integers minus their zero point, i16 scratch [D, B, H]; else NULL */
-    Expr *level_scale;              /* and what one of them is worth at this step */
-    Expr *d, *b, *at;               /* at: the time index of the current step */
-} Steps;
 
 /* ---- activations ------------------------------------------------------------------------------------------------- */
 typedef struct ActivationInfo { const char *name; bool takes_alpha, takes_beta; double alpha, beta; } ActivationInfo;
@@ -47,7 +32,7 @@ static const ActivationInfo *activation_find(const char *name) {
     return NULL;
 }
 
-static Expr *activate(Steps *s, uint32_t which, Expr *x) {
+Expr *recurrent_activate(Steps *s, uint32_t which, Expr *x) {
     Lower *lo = s->lo;
     DType t = s->t;
     Expr *zero = lx_const(lo, t, 0), *one = lx_const(lo, t, 1), *both[2] = {NULL, NULL};
@@ -101,7 +86,7 @@ static bool read_activations(Steps *s) {
 }
 
 /* ---- operands ---------------------------------------------------------------------------------------------------- */
-static const Value *operand(const Steps *s, uint32_t i) { return i < s->n->n_in ? s->n->in[i] : NULL; }
+const Value *recurrent_operand(const Steps *s, uint32_t i) { return i < s->n->n_in ? s->n->in[i] : NULL; }
 
 static Expr *scratch(Steps *s, const Value *v, Expr *j) {
     return lower_load(s->lo, v, (Expr *[]){s->d, s->b, j});
@@ -111,36 +96,36 @@ static void set_scratch(Steps *s, const Value *v, Expr *j, Expr *e) {
     lower_store(s->lo, v, (Expr *[]){s->d, s->b, j}, e);
 }
 
-static Expr *gate_index(Steps *s, uint32_t gate, Expr *j) {
+Expr *recurrent_gate(Steps *s, uint32_t gate, Expr *j) {
     return lx_add(s->lo, lx_mul(s->lo, s->size, lx_i(s->lo, gate)), j);
 }
 
-static Expr *projected(Steps *s, Expr *g) {
+Expr *recurrent_projected(Steps *s, Expr *g) {
     Lower *lo = s->lo;
     Expr *row = s->batch_first ? lx_add(lo, lx_mul(lo, s->b, lx_dim(lo, s->time)), s->at) : lx_add(lo, lx_mul(lo, s->at, lx_dim(lo, s->batch)), s->b);
     return lx_cast(lo, s->t, lower_load(lo, s->n->in[0], (Expr *[]){s->d, row, g}));
 }
 
 /* Bias of gate row g: of the input (recurrent == false) or of the recurrent product. */
-static Expr *bias(Steps *s, Expr *g, bool recurrent) {
+Expr *recurrent_bias(Steps *s, Expr *g, bool recurrent) {
     Lower *lo = s->lo;
-    if (operand(s, 3) == NULL) return lx_const(lo, s->t, 0);
+    if (recurrent_operand(s, 3) == NULL) return lx_const(lo, s->t, 0);
     if (recurrent) g = lx_add(lo, g, lx_mul(lo, s->size, lx_i(lo, s->n_gate)));
-    return lx_cast(lo, s->t, lower_load(lo, operand(s, 3), (Expr *[]){s->d, g}));
+    return lx_cast(lo, s->t, lower_load(lo, recurrent_operand(s, 3), (Expr *[]){s->d, g}));
 }
 
-static Expr *clipped(Steps *s, Expr *x) {
+Expr *recurrent_clipped(Steps *s, Expr *x) {
     if (!attr_has(s->n, AT_RecurrentSteps_clip)) return x;
     double c = attr_f(s->n, AT_RecurrentSteps_clip);
     return lx_2(s->lo, FN_MIN, lx_2(s->lo, FN_MAX, x, lx_const(s->lo, s->t, -c)), lx_const(s->lo, s->t, c));
 }
 
-static Expr *state_index(Steps *s, uint32_t i, Expr *const *j) { /* loads initial_h or initial_c */
+Expr *recurrent_initial(Steps *s, uint32_t i, Expr *const *j) { /* loads initial_h or initial_c */
     Expr *idx[3] = {s->batch_first ? s->b : s->d, s->batch_first ? s->d : s->b, *j};
-    return lx_cast(s->lo, s->t, lower_load(s->lo, operand(s, i), idx));
+    return lx_cast(s->lo, s->t, lower_load(s->lo, recurrent_operand(s, i), idx));
 }
 
-static void store_output(Steps *s, Expr *j, Expr *at, Expr *e) {
+void recurrent_store(Steps *s, Expr *j, Expr *at, Expr *e) {
     if (!lower_is_wanted(s->lo, s->n->n_out > 0 ? s->n->out[0] : NULL)) return;
     if (s->batch_first) lower_store(s->lo, s->n->out[0], (Expr *[]){s->b, at, s->d, j}, e);
     else lower_store(s->lo, s->n->out[0], (Expr *[]){at, s->d, s->b, j}, e);
@@ -150,8 +135,8 @@ static void store_output(Steps *s, Expr *j, Expr *at, Expr *e) {
 static Expr *length_of(Steps *s) {
     Lower *lo = s->lo;
     Expr *time = lx_dim(lo, s->time);
-    if (operand(s, 4) == NULL) return time;
-    Expr *length = lx_cast(lo, DT_I64, lower_load(lo, operand(s, 4), &s->b));
+    if (recurrent_operand(s, 4) == NULL) return time;
+    Expr *length = lx_cast(lo, DT_I64, lower_load(lo, recurrent_operand(s, 4), &s->b));
     return lower_local(lo, DT_I64, lx_2(lo, FN_MAX, lx_2(lo, FN_MIN, length, time), lx_i(lo, 0)));
 }
 
@@ -164,7 +149,7 @@ static void quantize_state(Steps *s, Expr *step) {
     Expr *zero = lx_const(lo, t, 0), *top = lx_const(lo, t, 255);
     Expr *least = lower_local(lo, t, zero), *most = lower_local(lo, t, zero);
     s->b = lower_for_dim(lo, s->batch);
-    bool ends = operand(s, 4) != NULL;
+    bool ends = recurrent_operand(s, 4) != NULL;
     if (ends) lower_if(lo, lx_2(lo, FN_LE, step, length_of(s)));
     Expr *k = lower_for_dim(lo, s->hidden);
     lower_accumulate(lo, least, FN_MIN, scratch(s, s->h, k));
@@ -184,7 +169,7 @@ static void quantize_state(Steps *s, Expr *step) {
 
 /* The scale or zero point of row g of R: of shape [D] or [D, gates*H]. */
 static Expr *row_parameter(Steps *s, uint32_t i, Expr *g, DType t) {
-    return lx_cast(s->lo, t, lower_load(s->lo, operand(s, i), (Expr *[]){s->d, g}));
+    return lx_cast(s->lo, t, lower_load(s->lo, recurrent_operand(s, i), (Expr *[]){s->d, g}));
 }
 
 /* R[d, g, :] . h from the levels of h */
@@ -202,8 +187,8 @@ static Expr *quantized_product(Steps *s, Expr *g) {
 static void products(Steps *s, uint32_t from, uint32_t to, const Value *state, bool with_input) {
     Lower *lo = s->lo;
     Expr *j = lower_for(lo, lx_mul(lo, s->size, lx_i(lo, to - from)));
-    Expr *g = gate_index(s, from, j), *start = bias(s, g, true);
-    if (with_input) start = lx_add(lo, lx_add(lo, projected(s, g), bias(s, g, false)), start);
+    Expr *g = recurrent_gate(s, from, j), *start = recurrent_bias(s, g, true);
+    if (with_input) start = lx_add(lo, lx_add(lo, recurrent_projected(s, g), recurrent_bias(s, g, false)), start);
     if (s->level != NULL) {
         set_scratch(s, s->gate, g, lx_add(lo, quantized_product(s, g), start));
         lower_end(lo);
@@ -222,9 +207,9 @@ static void products(Steps *s, uint32_t from, uint32_t to, const Value *state, b
 static void cell_rnn(Steps *s) {
     products(s, 0, 1, s->h, true);
     Expr *j = lower_for_dim(s->lo, s->hidden);
-    Expr *h = activate(s, 0, clipped(s, scratch(s, s->gate, j)));
+    Expr *h = recurrent_activate(s, 0, recurrent_clipped(s, scratch(s, s->gate, j)));
     set_scratch(s, s->h, j, h);
-    store_output(s, j, s->at, scratch(s, s->h, j));
+    recurrent_store(s, j, s->at, scratch(s, s->h, j));
     lower_end(s->lo);
 }
 
@@ -236,27 +221,27 @@ static void cell_gru(Steps *s) {
         products(s, 2, 3, s->h, false);
     } else {
         Expr *k = lower_for_dim(lo, s->hidden);
-        Expr *r = activate(s, 0, clipped(s, scratch(s, s->gate, gate_index(s, 1, k))));
+        Expr *r = recurrent_activate(s, 0, recurrent_clipped(s, scratch(s, s->gate, recurrent_gate(s, 1, k))));
         set_scratch(s, s->reset, k, lx_mul(lo, r, scratch(s, s->h, k)));
         lower_end(lo);
         products(s, 2, 3, s->reset, true);
     }
-    Expr *j = lower_for_dim(lo, s->hidden), *g = gate_index(s, 2, j), *hidden = scratch(s, s->gate, g);
+    Expr *j = lower_for_dim(lo, s->hidden), *g = recurrent_gate(s, 2, j), *hidden = scratch(s, s->gate, g);
     if (linear) {
-        Expr *r = activate(s, 0, clipped(s, scratch(s, s->gate, gate_index(s, 1, j))));
-        hidden = lx_add(lo, lx_add(lo, projected(s, g), bias(s, g, false)), lx_mul(lo, r, hidden));
+        Expr *r = recurrent_activate(s, 0, recurrent_clipped(s, scratch(s, s->gate, recurrent_gate(s, 1, j))));
+        hidden = lx_add(lo, lx_add(lo, recurrent_projected(s, g), recurrent_bias(s, g, false)), lx_mul(lo, r, hidden));
     }
-    hidden = activate(s, 1, clipped(s, hidden));
-    Expr *z = activate(s, 0, clipped(s, scratch(s, s->gate, gate_index(s, 0, j))));
+    hidden = recurrent_activate(s, 1, recurrent_clipped(s, hidden));
+    Expr *z = recurrent_activate(s, 0, recurrent_clipped(s, scratch(s, s->gate, recurrent_gate(s, 0, j))));
     Expr *kept = lx_mul(lo, z, scratch(s, s->h, j));
     set_scratch(s, s->h, j, lx_add(lo, lx_mul(lo, lx_sub(lo, lx_const(lo, s->t, 1), z), hidden), kept));
-    store_output(s, j, s->at, scratch(s, s->h, j));
+    recurrent_store(s, j, s->at, scratch(s, s->h, j));
     lower_end(lo);
 }
 
-static Expr *peephole(Steps *s, Expr *x, uint32_t which, Expr *j, Expr *c) {
-    if (operand(s, 7) == NULL) return x;
-    Expr *p = lx_cast(s->lo, s->t, lower_load(s->lo, operand(s, 7), (Expr *[]){s->d, gate_index(s, which, j)}));
+Expr *recurrent_peephole(Steps *s, Expr *x, uint32_t which, Expr *j, Expr *c) {
+    if (recurrent_operand(s, 7) == NULL) return x;
+    Expr *p = lx_cast(s->lo, s->t, lower_load(s->lo, recurrent_operand(s, 7), (Expr *[]){s->d, recurrent_gate(s, which, j)}));
     return lx_add(s->lo, x, lx_mul(s->lo, p, c));
 }
 
@@ -264,15 +249,15 @@ static void cell_lstm(Steps *s) {
     Lower *lo = s->lo;
     products(s, 0, 4, s->h, true);
     Expr *j = lower_for_dim(lo, s->hidden), *c = scratch(s, s->c, j), *gate[4];
-    for (uint32_t i = 0; i < 4; i++) gate[i] = scratch(s, s->gate, gate_index(s, i, j));
-    Expr *input = activate(s, 0, clipped(s, peephole(s, gate[0], 0, j, c)));
-    Expr *forget = activate(s, 0, clipped(s, peephole(s, gate[2], 2, j, c)));
+    for (uint32_t i = 0; i < 4; i++) gate[i] = scratch(s, s->gate, recurrent_gate(s, i, j));
+    Expr *input = recurrent_activate(s, 0, recurrent_clipped(s, recurrent_peephole(s, gate[0], 0, j, c)));
+    Expr *forget = recurrent_activate(s, 0, recurrent_clipped(s, recurrent_peephole(s, gate[2], 2, j, c)));
     if (attr_i(s->n, AT_RecurrentSteps_input_forget) != 0) forget = lx_sub(lo, lx_const(lo, s->t, 1), input);
-    Expr *fresh = activate(s, 1, clipped(s, gate[3]));
+    Expr *fresh = recurrent_activate(s, 1, recurrent_clipped(s, gate[3]));
     set_scratch(s, s->c, j, lx_add(lo, lx_mul(lo, forget, c), lx_mul(lo, input, fresh)));
-    Expr *output = activate(s, 0, clipped(s, peephole(s, gate[1], 1, j, scratch(s, s->c, j))));
-    set_scratch(s, s->h, j, lx_mul(lo, output, activate(s, 2, scratch(s, s->c, j))));
-    store_output(s, j, s->at, scratch(s, s->h, j));
+    Expr *output = recurrent_activate(s, 0, recurrent_clipped(s, recurrent_peephole(s, gate[1], 1, j, scratch(s, s->c, j))));
+    set_scratch(s, s->h, j, lx_mul(lo, output, recurrent_activate(s, 2, scratch(s, s->c, j))));
+    recurrent_store(s, j, s->at, scratch(s, s->h, j));
     lower_end(lo);
 }
 
@@ -284,8 +269,8 @@ static Value *new_scratch(Steps *s, DType t, Dim width) {
 static void initial_state(Steps *s) {
     Lower *lo = s->lo;
     Expr *j = lower_for_dim(lo, s->hidden), *zero = lx_const(lo, s->t, 0);
-    set_scratch(s, s->h, j, operand(s, 5) != NULL ? state_index(s, 5, &j) : zero);
-    if (s->c != NULL) set_scratch(s, s->c, j, operand(s, 6) != NULL ? state_index(s, 6, &j) : zero);
+    set_scratch(s, s->h, j, recurrent_operand(s, 5) != NULL ? recurrent_initial(s, 5, &j) : zero);
+    if (s->c != NULL) set_scratch(s, s->c, j, recurrent_operand(s, 6) != NULL ? recurrent_initial(s, 6, &j) : zero);
     lower_end(lo);
 }
 
@@ -312,7 +297,7 @@ static void one_step(Steps *s) {
 static void step_of(Steps *s, Expr *step, Expr *length) {
     Lower *lo = s->lo;
     Expr *backward = lx_add(lo, lx_sub(lo, length, step), lx_i(lo, -1));
-    bool ends = operand(s, 4) != NULL;
+    bool ends = recurrent_operand(s, 4) != NULL;
     if (ends) lower_if(lo, lx_2(lo, FN_LT, step, length));
     if (s->bidirectional) s->at = lx_select(lo, lx_2(lo, FN_EQ, s->d, lx_i(lo, 0)), step, backward);
     else s->at = s->reverse ? backward : step;
@@ -320,7 +305,7 @@ static void step_of(Steps *s, Expr *step, Expr *length) {
     if (!ends) return;
     lower_else(lo);
     Expr *j = lower_for_dim(lo, s->hidden);
-    store_output(s, j, step, lx_const(lo, s->t, 0));
+    recurrent_store(s, j, step, lx_const(lo, s->t, 0));
     lower_end_n(lo, 2);
 }
 
@@ -363,10 +348,11 @@ bool lower_recurrent_steps(Lower *lo, const Node *n) {
     s.batch = x->dim[s.batch_first ? 0 : 1];
     s.size = lx_dim(lo, s.hidden);
     if (!read_activations(&s)) return false;
+    if (lower_recurrent_tiles(&s)) return true;
     s.gate = new_scratch(&s, s.t, dim_mul(lo->cx, s.hidden, dim_const(lo->cx, s.n_gate)));
     s.h = new_scratch(&s, s.t, s.hidden);
     if (s.n_gate == 4) s.c = new_scratch(&s, s.t, s.hidden);
-    if (operand(&s, 8) != NULL) s.level = new_scratch(&s, DT_I16, s.hidden);
+    if (recurrent_operand(&s, 8) != NULL) s.level = new_scratch(&s, DT_I16, s.hidden);
     if (s.n_gate == 3) s.reset = new_scratch(&s, s.t, s.hidden);
     s.d = lower_for_dim(lo, r->dim[0]);
     if (s.level != NULL) by_step(&s);

@@ -5,7 +5,7 @@
  *
  * One model holds all cases of a seed: matrix products with constant and run-time operands, every transpose, batches and
  * vectors; convolutions of one to three dimensions with padding, strides, dilations, groups and depthwise; transposed
- * ones; both with weights of the run, too; the gradients of their weights; pools; with and without operators behind them
+ * ones; both with weights of the run, too; the gradients of their weights; recurrent cells; pools; with and without operators behind them
  * to fuse. Sizes are drawn so that every tail occurs. With bf16 all numbers are multiples of 1/64 up to 1, which bfloat16
  * holds exactly: then the same results are expected. With i8 the operands are
  * quantized with scales that are powers of two: the floats of -O0 are exact and integers must give the same. */
@@ -45,13 +45,15 @@ static const Type *tensor(Builder *b, uint32_t rank, const int64_t *size) {
     return type_tensor(&b->cx, DT_F32, rank, dim);
 }
 
-static Value *constant(Builder *b, uint32_t rank, const int64_t *size) {
+static Value *constant_up_to(Builder *b, uint32_t rank, const int64_t *size, float most) {
     const Type *t = tensor(b, rank, size);
     int64_t n = dim_value(&b->cx, type_numel(&b->cx, t));
     float *data = ARENA_ARRAY(&b->cx.arena, float, n);
-    for (int64_t i = 0; i < n; i++) data[i] = draw(b, &b->r);
+    for (int64_t i = 0; i < n; i++) data[i] = most * draw(b, &b->r);
     return value_const(b->m, t, data, true);
 }
+
+static Value *constant(Builder *b, uint32_t rank, const int64_t *size) { return constant_up_to(b, rank, size, 1); }
 
 static Value *input(Builder *b, uint32_t rank, const int64_t *size) {
     return graph_add_input(b->m, b->m->main, tensor(b, rank, size), str_format(&b->cx, "x%u", b->m->main->n_in));
@@ -209,6 +211,27 @@ static void add_conv_grad(Builder *b) {
     finish(b, windowed(b, OP_ConvGradWeight, 2, (Value *[]){input(b, spatial + 2, xs), input(b, spatial + 2, ys)}, spatial, &w, group, NULL));
 }
 
+/* RNN, GRU, LSTM of every direction with and without initial states and peepholes; the first output, all its steps. */
+static void add_recurrent(Builder *b) {
+    Random *r = &b->r;
+    int64_t gates = chance(r, 3) ? 1 : chance(r, 2) ? 3 : 4, both = between(r, 0, 2), d = both == 2 ? 2 : 1, time = between(r, 1, 7), batch = between(r, 1, 9);
+    int64_t hidden = chance(r, 2) ? 16 * between(r, 1, 8) : between(r, 20, 100), in_size = between(r, 1, 20), linear = between(r, 0, 1);
+    bool states = chance(r, 2);
+    Value *x = input(b, 3, (int64_t[]){time, batch, in_size}), *projected = input(b, 3, (int64_t[]){d, time * batch, gates * hidden});
+    Value *r_small = constant_up_to(b, 3, (int64_t[]){d, gates * hidden, hidden}, 1.0f / 16); /* larger ones blow rounding errors up, step by step */
+    Value *in[8] = {projected, x, r_small};
+    if (chance(r, 2)) in[3] = constant(b, 2, (int64_t[]){d, 2 * gates * hidden});
+    if (states) in[5] = input(b, 3, (int64_t[]){d, batch, hidden});
+    if (states && gates == 4) in[6] = input(b, 3, (int64_t[]){d, batch, hidden});
+    if (gates == 4 && chance(r, 3)) in[7] = constant(b, 2, (int64_t[]){d, 3 * hidden});
+    Node *n = node_new(b->m, b->m->main, NULL, OP_RecurrentSteps, 8, in, 1);
+    static const char *const directions[] = {"forward", "reverse", "bidirectional"};
+    attr_set_i(n, AT_RecurrentSteps_gates, gates);
+    attr_set_s(n, AT_RecurrentSteps_direction, str_intern(&b->cx, directions[both]));
+    attr_set_i(n, AT_RecurrentSteps_linear_before_reset, linear);
+    finish(b, node_infer(b->m, n) ? n->out[0] : NULL);
+}
+
 /* A pool behind a convolution, so that the layout pass moves it. */
 static void add_pool(Builder *b) {
     Random *r = &b->r;
@@ -226,12 +249,13 @@ static void build(Builder *b, uint64_t seed, const LatheOptions *options) {
     b->r.s = seed * 7919 + 1;
     b->grid = options->precision == LATHE_PRECISION_BF16 ? 64 : b->bytes ? 256 : 1000;
     for (int i = 0; i < CASES; i++) {
-        switch (between(&b->r, 0, 8)) {
+        switch (between(&b->r, 0, 9)) {
         case 0: case 1: add_matmul(b); break;
         case 2: add_gemm(b); break;
         case 3: add_conv(b, true); break;
         case 4: add_pool(b); break;
         case 5: add_conv_grad(b); break;
+        case 6: add_recurrent(b); break;
         default: add_conv(b, false); break;
         }
     }
@@ -255,7 +279,8 @@ static void fill_inputs(Builder *b, void **in) {
 /* Every node lowered to plain loops and interpreted. False: some kernel failed. */
 static bool interpret(Builder *b, void *const *in, void **out) {
     const Graph *g = b->m->main;
-    void **data = ARENA_ARRAY(&b->cx.arena, void *, b->m->n_value);
+    uint32_t n_value = b->m->n_value; /* later ones are scratch memory of one kernel */
+    void **data = ARENA_ARRAY(&b->cx.arena, void *, n_value);
     for (uint32_t i = 0; i < g->n_in; i++) data[g->in[i]->id] = in[i];
     for (const Node *n = g->first; n != NULL; n = n->next) {
         LowerResult result;
@@ -264,8 +289,9 @@ static bool interpret(Builder *b, void *const *in, void **out) {
         void **buf = ARENA_ARRAY(&b->cx.arena, void *, k->n_arg);
         for (uint32_t i = 0; i < k->n_arg; i++) {
             Value *v = result.arg[i];
+            bool scratch = v->id >= n_value;
             if (v == n->out[0]) data[v->id] = arena_alloc(&b->cx.arena, bytes_of(b, v) + 64);
-            buf[i] = v->data != NULL ? (void *)(uintptr_t)v->data->data : data[v->id];
+            buf[i] = v->data != NULL ? (void *)(uintptr_t)v->data->data : scratch ? arena_alloc(&b->cx.arena, bytes_of(b, v) + 64) : data[v->id];
         }
         if (kernel_interpret(&b->cx, k, buf, NULL) != 0) return false;
     }
