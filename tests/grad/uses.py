@@ -87,13 +87,21 @@ INTS = rng.integers(-8, 8, (4, 3)).astype(np.int8)
 case("integer weights", {"x": F}, {"q": INTS, "s": np.array(0.3, np.float32)}, [node("DequantizeLinear", ["q", "s"], ["w"]), node("MatMul", ["x", "w"], ["o"]),
      node("ReduceSum", ["o"], ["y"], keepdims=0), gradient("y", ["x"], ["dx"])], {"dx": np.broadcast_to(INTS.sum(1) * np.float32(0.3), F.shape)})
 
+# packed frozen weights of 4 bits in blocks of 16 along K = 20: the last block is half full, so is a byte of zero points
+CODES, ZEROS = rng.integers(0, 16, (3, 32)), rng.integers(0, 16, (3, 2))
+SCALES, A = rng.uniform(0.1, 0.5, (3, 2)).astype(np.float32), rng.normal(size=(2, 5, 20)).astype(np.float32)
+DENSE = ((CODES - np.repeat(ZEROS, 16, 1)) * np.repeat(SCALES, 16, 1))[:, :20]
+PACKED = {"b": (CODES[:, ::2] | CODES[:, 1::2] << 4).astype(np.uint8).reshape(3, 2, 8), "s": SCALES.ravel(), "z": (ZEROS[:, 0] | ZEROS[:, 1] << 4).astype(np.uint8)}
+case("packed integer weights", {"a": A}, PACKED, [node("MatMulNBits", ["a", "b", "s", "z"], ["o"], K=20, N=3, bits=4, block_size=16, domain="com.microsoft"),
+     node("Mul", ["o", "o"], ["q"]), node("ReduceSum", ["q"], ["y"], keepdims=0), gradient("y", ["a"], ["da"])], {"da": 2 * (A @ DENSE.T) @ DENSE})
+
 
 def run(lathe, folder, inputs, constants, nodes, want):
     info = lambda name, a: helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
     float_type = TensorProto.FLOAT if any(x.dtype == np.float32 for x in inputs.values()) else TensorProto.DOUBLE
     graph = helper.make_graph(nodes, "g", [info(*i) for i in inputs.items()], [helper.make_tensor_value_info(n, float_type, w.shape) for n, w in want.items()],
                               [numpy_helper.from_array(a, n) for n, a in constants.items()])
-    opsets = [helper.make_opsetid("", 21), helper.make_opsetid("ai.onnx.preview.training", 1)]
+    opsets = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1), helper.make_opsetid("ai.onnx.preview.training", 1)]
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), folder / "m.onnx")
     command = [lathe, "run", folder / "m.onnx", "--output", folder / "out"]
     for n, x in inputs.items():
