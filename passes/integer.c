@@ -38,6 +38,13 @@ static bool one_element(Rewriter *r, const Value *v) {
 
 static bool constant_scalar(Rewriter *r, const Value *v) { return v == NULL || (v->data != NULL && one_element(r, v)); }
 
+/* A constant vector of n elements, or of one. */
+static bool per_index(Rewriter *r, const Value *v, int64_t n) {
+    if (v->data == NULL || !has_rank(v) || v->type->rank > 1) return false;
+    Dim have = type_numel(r->cx, v->type);
+    return dim_is_const(r->cx, have) && (dim_value(r->cx, have) == 1 || dim_value(r->cx, have) == n);
+}
+
 /* v as bytes times one scale: its DequantizeLinear. */
 static Node *bytes_of(Rewriter *r, const Value *v) {
     Node *d = rw_def(r, v, OP_DequantizeLinear);
@@ -56,8 +63,9 @@ static Node *weights_of(Rewriter *r, const Value *v, int64_t axis) {
     if (one_element(r, d->in[1])) return zero == NULL || one_element(r, zero) ? d : NULL;
     int64_t own = attr_i(d, AT_DequantizeLinear_axis);
     if (own < 0) own += d->in[0]->type->rank;
-    if (own != axis || attr_i(d, AT_DequantizeLinear_block_size) != 0 || d->in[1]->type->rank != 1) return NULL;
-    return zero == NULL || zero->type->rank == 1 ? d : NULL;
+    if (own != axis || axis >= d->in[0]->type->rank || attr_i(d, AT_DequantizeLinear_block_size) != 0 || d->in[1]->type->rank != 1) return NULL;
+    int64_t n = dim_value(r->cx, d->in[0]->type->dim[axis]);
+    return per_index(r, d->in[1], n) && (zero == NULL || per_index(r, zero, n)) ? d : NULL;
 }
 
 /* ---- contractions --------------------------------------------------------------------------------------------------------- */
@@ -75,6 +83,7 @@ static Value *integer_bias(Rewriter *r, const Value *bias, const Value *product)
     Node *d = rw_def(r, bias, OP_DequantizeLinear);
     if (d == NULL || product->data == NULL || d->in[0]->data == NULL || d->in[0]->type->dtype != DT_I32 || d->in[0]->type->rank != 1 || d->in[1]->data == NULL) return NULL;
     if (!is_f32(d->in[1]) || (input(d, 2) != NULL && !rw_is(r->cx, d->in[2], 0))) return NULL;
+    if (!per_index(r, d->in[1], dim_value(r->cx, d->in[0]->type->dim[0])) || !per_index(r, product, dim_value(r->cx, d->in[0]->type->dim[0]))) return NULL;
     int64_t n = dim_value(r->cx, d->in[0]->type->dim[0]), own = (int64_t)(d->in[1]->data->bytes / 4), scales = (int64_t)(product->data->bytes / 4);
     for (int64_t i = 0; i < n; i++) {
         double have = const_f64(d->in[1], own == 1 ? 0 : i), want = const_f64(product, scales == 1 ? 0 : i);
@@ -168,7 +177,8 @@ static bool quantized_result(Rewriter *r, Node *n, Operands *o, uint32_t w) {
     if (n->in[2] != NULL && !one_element(r, n->in[2])) return false;
     if (!is_byte(n->in[0]) || !is_byte(n->in[w]) || !is_byte(n->out[0]) || n->in[w]->data == NULL || scale_w->data == NULL || !is_f32(scale_x)) return false;
     o->x = n->in[0], o->w = n->in[w], o->zero_x = n->in[2], o->zero_w = n->in[w + 2], o->to = DT_F32;
-    if (o->zero_w != NULL && o->zero_w->data == NULL) return false;
+    int64_t rows = dim_value(r->cx, o->w->type->dim[o->op == OP_IntegerConv ? 0 : o->w->type->rank - 1]);
+    if (!per_index(r, scale_w, rows) || (o->zero_w != NULL && !per_index(r, o->zero_w, rows))) return false;
     Value *scale = rw_build2(r, n, OP_Div, rw_build2(r, n, OP_Mul, scale_x, scale_w), scale_y);
     Value *y = scaled_contraction(r, n, o, scale, NULL);
     return rw_replace(r, n, rw_value(r, rw_node(r, n, OP_QuantizeLinear, 3, (Value *[]){y, value_const_scalar(r->m, DT_F32, 1), per_channel(r, n, zero_y, 1, true)})));
@@ -188,7 +198,8 @@ static bool qlinear_matmul(Rewriter *r, Node *n) {
 static bool plain_integer(Rewriter *r, Node *n, Operands o) {
     o.x = n->in[0], o.w = n->in[1], o.zero_x = input(n, 2), o.zero_w = input(n, 3), o.to = DT_I32;
     if (!is_byte(o.x) || !is_byte(o.w) || o.w->data == NULL || !has_rank(o.x)) return false;
-    if ((o.zero_x != NULL && !one_element(r, o.zero_x)) || (o.zero_w != NULL && (o.zero_w->data == NULL || o.zero_w->type->rank > 1))) return false;
+    int64_t rows = o.w->type->rank == 0 ? 1 : dim_value(r->cx, o.w->type->dim[o.op == OP_IntegerConv ? 0 : o.w->type->rank - 1]);
+    if ((o.zero_x != NULL && !one_element(r, o.zero_x)) || (o.zero_w != NULL && !per_index(r, o.zero_w, rows))) return false;
     return rw_replace(r, n, integer_node(r, n, &o));
 }
 
@@ -265,6 +276,9 @@ static bool dequantized_weights(Rewriter *r, Node *n) {
     if (axis < 0) axis += 2;
     bool blocked = block > 0 && axis == 0 && d->in[1]->type->rank == 2, per_column = block == 0 && axis == 1 && d->in[1]->type->rank == 1, one = one_element(r, d->in[1]);
     if ((!blocked && !per_column && !one) || k < 1 || columns < 1 || k * columns > INT64_C(1) << 32) return false;
+    if (per_column && !per_index(r, d->in[1], columns)) return false;
+    if (blocked && (d->in[1]->data->bytes != (size_t)(((k + block - 1) / block) * columns) * 4)) return false;
+    if (zero != NULL && type_numel(r->cx, zero->type) != type_numel(r->cx, d->in[1]->type)) return false;
     int64_t group = blocked ? block : (k + 15) / 16 * 16, groups = (k + group - 1) / group, offset = is_signed ? (four ? 8 : 128) : 0;
     if (!group_fits(group, k)) return false;
     uint8_t *codes = ARENA_ARRAY(&r->cx->arena, uint8_t, columns * k), *zeros = ARENA_ARRAY(&r->cx->arena, uint8_t, columns * groups);

@@ -219,7 +219,7 @@ bool lower_integer_depthwise(Lower *lo, const Node *n, const ConvGeometry *g) {
     const Value *zero_x = n->n_in > 2 ? n->in[2] : NULL, *zero_w = n->n_in > 3 ? n->in[3] : NULL;
     if (!contract_wanted(lo, n) || !g->channels_last || g->group < 2 || !dim_is_const(cx, g->in_channels) || n->in[1]->data == NULL) return false;
     if (dim_value(cx, g->in_group) != 1 || dim_value(cx, g->out_group) != 1 || dtype_bits(n->in[0]->type->dtype) != 8) return false;
-    if (zero_w != NULL && zero_w->data == NULL) return false;
+    if (zero_w != NULL && (zero_w->data == NULL || (zero_w->data->bytes != 1 && (int64_t)zero_w->data->bytes != dim_value(cx, g->in_channels)))) return false;
     int64_t taps = 1;
     for (uint32_t i = 0; i < g->spatial; i++) taps *= dim_value(cx, g->kernel[i]);
     if (taps > EXACT_TAPS || !describe(lo, n, g, true, &d)) return false;

@@ -67,6 +67,13 @@ static int64_t packed_zero(const Integers *p, int64_t channel) {
     return p->source.is_unsigned ? zero - 128 : zero;
 }
 
+/* Are zero points and bias of the size of the channels, or the zero point one for all? */
+static bool sizes_fit(const Integers *p) {
+    size_t channels = (size_t)(p->source.groups * p->source.columns);
+    if (p->zero_w != NULL && p->zero_w->data->bytes != 1 && p->zero_w->data->bytes != channels) return false;
+    return p->bias == NULL || p->bias->data == NULL || p->bias->data->bytes == channels * 4;
+}
+
 static bool has_row_sums(const Integers *p) {
     for (int64_t j = 0; j < p->source.groups * p->source.columns; j++)
         if (packed_zero(p, j) != 0) return true;
@@ -319,6 +326,7 @@ bool lower_integer_conv_contract(Lower *lo, const Node *n, const ConvGeometry *g
     p.source.by_tap = 1;
     p.source.by_channel = taps;
     if (cin < 1 || cout < 1 || (g->group > 1 && cout < 4)) return false;
+    if (!sizes_fit(&p)) return false;
     bool flat_needed = has_row_sums(&p); /* row sums are kept for rows that are all the pixels */
     if (!window_rows(lo, g, n->in[0], 4, FEW_CHANNELS, flat_needed, &rows)) return false;
     p.conv = &rows;
@@ -340,7 +348,7 @@ bool lower_integer_matmul_contract(Lower *lo, const Node *n, const MatMulGeometr
     p.source.columns = dim_value(cx, w->dim[1]);
     p.source.by_column = 1;
     p.source.by_channel = p.source.columns;
-    if (p.k < 1 || p.source.columns < 1) return false;
+    if (p.k < 1 || p.source.columns < 1 || !sizes_fit(&p)) return false;
     Dim m = dim_const(cx, 1);
     for (uint32_t i = 0; i + 1 < x->rank; i++) m = dim_mul(cx, m, x->dim[i]);
     emit(lo, &p, m);
