@@ -107,6 +107,9 @@ static bool write_file(Emit *e, const char *path, const Writer *const *section, 
     return false;
 }
 
+static const double TINY = 200000; /* of kernel_cost, for all steps */
+enum { TINY_BYTES = 1 << 20 };
+
 /* a/b/net.c and ".h" -> a/b/net.h */
 static const char *beside(Emit *e, const char *c_path, const char *extension) {
     size_t n = strlen(c_path);
@@ -125,6 +128,18 @@ static void resolve_weights(Emit *e) {
     e->embed = e->weights == LATHE_WEIGHTS_EMBED;
 }
 
+static double steps_cost(Emit *e, const Step *s) {
+    double cost = 0;
+    for (; s != NULL; s = s->next) {
+        if (s->kind == STEP_KERNEL) cost += kernel_cost(e, s->kernel);
+        if (s->kind == STEP_LOOP || s->kind == STEP_IF) return TINY; /* how often is not known */
+    }
+    return cost;
+}
+
+/* Ten to twenty microseconds on data that one core's cache holds: a second thread would save less than it costs to meet it. */
+static bool is_tiny(Emit *e) { return e->plan->weight_bytes + e->plan->arena_bytes < TINY_BYTES && steps_cost(e, e->plan->first) < TINY; }
+
 bool codegen_emit(Module *m, const char *c_path) {
     Context *cx = m->cx;
     Emit em = {.cx = cx, .m = m, .plan = m->plan, .n_in = module_caller_in(m), .n_out = module_caller_out(m), .trains = m->n_entry != 0}, *e = &em;
@@ -132,6 +147,7 @@ bool codegen_emit(Module *m, const char *c_path) {
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) all[i]->arena = &cx->scratch;
     if (!check_types(e)) return false;
     resolve_weights(e);
+    e->tiny = is_tiny(e);
     const char *share = m->options != NULL ? m->options->share_weights : NULL;
     if (share != NULL) {
         e->weights = LATHE_WEIGHTS_FILE;

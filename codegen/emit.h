@@ -91,6 +91,7 @@ typedef struct Emit {
     const char **var_name, **buf_name, **local_symbol;
     bool *buf_used, *var_read;      /* var_read: some expression reads it */
     bool *reduced_as_key;           /* by variable: in the loop being printed, as an integer (runtime/reduce.h) */
+    bool tiny;             /* the whole plan is less work than threads are worth */
     bool serial, uses_fault, uses_barrier;
     bool uses_tiles, any_tiles;     /* tile registers: in the kernel being printed, in any */
     VEC(Item *) items;

@@ -490,7 +490,7 @@ void emit_kernel(Emit *e, uint32_t index) {
         e->buf_name[i] = str_text(cx, str_format(cx, "b%u", i));
         names_reserve(&e->local, e->buf_name[i]);
     }
-    e->serial = !has_parallel(k) || stores_packed(k) || kernel_cost(e, k) < SERIAL_BELOW;
+    e->serial = e->tiny || !has_parallel(k) || stores_packed(k) || kernel_cost(e, k) < SERIAL_BELOW;
     place_kernel(e, k);
     for (uint32_t i = 0; i < e->items.n; i++)
         if (e->items.v[i]->name > 0) names_reserve(&e->local, str_text(cx, str_format(cx, "t%d", e->items.v[i]->name)));
