@@ -1,4 +1,4 @@
-"""Times lathe against ONNX Runtime on the networks of nets.py (or on .onnx files) and writes RESULTS.md.
+"""Times lathe against ONNX Runtime and OpenVINO on the networks of nets.py (or on .onnx files) and writes RESULTS.md.
 
 Each contender is a process of its own and is stopped (SIGSTOP) while it is not its turn, so that nobody's waiting
 threads disturb the other. They take turns in rounds; median and minimum are over the samples of all rounds. Outputs are
@@ -6,6 +6,7 @@ compared before anything is timed.
 """
 import argparse
 import datetime
+import importlib.metadata
 import json
 import os
 import platform
@@ -109,10 +110,10 @@ def build_flags():
     return flags
 
 
-def build(lathe, cc, path, directory):
+def build(lathe, cc, path, directory, precision):
     """Compiles a model with lathe and the C compiler; the seconds of both, and the library."""
     start = time.perf_counter()
-    subprocess.run([lathe, "compile", path, "-o", os.path.join(directory, "model.c"), "--weights", "file"], check=True, capture_output=True, text=True)
+    subprocess.run([lathe, "compile", path, "-o", os.path.join(directory, "model.c"), "--weights", "file", "--precision", precision], check=True, capture_output=True, text=True)
     compiled = time.perf_counter()
     library = os.path.join(directory, "model.so")
     subprocess.run([cc, *build_flags(), "-I", directory, "-o", library, os.path.join(HERE, "plugin.c"), "-lm"], check=True, capture_output=True, text=True)
@@ -123,32 +124,43 @@ def worst_error(got, want):
     return max(float(np.max(np.abs(got[k].astype(np.float64) - want[k])) / max(1e-30, float(np.max(np.abs(want[k]))))) for k in want)
 
 
+def peers_of(arguments):
+    """Who is measured beside lathe: contender kind and the name in the table."""
+    names = {"ort": "ONNX Runtime", "openvino": "OpenVINO"}
+    kinds = arguments.peers.split(",")
+    if arguments.precision == "bf16":  # OpenVINO's default on CPUs that have it; ONNX Runtime computes in fp32
+        return [("openvino_bf16", "OpenVINO bf16")] if "openvino" in kinds else []
+    return [(k, names[k]) for k in kinds]
+
+
 def measure(name, path, threads, arguments, cc):
-    """The row of one model: for every number of threads (lathe, ort), and what compiling took."""
+    """The row of one model: for every number of threads the figures of lathe and its peers, and what compiling took."""
     with tempfile.TemporaryDirectory() as directory:
         inputs = random_inputs(onnx.load(path, load_external_data=False))
         inputs_file = os.path.join(directory, "in.npz")
         np.savez(inputs_file, **inputs)
-        compile_seconds, build_seconds, library = build(arguments.lathe, cc, path, directory)
+        compile_seconds, build_seconds, library = build(arguments.lathe, cc, path, directory, arguments.precision)
         row = {"model": name, "compile_s": compile_seconds, "build_s": build_seconds, "results": []}
         for n in threads:
-            ort = Contender(kind="ort", model=path, threads=n, inputs=inputs_file)
-            want = ort.outputs(os.path.join(directory, "want.npz"))
+            reference = Contender(kind="ort", model=path, threads=n, inputs=inputs_file)
+            want = reference.outputs(os.path.join(directory, "want.npz"))
             if want is None:
-                raise RuntimeError(ort.error)
+                raise RuntimeError(reference.error)
             lathe = Contender(kind="lathe", model=path, threads=n, inputs=inputs_file, library=library, weights=os.path.join(directory, "model.bin"),
                               input_names=list(inputs), output_names=list(want), output_shapes=[list(w.shape) for w in want.values()])
             got = lathe.outputs(os.path.join(directory, "got.npz"))
             error = worst_error(got, want) if got is not None else float("nan")
+            peers = {k: reference if k == "ort" else Contender(kind=k, model=path, threads=n, inputs=inputs_file) for k, _ in peers_of(arguments)}
             for _ in range(ROUNDS):
-                lathe.turn()
-                ort.turn()
-            for c in (lathe, ort):
+                for c in (lathe, *peers.values()):
+                    c.turn()
+            for c in {lathe, reference, *peers.values()}:
                 c.end()
             if lathe.error:
                 raise RuntimeError(lathe.error)
-            row["results"].append({"threads": n, "error": error, **{f"{k}_{what}": f(c.samples) * 1e3 for k, c in (("lathe", lathe), ("ort", ort))
-                                                                    for what, f in (("median", statistics.median), ("min", min))}})
+            figures = {k: None if c.error or not c.samples else (statistics.median(c.samples) * 1e3, min(c.samples) * 1e3)
+                       for k, c in {"lathe": lathe, **peers}.items()}
+            row["results"].append({"threads": n, "error": error, "ms": figures})
         return row
 
 
@@ -160,21 +172,37 @@ def cpu():
         return platform.processor()
 
 
-def markdown(rows, failed, cc_version, lathe_version):
-    import onnxruntime
-    lines = ["# lathe against ONNX Runtime", "",
+def version(package):
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def speed_up(r):
+    """The fastest peer's median over lathe's."""
+    best = min((v[0] for k, v in r["ms"].items() if k != "lathe" and v), default=None)
+    return best / r["ms"]["lathe"][0] if best else None
+
+
+def markdown(rows, failed, cc_version, lathe_version, arguments):
+    peers = peers_of(arguments)
+    lines = ["# lathe against other runtimes", "",
              f"{cpu()}, {os.cpu_count()} processors, {platform.system()} {platform.release()}; {datetime.date.today()}.",
-             f"lathe {lathe_version} with {cc_version}; ONNX Runtime {onnxruntime.__version__}. fp32, batch as in the model.", "",
-             "Milliseconds, median (minimum), of interleaved rounds; speed-up: ONNX Runtime's median over lathe's. error: largest difference of the outputs over",
-             "the largest output. compile: lathe, then the C compiler, seconds. Reproduce with `bench/run`.", "",
-             "| model | threads | lathe | ONNX Runtime | speed-up | error | compile |", "|---|---|---|---|---|---|---|"]
+             f"lathe {lathe_version} with {cc_version}; ONNX Runtime {version('onnxruntime')}, OpenVINO {version('openvino')}. {arguments.precision}, batch as in the model.", "",
+             "Milliseconds, median (minimum), of interleaved rounds; speed-up: the fastest peer's median over lathe's. error: largest difference from ONNX Runtime's",
+             "fp32 outputs over the largest output. compile: lathe, then the C compiler, seconds. Reproduce with `bench/run`.", "",
+             f"| model | threads | lathe | {' | '.join(title for _, title in peers)} | speed-up | error | compile |", "|---" * (6 + len(peers)) + "|"]
     for row in rows:
         for r in row["results"]:
-            lines.append(f"| {row['model']} | {r['threads']} | {r['lathe_median']:.3g} ({r['lathe_min']:.3g}) | {r['ort_median']:.3g} ({r['ort_min']:.3g}) | "
-                         f"{r['ort_median'] / r['lathe_median']:.2f} | {r['error']:.1e} | {row['compile_s']:.2f} + {row['build_s']:.1f} |")
+            figures = ["–" if r["ms"][k] is None else f"{r['ms'][k][0]:.3g} ({r['ms'][k][1]:.3g})" for k in ["lathe"] + [k for k, _ in peers]]
+            ratio = speed_up(r)
+            lines.append(f"| {row['model']} | {r['threads']} | {' | '.join(figures)} | {f'{ratio:.2f}' if ratio else '–'} | {r['error']:.1e} | "
+                         f"{row['compile_s']:.2f} + {row['build_s']:.1f} |")
     for n in sorted({r["threads"] for row in rows for r in row["results"]}):
-        ratios = [r["ort_median"] / r["lathe_median"] for row in rows for r in row["results"] if r["threads"] == n]
-        lines.append(f"| geometric mean | {n} | | | {statistics.geometric_mean(ratios):.2f} | | |")
+        ratios = [speed_up(r) for row in rows for r in row["results"] if r["threads"] == n and speed_up(r)]
+        if ratios:
+            lines.append(f"| geometric mean | {n} | {' | '.join([''] * (1 + len(peers)))} | {statistics.geometric_mean(ratios):.2f} | | |")
     lines += [""] + [f"* {name}: not measured: {why}" for name, why in failed]
     return "\n".join(lines) + "\n"
 
@@ -184,6 +212,8 @@ def main():
     p.add_argument("models", nargs="*", help="names of nets.py or .onnx files (default: all of nets.py)")
     p.add_argument("--lathe", required=True)
     p.add_argument("--threads", default="1,2")
+    p.add_argument("--peers", default="ort,openvino", help="of ort, openvino (default: both)")
+    p.add_argument("--precision", default="f32", choices=["f32", "bf16"])
     p.add_argument("--out", default=os.path.join(HERE, "RESULTS.md"))
     p.add_argument("--json", help="also write the figures here")
     arguments = p.parse_args()
@@ -205,7 +235,7 @@ def main():
                 failed.append((name, (e.stderr.strip().splitlines() or ["no message"])[0].replace(directory + "/", "")))
             except RuntimeError as e:
                 failed.append((name, str(e).splitlines()[0]))
-    text = markdown(rows, failed, cc_version, lathe_version)
+    text = markdown(rows, failed, cc_version, lathe_version, arguments)
     print(text)
     with open(arguments.out, "w") as f:
         f.write(text)

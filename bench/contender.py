@@ -1,6 +1,6 @@
 """One contender in a process of its own: reads commands (a line of JSON each) from standard input, answers on standard output.
 
-    {"do": "load", "kind": "lathe"|"ort", "model": path, "threads": n, …}   -> {"ok": true, …} or {"error": text}
+    {"do": "load", "kind": "lathe"|"ort"|"openvino"|"openvino_bf16", "model": path, "threads": n, …}   -> {"ok": true, …} or {"error": text}
     {"do": "time", "samples": n, "batch": k}                                -> {"seconds": [per call]}
     {"do": "outputs", "to": path.npz}                                       -> {"ok": true}
 """
@@ -37,6 +37,37 @@ class Ort:
 
     def outputs(self):
         return dict(zip(self.names, self.binding.copy_outputs_to_cpu()))
+
+
+class OpenVino:
+    precision = "f32"
+
+    def __init__(self, model, threads, inputs, **_):
+        import openvino
+        core = openvino.Core()
+        options = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": self.precision}
+        net = core.read_model(model)
+        net.reshape({name: array.shape for name, array in inputs.items()})
+        self.request = core.compile_model(net, "CPU", options).create_infer_request()
+        self.names = [min(o.get_names()) if o.get_names() else str(i) for i, o in enumerate(net.outputs)]
+        for name, array in inputs.items():
+            self.request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
+
+    def time(self, samples, batch):
+        seconds = []
+        for _ in range(samples):
+            start = time.perf_counter()
+            for _ in range(batch):
+                self.request.infer()
+            seconds.append((time.perf_counter() - start) / batch)
+        return seconds
+
+    def outputs(self):
+        return {n: self.request.get_output_tensor(i).data for i, n in enumerate(self.names)}
+
+
+class OpenVinoBf16(OpenVino):
+    precision = "bf16"
 
 
 class Lathe:
@@ -76,7 +107,8 @@ def main():
         try:
             if command["do"] == "load":
                 inputs = dict(np.load(command.pop("inputs")))
-                contender = {"ort": Ort, "lathe": Lathe}[command.pop("kind")](inputs=inputs, **command)
+                kinds = {"ort": Ort, "openvino": OpenVino, "openvino_bf16": OpenVinoBf16, "lathe": Lathe}
+                contender = kinds[command.pop("kind")](inputs=inputs, **command)
                 contender.time(1, 1)
                 answer = {"ok": True}
             elif command["do"] == "time":
