@@ -12,7 +12,11 @@ tried=0
 models=("$model/fashion.onnx")
 for program in "$build"/models/week*/*; do
     [ -f "$program" ] && [ -x "$program" ] || continue
-    "$program" --out . > /dev/null
+    if ! "$program" --out . > /dev/null 2> problem; then
+        grep -q "^.*data/.*: cannot be read$" problem && continue # it only writes data, from a data set that is not here
+        cat problem
+        exit 1
+    fi
     models+=("$(basename "$program").onnx")
 done
 for onnx in "${models[@]}"; do
