@@ -130,6 +130,12 @@ void type_print(const Context *cx, Writer *w, const Type *t) {
     }
 }
 
+Dim type_rows(Context *cx, const Type *t) {
+    Dim n = dim_const(cx, 1);
+    for (uint32_t i = 0; i + 1 < t->rank; i++) n = dim_mul(cx, n, t->dim[i]);
+    return n;
+}
+
 Dim type_numel(Context *cx, const Type *t) {
     if (t->kind != TYPE_TENSOR || t->rank == RANK_UNKNOWN) return 0;
     Dim n = dim_const(cx, 1);

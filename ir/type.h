@@ -97,6 +97,7 @@ const Type *type_optional(Context *cx, const Type *elem);
 const Type *type_map(Context *cx, DType key, DType value); /* ai.onnx.ml: a map from scalars to scalars */
 void type_print(const Context *cx, Writer *w, const Type *t); /* f32[N,64]  seq<f32[2,3]>  optional<…>  f32[*] */
 const Type *type_substitute(Context *cx, const Type *t, const Dim *map); /* dim_substitute in every dim */
+Dim type_rows(Context *cx, const Type *t);       /* product of all dims but the last */
 Dim type_numel(Context *cx, const Type *t);      /* product of the dims; 0 if one is unknown */
 /* May both describe one value? Kinds, element types, ranks and constant dims must be equal; unknown agrees with all. */
 bool type_agrees(const Context *cx, const Type *a, const Type *b);

@@ -314,6 +314,15 @@ void lower_end_n(Lower *lo, uint32_t n) {
     while (n-- > 0) lower_end(lo);
 }
 
+void lower_split_index(Lower *lo, Expr *at, uint32_t n, const Dim *dim, Expr **idx) {
+    for (uint32_t i = n; i > 1; i--) {
+        Expr *size = lx_dim(lo, dim[i - 1]), *up = lx_div(lo, at, size);
+        idx[i - 1] = lx_sub(lo, at, lx_mul(lo, up, size));
+        at = up;
+    }
+    if (n != 0) idx[0] = at;
+}
+
 Expr *lower_local(Lower *lo, DType dtype, Expr *init) {
     uint32_t var = kernel_add_var(lo->k, lo->cx, (Var){.dtype = dtype});
     emit(lo, (Stmt){.kind = S_LOCAL, .var = var, .val = ex_cast(lo->k, lo->cx, dtype, init)});

@@ -66,6 +66,9 @@ void lower_while(Lower *lo, Expr *condition);
 void lower_end(Lower *lo);
 void lower_end_n(Lower *lo, uint32_t n);
 
+/* idx[0..n): the index of element number `at` of a row-major block of dims dim[0..n). */
+void lower_split_index(Lower *lo, Expr *at, uint32_t n, const Dim *dim, Expr **idx);
+
 Expr *lower_local(Lower *lo, DType dtype, Expr *init); /* mutable scalar, as an E_VAR expression; lives to the end of the enclosing block */
 void lower_set(Lower *lo, Expr *local, Expr *val);
 void lower_accumulate(Lower *lo, Expr *local, Fn reduce, Expr *val);

@@ -3,14 +3,13 @@
  *
  * Weights are packed at compile time as [group][panel][tap][block of 32 k][half][pair][16][2], so that a half block is one
  * tile register. A tile is up to ROWS_MAX rows of one panel; its results go through the fused epilogue like those of every
- * micro-kernel. Which pixels of a
- * convolution are rows of one tile: passes/lower_window.c. */
+ * micro-kernel. Which pixels of a convolution are rows of one tile: passes/lower_window.c. */
 #include "ir/small_float.h"
 #include "passes/lower/contraction.h"
 #include "passes/lower_window.h"
 #include "passes/rules.h"
 
-enum { ROWS_MAX = 128, COLUMNS = 32, BLOCK = 32, CACHED_BYTES = 1 << 19 };
+enum { ROWS_MAX = 128, COLUMNS = 32, BLOCK = 32, LONE_ROWS = 5 };
 
 /* ---- weights ------------------------------------------------------------------------------------------------------------ */
 typedef struct Packing { /* element (group, tap, k, column) of the source: group * by_group + tap * by_tap + k * by_k + column * by_column */
@@ -32,8 +31,7 @@ static void pack_block(uint16_t *to, const float *from, const Packing *p, int64_
 static uint32_t pack(Lower *lo, const float *from, const Packing *p) {
     Context *cx = lo->cx;
     int64_t panels = panels_of(p), total = p->groups * panels * panel_elements(p);
-    uint16_t *packed = ARENA_ARRAY(&cx->arena, uint16_t, total + 32), *to;
-    packed = to = (uint16_t *)(((uintptr_t)packed + 63) & ~(uintptr_t)63);
+    uint16_t *packed = tile_storage(cx, total * 2), *to = packed;
     for (int64_t g = 0; g < p->groups; g++)
         for (int64_t panel = 0; panel < panels; panel++)
             for (int64_t tap = 0; tap < p->taps; tap++)
@@ -43,88 +41,18 @@ static uint32_t pack(Lower *lo, const float *from, const Packing *p) {
     return lower_weight(lo, type_tensor(cx, DT_BF16, 3, dim), packed);
 }
 
-/* ---- tiles ------------------------------------------------------------------------------------------------------------------ */
-typedef struct Rows { /* the rows of one tile, inside the loops */
-    Expr *panel, *first, *count;
-    uint32_t tile;
-    int64_t most;
-} Rows;
-
-/* What n rows cost: pairs of 16 share their loads of weights, a single 16 or fewer waits for its own; a call, a little. */
-static int64_t rows_cost(int64_t n) {
-    int64_t rest = n % 32;
-    return n / 32 * 8 + (rest > 16 ? 8 : rest > 0 ? 5 : 0) + 1;
-}
-
-/* The tile height that splits m rows best. */
-static int64_t choose_rows(const Context *cx, Dim m) {
-    if (!dim_is_const(cx, m)) return 64;
-    int64_t n = dim_value(cx, m), best = ROWS_MAX, best_cost = INT64_MAX;
-    for (int64_t r = ROWS_MAX; r >= 32; r--) {
-        int64_t cost = n / r * rows_cost(r) + (n % r != 0 ? rows_cost(n % r) : 0);
-        if (cost >= best_cost) continue;
-        best = r;
-        best_cost = cost;
-    }
-    return best;
-}
-
-/* Opens the loops over tiles of m rows and the panels, the larger operand outermost; both are shared by the threads
- * together with the `before` loops that are open already. */
-static Rows open_tiles(Lower *lo, Dim m, int64_t panels, int64_t panel_bytes, uint32_t first_loop) {
-    Context *cx = lo->cx;
-    int64_t most = choose_rows(cx, m);
-    Dim rows = dim_const(cx, most), tiles = dim_ceildiv(cx, m, rows);
-    bool weights_stay = panels * panel_bytes < CACHED_BYTES;
-    Expr *tile = NULL, *panel;
-    if (weights_stay) tile = lower_for_dim(lo, tiles);
-    panel = lower_for(lo, lx_i(lo, panels));
-    if (!weights_stay) tile = lower_for_dim(lo, tiles);
-    lo->open.v[first_loop]->parallel = (uint16_t)(lo->open.n - first_loop);
-    Rows r = {.panel = panel, .first = lx_mul(lo, tile, lx_i(lo, most)), .most = most};
-    r.count = tile_rows(lo, m, most, r.first);
-    r.tile = lower_array(lo, DT_F32, 2, (Dim[]){rows, dim_const(cx, COLUMNS)});
-    return r;
-}
-
-static void call_tile(Lower *lo, const Rows *r, TileCall *c) {
-    const Tile tile = {.rows = r->most, .cols = COLUMNS, .vector = 16};
-    c->out = r->tile;
-    c->rows = r->count;
-    c->a_k = c->b_k = lx_i(lo, 1);
-    c->bf16 = true;
-    tile_emit(lo, &tile, c);
-}
-
-/* Stores `count` results of a row of the tile. */
-typedef void StoreResult(Lower *lo, const void *user, const Rows *r, Expr *row, int64_t count);
-
-static void store_columns(Lower *lo, const Rows *r, int64_t columns, StoreResult *store, const void *user) {
-    int64_t rest = columns % COLUMNS;
-    bool both = rest != 0 && columns > COLUMNS;
-    if (both) lower_if(lo, lx_2(lo, FN_LT, r->panel, lx_i(lo, columns / COLUMNS)));
-    for (int part = rest == 0 || both ? 0 : 1; part < (rest != 0 ? 2 : 1); part++) {
-        if (part == 1 && both) lower_else(lo);
-        Expr *row = lower_for(lo, r->count);
-        store(lo, user, r, row, part == 1 ? rest : COLUMNS);
-        lower_end(lo);
-    }
-    if (both) lower_end(lo);
+static TileRows open_tiles(Lower *lo, Dim m, const Packing *p, uint32_t first_loop) {
+    return tile_rows_open(lo, m, tile_height(lo->cx, m, ROWS_MAX, LONE_ROWS), panels_of(p), panel_elements(p) * 2, COLUMNS, DT_F32, first_loop);
 }
 
 /* ---- matrix products ---------------------------------------------------------------------------------------------------------- */
-static void store_product(Lower *lo, const void *user, const Rows *r, Expr *row, int64_t count) {
-    const Node *n = user;
+static void store_product(Lower *lo, const Node *n, const TileRows *r, int64_t count) {
     const Type *y = n->out[0]->type;
-    Expr *j = lower_for(lo, lx_i(lo, count)), *idx[RANK_MAX], *rest = lx_add(lo, r->first, row);
-    for (uint32_t i = y->rank - 1u; i-- > 0;) {
-        Expr *size = lx_dim(lo, y->dim[i]), *up = i != 0 ? lx_div(lo, rest, size) : rest;
-        idx[i] = i != 0 ? lx_sub(lo, rest, lx_mul(lo, up, size)) : rest;
-        rest = up;
-    }
+    Expr *row = lower_for(lo, r->count), *j = lower_for(lo, lx_i(lo, count)), *idx[RANK_MAX];
+    lower_split_index(lo, lx_add(lo, r->first, row), y->rank - 1u, y->dim, idx);
     idx[y->rank - 1] = lx_add(lo, lx_mul(lo, r->panel, lx_i(lo, COLUMNS)), j);
     lower_store(lo, n->out[0], idx, lower_load_buf(lo, r->tile, (Expr *[]){row, j}));
-    lower_end(lo);
+    lower_end_n(lo, 2);
 }
 
 static void plain_product(Lower *lo, const Node *n) {
@@ -147,15 +75,13 @@ bool lower_mixed_matmul(Lower *lo, const Node *n) {
         plain_product(lo, n);
         return true;
     }
-    Dim m = dim_const(cx, 1);
-    for (uint32_t i = 0; i + 1 < x->rank; i++) m = dim_mul(cx, m, x->dim[i]);
     Packing p = {.groups = 1, .taps = 1, .k = dim_value(cx, w->dim[0]), .columns = dim_value(cx, w->dim[1]), .by_k = dim_value(cx, w->dim[1]), .by_column = 1};
     uint32_t weights = pack(lo, n->in[1]->data->data, &p), depth = lo->open.n, a = lower_buf(lo, n->in[0]);
-    Rows r = open_tiles(lo, m, panels_of(&p), panel_elements(&p) * 2, depth);
-    TileCall c = {.a = a, .a_at = lx_mul(lo, r.first, lx_i(lo, p.k)), .a_row = lx_i(lo, p.k), .k = lx_i(lo, p.k), .b = weights};
+    TileRows r = open_tiles(lo, type_rows(cx, x), &p, depth);
+    TileCall c = {.bf16 = true, .a = a, .a_at = lx_mul(lo, r.first, lx_i(lo, p.k)), .a_row = lx_i(lo, p.k), .k = lx_i(lo, p.k), .b = weights};
     c.b_at = lx_mul(lo, r.panel, lx_i(lo, panel_elements(&p)));
-    call_tile(lo, &r, &c);
-    store_columns(lo, &r, p.columns, store_product, n);
+    tile_rows_call(lo, &r, &c);
+    for (TileColumns t = tile_columns(lo, r.panel, p.columns, COLUMNS); t.count != 0; tile_columns_next(lo, &t)) store_product(lo, n, &r, t.count);
     lower_end_n(lo, lo->open.n - depth);
     return true;
 }
@@ -196,10 +122,9 @@ static uint32_t pack_weights(Lower *lo, Conv *c) {
     return pack(lo, ordered, p);
 }
 
-static void store_pixel(Lower *lo, const void *user, const Rows *r, Expr *row, int64_t count) {
-    const Conv *c = user;
+static void store_pixels(Lower *lo, const Conv *c, const TileRows *r, int64_t count) {
     const ConvGeometry *g = c->rows.g;
-    Expr *idx[RANK_MAX];
+    Expr *row = lower_for(lo, r->count), *idx[RANK_MAX];
     bool open = window_index(lo, &c->rows, lx_add(lo, r->first, row), idx);
     Expr *j = lower_for(lo, lx_i(lo, count)), *oc = lx_add(lo, lx_mul(lo, r->panel, lx_i(lo, COLUMNS)), j);
     if (g->group > 1) oc = lx_add(lo, lx_mul(lo, c->rows.group, lx_dim(lo, g->out_group)), oc);
@@ -207,8 +132,7 @@ static void store_pixel(Lower *lo, const void *user, const Rows *r, Expr *row, i
     Expr *sum = lower_load_buf(lo, r->tile, (Expr *[]){row, j});
     if (c->bias < c->n->n_in) sum = lx_add(lo, sum, lower_load(lo, c->n->in[c->bias], &oc));
     lower_store(lo, c->n->out[0], idx, sum);
-    lower_end(lo);
-    if (open) lower_end(lo);
+    lower_end_n(lo, open ? 3 : 2);
 }
 
 bool lower_conv_bf16(Lower *lo, const Node *n, const ConvGeometry *g) {
@@ -218,13 +142,13 @@ bool lower_conv_bf16(Lower *lo, const Node *n, const ConvGeometry *g) {
     window_image(lo, &c.rows, NULL);
     uint32_t depth = lo->open.n;
     window_open(lo, &c.rows);
-    int64_t panels = panels_of(&c.packing), elements = panel_elements(&c.packing);
-    Rows r = open_tiles(lo, window_count(lo, &c.rows), panels, elements * 2, depth);
-    TileCall call = {.b = c.weights};
+    TileRows r = open_tiles(lo, window_count(lo, &c.rows), &c.packing, depth);
+    TileCall call = {.bf16 = true, .b = c.weights};
     window_operand(lo, &c.rows, r.first, &call);
-    call.b_at = lx_mul(lo, lx_add(lo, lx_mul(lo, c.rows.group, lx_i(lo, panels)), r.panel), lx_i(lo, elements));
-    call_tile(lo, &r, &call);
-    store_columns(lo, &r, c.packing.columns, store_pixel, &c);
+    Expr *panel = lx_add(lo, lx_mul(lo, c.rows.group, lx_i(lo, panels_of(&c.packing))), r.panel);
+    call.b_at = lx_mul(lo, panel, lx_i(lo, panel_elements(&c.packing)));
+    tile_rows_call(lo, &r, &call);
+    for (TileColumns t = tile_columns(lo, r.panel, c.packing.columns, COLUMNS); t.count != 0; tile_columns_next(lo, &t)) store_pixels(lo, &c, &r, t.count);
     lower_end_n(lo, lo->open.n - depth);
     return true;
 }

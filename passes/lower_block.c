@@ -32,8 +32,7 @@ static uint32_t pack(Lower *lo, const Block *b) {
     Context *cx = lo->cx;
     const uint8_t *code = b->n->in[1]->data->data, *zero = b->n->in[3]->data->data;
     const float *scale = b->n->in[2]->data->data;
-    uint8_t *packed = ARENA_ARRAY(&cx->arena, uint8_t, b->panels * b->panel_bytes + 64);
-    packed = (uint8_t *)(((uintptr_t)packed + 63) & ~(uintptr_t)63);
+    uint8_t *packed = tile_storage(cx, b->panels * b->panel_bytes);
     int64_t codes = b->group * b->bits * 8;
     for (int64_t n = 0; n < b->columns; n++)
         for (int64_t k = 0; k < b->k; k++) {
@@ -50,19 +49,10 @@ static uint32_t pack(Lower *lo, const Block *b) {
     return lower_weight(lo, type_tensor(cx, DT_U8, 2, dim), packed);
 }
 
-/* The index of x for row m: its leading dims. */
-static void row_index(Lower *lo, const Type *t, Expr *m, Expr **idx) {
-    for (uint32_t i = t->rank - 1u; i-- > 0;) {
-        Expr *size = lx_dim(lo, t->dim[i]), *up = i != 0 ? lx_div(lo, m, size) : m;
-        idx[i] = i != 0 ? lx_sub(lo, m, lx_mul(lo, up, size)) : m;
-        m = up;
-    }
-}
-
 static Expr *x_at(Lower *lo, const Block *b, Expr *m, Expr *k) {
     const Type *t = b->n->in[0]->type;
     Expr *idx[RANK_MAX];
-    row_index(lo, t, m, idx);
+    lower_split_index(lo, m, t->rank - 1u, t->dim, idx);
     idx[t->rank - 1] = k;
     return lower_load(lo, b->n->in[0], idx);
 }
@@ -126,7 +116,7 @@ static void call(Lower *lo, const Block *b, uint32_t out, Expr *rows, Expr *firs
 static void store(Lower *lo, const Block *b, uint32_t tile, Expr *rows, Expr *first, Expr *panel, int64_t count) {
     const Type *y = b->n->out[0]->type;
     Expr *row = lower_for(lo, rows), *j = lower_for(lo, lx_i(lo, count)), *idx[RANK_MAX];
-    row_index(lo, y, lx_add(lo, first, row), idx);
+    lower_split_index(lo, lx_add(lo, first, row), y->rank - 1u, y->dim, idx);
     idx[y->rank - 1] = lx_add(lo, lx_mul(lo, panel, lx_i(lo, COLUMNS)), j);
     lower_store(lo, b->n->out[0], idx, lower_load_buf(lo, tile, (Expr *[]){row, j}));
     lower_end_n(lo, 2);
@@ -142,13 +132,7 @@ static void emit(Lower *lo, const Block *b) {
     uint32_t tile = lower_array(lo, DT_F32, 2, (Dim[]){dim_const(cx, most), dim_const(cx, COLUMNS)});
     Expr *first = lx_mul(lo, t, lx_i(lo, most)), *rows = tile_rows(lo, b->m, most, first);
     call(lo, b, tile, rows, first, panel);
-    int64_t rest = b->columns % COLUMNS;
-    bool both = rest != 0 && b->panels > 1;
-    if (both) lower_if(lo, lx_2(lo, FN_LT, panel, lx_i(lo, b->columns / COLUMNS)));
-    if (rest == 0 || both) store(lo, b, tile, rows, first, panel, COLUMNS);
-    if (both) lower_else(lo);
-    if (rest != 0) store(lo, b, tile, rows, first, panel, rest);
-    if (both) lower_end(lo);
+    for (TileColumns c = tile_columns(lo, panel, b->columns, COLUMNS); c.count != 0; tile_columns_next(lo, &c)) store(lo, b, tile, rows, first, panel, c.count);
     lower_end_n(lo, lo->open.n - depth);
 }
 
@@ -176,8 +160,7 @@ bool lower_block_matmul(Lower *lo, const Node *n) {
     b.groups = (b.k + b.group - 1) / b.group;
     b.panels = (b.columns + COLUMNS - 1) / COLUMNS;
     b.panel_bytes = b.groups * (b.group * b.bits * 8 + TAIL);
-    b.m = dim_const(cx, 1);
-    for (uint32_t i = 0; i + 1 < x->rank; i++) b.m = dim_mul(cx, b.m, x->dim[i]);
+    b.m = type_rows(cx, x);
     if (!contract_wanted(lo, n)) {
         emit_plain(lo, &b);
         return true;

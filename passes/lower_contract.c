@@ -63,12 +63,7 @@ static void result_index(Lower *lo, const Product *p, Expr *const *batch, Expr *
     if (p->flat && g->n_batch != 0) {
         Expr *rest = lx_div(lo, m, lx_dim(lo, g->m));
         m = lx_sub(lo, m, lx_mul(lo, rest, lx_dim(lo, g->m)));
-        for (uint32_t i = g->n_batch; i-- > 0;) {
-            Expr *size = lx_dim(lo, g->batch[i]);
-            Expr *up = i != 0 ? lx_div(lo, rest, size) : rest;
-            idx[i] = i != 0 ? lx_sub(lo, rest, lx_mul(lo, up, size)) : rest;
-            rest = up;
-        }
+        lower_split_index(lo, rest, g->n_batch, g->batch, idx);
         r = g->n_batch;
     } else {
         for (; r < g->n_batch; r++) idx[r] = batch[r];
@@ -98,8 +93,7 @@ static Panels constant_panels(Lower *lo, const Product *p) {
         row = dim_value(cx, stride_of(cx, t, p->g->b.row));
         col = dim_value(cx, stride_of(cx, t, p->g->b.col));
     }
-    float *packed = ARENA_ARRAY(&cx->arena, float, matrices * np * p->k * nr + 16);
-    packed = (float *)(((uintptr_t)packed + 63) & ~(uintptr_t)63);
+    float *packed = tile_storage(cx, matrices * np * p->k * nr * 4);
     const float *from = p->b->data->data;
     for (int64_t g = 0; g < matrices; g++)
         tile_pack(packed + g * np * p->k * nr, from + g * p->k * p->cols, p->k, p->cols, row, col, nr);
@@ -268,12 +262,7 @@ static void emit_product(Lower *lo, const Product *p, const Rows *a, const Panel
     call_rows(lo, p, a, batch, m0, &call);
     if (p->b->data != NULL && (p->flat || g->n_batch == 0)) call.ahead = tile_ahead(lo, tile, panel, np, p->k, t);
     tile_emit(lo, tile, &call);
-    bool split = p->cols % nr != 0;
-    if (split && np > 1) lower_if(lo, lx_2(lo, FN_LT, panel, lx_i(lo, p->cols / nr)));
-    if (!split || np > 1) store_tile(lo, p, out, batch, m0, n0, rows, nr);
-    if (split && np > 1) lower_else(lo);
-    if (split) store_tile(lo, p, out, batch, m0, n0, rows, p->cols % nr);
-    if (split && np > 1) lower_end(lo);
+    for (TileColumns c = tile_columns(lo, panel, p->cols, nr); c.count != 0; tile_columns_next(lo, &c)) store_tile(lo, p, out, batch, m0, n0, rows, c.count);
     lower_end_n(lo, lo->open.n - depth);
 }
 

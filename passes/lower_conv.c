@@ -150,8 +150,7 @@ static uint32_t pack_weights(Lower *lo, const Conv *c) {
     Context *cx = lo->cx;
     int64_t nr = c->tile.cols, k = c->taps * c->cin;
     if (c->n->in[c->w]->data == NULL) return pack_at_run_time(lo, c);
-    float *packed = ARENA_ARRAY(&cx->arena, float, c->groups * c->panels * k * nr + 16);
-    packed = (float *)(((uintptr_t)packed + 63) & ~(uintptr_t)63);
+    float *packed = tile_storage(cx, c->groups * c->panels * k * nr * 4);
     const float *from = c->n->in[c->w]->data->data;
     float *to = packed;
     for (int64_t g = 0; g < c->groups; g++)
@@ -177,12 +176,7 @@ static void store_tile(Lower *lo, const Conv *c, const Place *p, uint32_t tile, 
     Expr *oc = lx_add(lo, lx_mul(lo, p->panel, lx_i(lo, c->tile.cols)), j);
     if (c->groups > 1) oc = lx_add(lo, lx_mul(lo, p->group, lx_i(lo, c->cout)), oc);
     if (c->flat) {
-        for (uint32_t i = r; i >= 1; i--) {
-            Expr *size = lx_dim(lo, g->out[i - 1]), *up = lx_div(lo, pixel, size);
-            idx[i] = lx_sub(lo, pixel, lx_mul(lo, up, size));
-            pixel = up;
-        }
-        idx[0] = pixel;
+        lower_split_index(lo, pixel, r + 1, conv_pixels(g).dim, idx);
     } else {
         idx[0] = p->n;
         for (uint32_t i = 0; i + 1 < r; i++) idx[1 + i] = p->at[i];
@@ -196,13 +190,7 @@ static void store_tile(Lower *lo, const Conv *c, const Place *p, uint32_t tile, 
 }
 
 static void store_columns(Lower *lo, const Conv *c, const Place *p, uint32_t tile) {
-    int64_t nr = c->tile.cols, rest = c->cout % nr;
-    bool both = rest != 0 && c->panels > 1;
-    if (both) lower_if(lo, lx_2(lo, FN_LT, p->panel, lx_i(lo, c->cout / nr)));
-    if (rest == 0 || both) store_tile(lo, c, p, tile, nr);
-    if (both) lower_else(lo);
-    if (rest != 0) store_tile(lo, c, p, tile, rest);
-    if (both) lower_end(lo);
+    for (TileColumns t = tile_columns(lo, p->panel, c->cout, c->tile.cols); t.count != 0; tile_columns_next(lo, &t)) store_tile(lo, c, p, tile, t.count);
 }
 
 /* Where the windows of the tile begin in the image, and how the micro-kernel walks them. number: of the tile in its panel. */

@@ -3,6 +3,14 @@
 #define LATHE_PASSES_LOWER_CONV_H
 #include "passes/lower_contract.h"
 
+/* The dims of a channels-last result but the channels. */
+typedef struct ConvPixels { Dim dim[RANK_MAX]; } ConvPixels;
+static inline ConvPixels conv_pixels(const ConvGeometry *g) {
+    ConvPixels p = {.dim = {g->batch}};
+    for (uint32_t i = 0; i < g->spatial; i++) p.dim[1 + i] = g->out[i];
+    return p;
+}
+
 /* A channels-last input as the inner loops see it: [N, size..., channels], dense; a padded copy if there is a border. */
 typedef struct Image {
     uint32_t buf;

@@ -33,8 +33,7 @@ static uint32_t pack(Lower *lo, const Depthwise *d) {
     Context *cx = lo->cx;
     const Value *w = d->n->in[d->w], *zero = d->quantized && d->n->n_in > 3 ? d->n->in[3] : NULL;
     int64_t taps = d->kx * d->ky, cols = d->cols;
-    float *packed = ARENA_ARRAY(&cx->arena, float, d->padded * taps + 16);
-    packed = (float *)(((uintptr_t)packed + 63) & ~(uintptr_t)63);
+    float *packed = tile_storage(cx, d->padded * taps * 4);
     for (int64_t c = 0; c < d->channels; c++)
         for (int64_t t = 0; t < taps; t++) packed[(c / cols * taps + t) * cols + c % cols] = (float)(const_f64(w, c * taps + t) - (double)integer_zero(zero, c));
     Dim dim[3] = {dim_const(cx, d->padded / cols), dim_const(cx, taps), dim_const(cx, cols)};

@@ -13,7 +13,7 @@
 #include "passes/lower_window.h"
 #include "passes/rules.h"
 
-enum { ROWS_MAX = 64, CACHED_BYTES = 1 << 19, BLOCK = 64, QUARTER = 16, FEW_CHANNELS = 8 };
+enum { ROWS_MAX = 64, LONE_ROWS = 6, BLOCK = 64, QUARTER = 16, FEW_CHANNELS = 8 };
 
 typedef struct Source { /* element (group, column, tap, channel): group * by_group + column * by_column + tap * by_tap + channel * by_channel */
     const uint8_t *data;
@@ -125,11 +125,6 @@ static uint32_t vector_i32(Lower *lo, int64_t n, const int32_t *data) {
     return lower_weight(lo, type_tensor(lo->cx, DT_I32, 1, &dim), data);
 }
 
-static int8_t *new_panels(Lower *lo, int64_t bytes) {
-    int8_t *packed = ARENA_ARRAY(&lo->cx->arena, int8_t, bytes + 64);
-    return (int8_t *)(((uintptr_t)packed + 63) & ~(uintptr_t)63);
-}
-
 static uint32_t panels_weight(Lower *lo, int64_t panels, int64_t bytes, const int8_t *data) {
     Dim dim[2] = {dim_const(lo->cx, panels), dim_const(lo->cx, bytes)};
     return lower_weight(lo, type_tensor(lo->cx, DT_I8, 2, dim), data);
@@ -139,7 +134,7 @@ static void pack(Lower *lo, Integers *p) {
     Context *cx = lo->cx;
     const Source *s = &p->source;
     int64_t bytes = panel_bytes(p, p->quarters), cols = p->quarters * QUARTER, channels = s->groups * s->columns;
-    int8_t *packed = new_panels(lo, s->groups * p->panels * bytes);
+    int8_t *packed = tile_storage(cx, s->groups * p->panels * bytes);
     int32_t *sums = ARENA_ARRAY(&cx->arena, int32_t, channels), *zeros = ARENA_ARRAY(&cx->arena, int32_t, channels);
     uint32_t zero_x = p->zero_folded ? (uint32_t)(int32_t)integer_zero(p->zero_x, 0) : 0;
     for (int64_t c = 0; c < channels; c++) {
@@ -158,44 +153,8 @@ static void pack(Lower *lo, Integers *p) {
 }
 
 /* ---- tiles ------------------------------------------------------------------------------------------------------------------ */
-/* What n rows cost: full sets of 32 use the weights they load best. */
-static int64_t rows_cost(int64_t n) { return n / 32 * 8 + (n % 32 > 16 ? 8 : n % 32 > 0 ? 6 : 0) + 1; }
-
-static int64_t choose_rows(const Context *cx, Dim m) {
-    if (!dim_is_const(cx, m)) return ROWS_MAX;
-    int64_t n = dim_value(cx, m), best = ROWS_MAX, best_cost = INT64_MAX;
-    if (n <= ROWS_MAX) return n > 0 ? n : 1;
-    for (int64_t r = ROWS_MAX; r >= 32; r--) {
-        int64_t cost = n / r * rows_cost(r) + (n % r != 0 ? rows_cost(n % r) : 0);
-        if (cost >= best_cost) continue;
-        best = r;
-        best_cost = cost;
-    }
-    return best;
-}
-
-typedef struct Rows { /* the rows of one tile, inside the loops */
-    Expr *panel, *first, *count;
-    uint32_t tile;
-    int64_t most, cols;
-} Rows;
-
-/* Opens the loops over tiles of m rows and the panels, the larger operand outermost; both are shared by the threads
- * together with the loops from first_loop on that are open already. */
-static Rows open_tiles(Lower *lo, Dim m, int64_t panels, int64_t bytes, int64_t cols, uint32_t first_loop) {
-    Context *cx = lo->cx;
-    int64_t most = choose_rows(cx, m);
-    Dim rows = dim_const(cx, most), tiles = dim_ceildiv(cx, m, rows);
-    bool weights_stay = panels * bytes < CACHED_BYTES;
-    Expr *tile = NULL, *panel;
-    if (weights_stay) tile = lower_for_dim(lo, tiles);
-    panel = lower_for(lo, lx_i(lo, panels));
-    if (!weights_stay) tile = lower_for_dim(lo, tiles);
-    lo->open.v[first_loop]->parallel = (uint16_t)(lo->open.n - first_loop);
-    Rows r = {.panel = panel, .first = lx_mul(lo, tile, lx_i(lo, most)), .most = most, .cols = cols};
-    r.count = tile_rows(lo, m, most, r.first);
-    r.tile = lower_array(lo, DT_I32, 2, (Dim[]){rows, dim_const(cx, cols)});
-    return r;
+static TileRows open_tiles(Lower *lo, Dim m, int64_t panels, int64_t bytes, int64_t cols, uint32_t first_loop) {
+    return tile_rows_open(lo, m, tile_height(lo->cx, m, ROWS_MAX, LONE_ROWS), panels, bytes, cols, DT_I32, first_loop);
 }
 
 /* Operand A of the tile at row `first`: a plain matrix, or the windows of a convolution. */
@@ -211,15 +170,6 @@ static void operand(Lower *lo, const Integers *p, Expr *first, TileCall *c) {
         c->a_at = lx_mul(lo, first, c->a_row);
         c->a_end = lx_dim(lo, type_numel(lo->cx, p->n->in[0]->type));
     }
-    c->a_k = c->b_k = lx_i(lo, 1);
-}
-
-static void call_tile(Lower *lo, const Rows *r, TileCall *c) {
-    const Tile tile = {.rows = r->most, .cols = r->cols, .vector = 16};
-    c->out = r->tile;
-    c->rows = r->count;
-    c->i8 = true;
-    tile_emit(lo, &tile, c);
 }
 
 /* ---- sums of rows ------------------------------------------------------------------------------------------------------------ */
@@ -227,7 +177,7 @@ static void call_tile(Lower *lo, const Rows *r, TileCall *c) {
 static void sum_rows(Lower *lo, Integers *p, Dim m) {
     Context *cx = lo->cx;
     int64_t bytes = panel_bytes(p, 1);
-    int8_t *ones = new_panels(lo, bytes);
+    int8_t *ones = tile_storage(cx, bytes);
     for (int64_t t = 0; t < p->taps; t++)
         for (int64_t k = 0; k < p->k; k++) ones[packed_at(p, 1, t, k, 0)] = 1;
     int32_t sum = (int32_t)(p->taps * p->k), start = p->zero_folded ? (int32_t)-(integer_zero(p->zero_x, 0) * sum) : 0;
@@ -235,10 +185,10 @@ static void sum_rows(Lower *lo, Integers *p, Dim m) {
     memcpy(ones + bytes - QUARTER * 4, &sum, 4);
     p->rows = lower_buf(lo, lower_scratch(lo, type_tensor(cx, DT_I32, 1, &m)));
     uint32_t weights = panels_weight(lo, 1, bytes, ones), depth = lo->open.n;
-    Rows r = open_tiles(lo, m, 1, bytes, QUARTER, depth);
-    TileCall c = {.b = weights, .b_at = lx_i(lo, 0)};
+    TileRows r = open_tiles(lo, m, 1, bytes, QUARTER, depth);
+    TileCall c = {.i8 = true, .b = weights, .b_at = lx_i(lo, 0)};
     operand(lo, p, r.first, &c);
-    call_tile(lo, &r, &c);
+    tile_rows_call(lo, &r, &c);
     Expr *row = lower_for(lo, r.count), *at = lx_add(lo, r.first, row);
     Expr *total = lower_load_buf(lo, r.tile, (Expr *[]){row, lx_i(lo, 0)});
     if (!p->zero_folded) total = lx_sub(lo, total, lx_mul(lo, lx_cast(lo, DT_I32, lower_load_scalar(lo, p->zero_x)), lx_const(lo, DT_I32, sum)));
@@ -256,40 +206,17 @@ static Expr *finish(Lower *lo, const Integers *p, Expr *sum, Expr *row, Expr *ch
     return lx_cast(lo, p->n->out[0]->type->dtype, sum);
 }
 
-/* The result's index from its row number in a product: all dims but the last. */
-static void split_row(Lower *lo, const Type *y, uint32_t leading, Expr *row, Expr **idx) {
-    for (uint32_t i = leading; i-- > 0;) {
-        Expr *size = lx_dim(lo, y->dim[i]), *up = i != 0 ? lx_div(lo, row, size) : row;
-        idx[i] = i != 0 ? lx_sub(lo, row, lx_mul(lo, up, size)) : row;
-        row = up;
-    }
-}
-
-static void store_row(Lower *lo, const Integers *p, const Rows *r, Expr *row, int64_t count) {
+static void store_rows(Lower *lo, const Integers *p, const TileRows *r, int64_t count) {
     const Type *y = p->n->out[0]->type;
-    Expr *idx[RANK_MAX], *at = lx_add(lo, r->first, row);
+    Expr *row = lower_for(lo, r->count), *idx[RANK_MAX], *at = lx_add(lo, r->first, row);
     bool open = false;
     if (p->conv != NULL) open = window_index(lo, p->conv, at, idx);
-    else split_row(lo, y, y->rank - 1u, at, idx);
+    else lower_split_index(lo, at, y->rank - 1u, y->dim, idx);
     Expr *j = lower_for(lo, lx_i(lo, count)), *channel = lx_add(lo, lx_mul(lo, r->panel, lx_i(lo, r->cols)), j);
     if (p->conv != NULL && p->source.groups > 1) channel = lx_add(lo, lx_mul(lo, p->conv->group, lx_i(lo, p->source.columns)), channel);
     idx[y->rank - 1] = channel;
     lower_store(lo, p->n->out[0], idx, finish(lo, p, lower_load_buf(lo, r->tile, (Expr *[]){row, j}), at, channel));
-    lower_end(lo);
-    if (open) lower_end(lo);
-}
-
-static void store_columns(Lower *lo, const Integers *p, const Rows *r) {
-    int64_t rest = p->source.columns % r->cols;
-    bool both = rest != 0 && p->source.columns > r->cols;
-    if (both) lower_if(lo, lx_2(lo, FN_LT, r->panel, lx_i(lo, p->source.columns / r->cols)));
-    for (int part = rest == 0 || both ? 0 : 1; part < (rest != 0 ? 2 : 1); part++) {
-        if (part == 1 && both) lower_else(lo);
-        Expr *row = lower_for(lo, r->count);
-        store_row(lo, p, r, row, part == 1 ? rest : r->cols);
-        lower_end(lo);
-    }
-    if (both) lower_end(lo);
+    lower_end_n(lo, open ? 3 : 2);
 }
 
 /* The phases: sums of rows if they are needed, then the product. Loops over batch, groups and lines are the convolution's. */
@@ -302,12 +229,12 @@ static void emit(Lower *lo, Integers *p, Dim m) {
     uint32_t depth = lo->open.n;
     if (p->conv != NULL) window_open(lo, p->conv);
     int64_t bytes = panel_bytes(p, p->quarters);
-    Rows r = open_tiles(lo, m, p->panels, bytes, p->quarters * QUARTER, depth);
+    TileRows r = open_tiles(lo, m, p->panels, bytes, p->quarters * QUARTER, depth);
     Expr *panel = p->conv != NULL ? lx_add(lo, lx_mul(lo, p->conv->group, lx_i(lo, p->panels)), r.panel) : r.panel;
-    TileCall c = {.b = p->weights, .b_at = lx_mul(lo, panel, lx_i(lo, bytes))};
+    TileCall c = {.i8 = true, .b = p->weights, .b_at = lx_mul(lo, panel, lx_i(lo, bytes))};
     operand(lo, p, r.first, &c);
-    call_tile(lo, &r, &c);
-    store_columns(lo, p, &r);
+    tile_rows_call(lo, &r, &c);
+    for (TileColumns t = tile_columns(lo, r.panel, p->source.columns, r.cols); t.count != 0; tile_columns_next(lo, &t)) store_rows(lo, p, &r, t.count);
     lower_end_n(lo, lo->open.n - depth);
 }
 
@@ -349,8 +276,6 @@ bool lower_integer_matmul_contract(Lower *lo, const Node *n, const MatMulGeometr
     p.source.by_column = 1;
     p.source.by_channel = p.source.columns;
     if (p.k < 1 || p.source.columns < 1 || !sizes_fit(&p)) return false;
-    Dim m = dim_const(cx, 1);
-    for (uint32_t i = 0; i + 1 < x->rank; i++) m = dim_mul(cx, m, x->dim[i]);
-    emit(lo, &p, m);
+    emit(lo, &p, type_rows(cx, x));
     return true;
 }

@@ -38,8 +38,7 @@ static uint32_t pack(const Cells *c, uint32_t from, uint32_t to) {
     Steps *s = c->s;
     Context *cx = s->lo->cx;
     int64_t h = c->hidden, gates = to - from, cols = gates * c->units;
-    float *packed = ARENA_ARRAY(&cx->arena, float, c->directions * c->blocks * h * cols + 16);
-    packed = (float *)(((uintptr_t)packed + 63) & ~(uintptr_t)63);
+    float *packed = tile_storage(cx, c->directions * c->blocks * h * cols * 4);
     const float *r = s->n->in[2]->data->data; /* [d][gate * H + unit][k] */
     for (int64_t d = 0; d < c->directions; d++)
         for (int64_t g = 0; g < gates; g++)

@@ -77,8 +77,7 @@ static uint32_t pack(Lower *lo, const Transposed *t, const Phase *py, const Phas
     Context *cx = lo->cx;
     int64_t nr = t->tile.cols, taps = py->taps * px->taps, ky = t->axis[0].kernel, kx = t->axis[1].kernel;
     if (t->n->in[t->w]->data == NULL) return pack_at_run_time(lo, t, py, px);
-    float *packed = ARENA_ARRAY(&cx->arena, float, t->panels * taps * t->cin * nr + 16);
-    packed = (float *)(((uintptr_t)packed + 63) & ~(uintptr_t)63);
+    float *packed = tile_storage(cx, t->panels * taps * t->cin * nr * 4);
     const float *from = t->n->in[t->w]->data->data; /* [cin][cout][ky][kx] */
     float *to = packed;
     for (int64_t p = 0; p < t->panels; p++)
@@ -113,7 +112,7 @@ static void store(Lower *lo, const Transposed *t, const Phase *py, const Phase *
 
 static void emit_phase(Lower *lo, const Transposed *t, const Phase *py, const Phase *px) {
     Context *cx = lo->cx;
-    int64_t nr = t->tile.cols, rest = t->cout % nr, taps = py->taps * px->taps;
+    int64_t nr = t->tile.cols, taps = py->taps * px->taps;
     Dim size[2] = {dim_const(cx, t->tile.rows), dim_const(cx, nr)};
     if (px->count == dim_const(cx, 0) || py->count == dim_const(cx, 0)) return;
     uint32_t weights = taps > 0 ? pack(lo, t, py, px) : 0, depth = lo->open.n;
@@ -132,12 +131,7 @@ static void emit_phase(Lower *lo, const Transposed *t, const Phase *py, const Ph
                                             .n2 = lx_i(lo, py->taps), .a_2 = lx_dim(lo, t->line), .k = lx_i(lo, px->taps * t->cin), .b = weights,
                                             .b_at = lx_mul(lo, panel, lx_i(lo, taps * t->cin * nr)), .b_k = lx_i(lo, nr)});
     }
-    bool both = rest != 0 && t->panels > 1;
-    if (both) lower_if(lo, lx_2(lo, FN_LT, panel, lx_i(lo, t->cout / nr)));
-    if (rest == 0 || both) store(lo, t, py, px, tile, n, panel, qy, qx, rows, nr);
-    if (both) lower_else(lo);
-    if (rest != 0) store(lo, t, py, px, tile, n, panel, qy, qx, rows, rest);
-    if (both) lower_end(lo);
+    for (TileColumns c = tile_columns(lo, panel, t->cout, nr); c.count != 0; tile_columns_next(lo, &c)) store(lo, t, py, px, tile, n, panel, qy, qx, rows, c.count);
     lower_end_n(lo, lo->open.n - depth);
 }
 

@@ -193,12 +193,7 @@ bool window_index(Lower *lo, const WindowRows *w, Expr *pixel, Expr **idx) {
     idx[0] = w->n_at;
     for (uint32_t i = 0; i < w->lines; i++) idx[1 + i] = w->at[i];
     if (w->flat) {
-        for (uint32_t i = rank; i >= 1; i--) {
-            Expr *size = lx_dim(lo, g->out[i - 1]), *up = lx_div(lo, pixel, size);
-            idx[i] = lx_sub(lo, pixel, lx_mul(lo, up, size));
-            pixel = up;
-        }
-        idx[0] = pixel;
+        lower_split_index(lo, pixel, rank + 1, conv_pixels(g).dim, idx);
     } else if (w->merged) {
         Expr *width = lx_dim(lo, w->image.size[rank - 1]);
         idx[rank - 1] = lx_div(lo, pixel, width);

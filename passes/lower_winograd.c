@@ -123,16 +123,12 @@ static void transform_line(Lower *lo, const Winograd *w, uint32_t to, Expr *pane
 
 static uint32_t transform_at_run_time(Lower *lo, const Winograd *w) {
     Context *cx = lo->cx;
-    int64_t nr = w->tile.cols, rest = w->cout % nr;
+    int64_t nr = w->tile.cols;
     Dim dim[4] = {dim_const(cx, w->taps), dim_const(cx, w->panels), dim_const(cx, w->cin), dim_const(cx, nr)};
     uint32_t to = lower_buf(lo, lower_scratch(lo, type_tensor(cx, DT_F32, 4, dim))), depth = lo->open.n;
     Expr *p = lower_for(lo, lx_i(lo, w->panels)), *c = lower_for(lo, lx_i(lo, w->cin));
     lo->open.v[depth]->parallel = 2;
-    bool both = rest != 0 && w->panels > 1;
-    if (both) lower_if(lo, lx_2(lo, FN_LT, p, lx_i(lo, w->cout / nr)));
-    if (rest == 0 || both) transform_line(lo, w, to, p, c, nr);
-    if (both) lower_else(lo);
-    if (rest != 0) transform_line(lo, w, to, p, c, rest);
+    for (TileColumns t = tile_columns(lo, p, w->cout, nr); t.count != 0; tile_columns_next(lo, &t)) transform_line(lo, w, to, p, c, t.count);
     lower_end_n(lo, lo->open.n - depth);
     return to;
 }
@@ -142,8 +138,7 @@ static uint32_t transform_weights(Lower *lo, const Winograd *w) {
     const Filter *f = w->f;
     if (w->n->in[w->w]->data == NULL) return transform_at_run_time(lo, w);
     int64_t nr = w->tile.cols, plane = w->panels * w->cin * nr;
-    float *u = ARENA_ARRAY(&cx->arena, float, w->taps * plane + 16);
-    u = (float *)(((uintptr_t)u + 63) & ~(uintptr_t)63);
+    float *u = tile_storage(cx, w->taps * plane * 4);
     const float *from = w->n->in[w->w]->data->data;
     for (int64_t o = 0; o < w->cout; o++) {
         for (int64_t c = 0; c < w->cin; c++) {
@@ -274,16 +269,10 @@ static void output_tile(Lower *lo, const Winograd *w, const Spot *s, Expr *p, in
 
 static void output_phase(Lower *lo, const Winograd *w) {
     uint32_t depth = lo->open.n;
-    int64_t nr = w->tile.cols, rest = w->cout % nr;
     Spot s = open_tiles(lo, w);
     Expr *p = lower_for(lo, lx_i(lo, w->panels));
     lo->open.v[depth]->parallel = 4;
-    bool both = rest != 0 && w->panels > 1;
-    if (both) lower_if(lo, lx_2(lo, FN_LT, p, lx_i(lo, w->cout / nr)));
-    if (rest == 0 || both) output_tile(lo, w, &s, p, nr);
-    if (both) lower_else(lo);
-    if (rest != 0) output_tile(lo, w, &s, p, rest);
-    if (both) lower_end(lo);
+    for (TileColumns c = tile_columns(lo, p, w->cout, w->tile.cols); c.count != 0; tile_columns_next(lo, &c)) output_tile(lo, w, &s, p, c.count);
     lower_end_n(lo, lo->open.n - depth);
 }
 

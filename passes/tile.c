@@ -54,6 +54,11 @@ Tile tile_choose_dividing(const Target *t, Dim m, int64_t n, int64_t k, Context 
 
 double tile_time(const Tile *tile, int64_t m, int64_t n, int64_t k) { return tile_cost(tile->rows, tile->cols / tile->vector, tile->vector, m, n, k); }
 
+void *tile_storage(Context *cx, int64_t bytes) {
+    char *p = arena_alloc(&cx->arena, (size_t)bytes + 64);
+    return (void *)(((uintptr_t)p + 63) & ~(uintptr_t)63);
+}
+
 void tile_pack(float *to, const float *from, int64_t k, int64_t n, int64_t row, int64_t col, int64_t nr) {
     for (int64_t p = 0; p * nr < n; p++) {
         int64_t have = n - p * nr < nr ? n - p * nr : nr;
@@ -99,6 +104,21 @@ Expr *tile_ahead(Lower *lo, const Tile *tile, Expr *panel, int64_t n_panel, int6
     return lx_add(lo, lx_mul(lo, next, lx_i(lo, per_panel)), lx_mul(lo, part, lx_i(lo, k * CACHE_LINE_FLOATS)));
 }
 
+TileColumns tile_columns(Lower *lo, Expr *panel, int64_t columns, int64_t width) {
+    TileColumns c = {.rest = columns % width};
+    c.two = c.rest != 0 && columns > width;
+    c.count = c.rest == 0 || c.two ? width : c.rest;
+    if (c.two) lower_if(lo, lx_2(lo, FN_LT, panel, lx_i(lo, columns / width)));
+    return c;
+}
+
+void tile_columns_next(Lower *lo, TileColumns *c) {
+    bool last = !c->two || c->count == c->rest;
+    if (c->two && !last) lower_else(lo);
+    else if (c->two) lower_end(lo);
+    c->count = last ? 0 : c->rest;
+}
+
 void tile_emit(Lower *lo, const Tile *t, const TileCall *c) {
     Contract *k = ARENA_NEW(&lo->cx->arena, Contract);
     *k = (Contract){.kind = c->i8 ? CONTRACT_TILE_I8 : c->bf16 ? CONTRACT_TILE_BF16 : CONTRACT_TILE, .rows = (uint8_t)t->rows, .cols = (uint8_t)t->cols, .vector = (uint8_t)t->vector, .add = c->add, .ahead = c->ahead != NULL};
@@ -125,4 +145,49 @@ void tile_emit(Lower *lo, const Tile *t, const TileCall *c) {
     arg[TILE_AHEAD] = arg_expr(c->ahead != NULL ? c->ahead : zero);
     arg[TILE_A_END] = arg_expr(c->a_end != NULL ? c->a_end : zero);
     lower_emit(lo, (Stmt){.kind = S_CONTRACT, .contract = k, .arg = arg, .n_arg = TILE_ARGS});
+}
+
+/* ---- tiles of many rows ---------------------------------------------------------------------------------------------- */
+enum { STAYING_BYTES = 1 << 19 };
+
+/* What n rows cost: sets of 32, and a call, a little. */
+static int64_t rows_cost(int64_t n, int64_t lone) {
+    int64_t rest = n % 32;
+    return n / 32 * 8 + (rest > 16 ? 8 : rest > 0 ? lone : 0) + 1;
+}
+
+int64_t tile_height(const Context *cx, Dim m, int64_t most, int64_t lone) {
+    if (!dim_is_const(cx, m)) return 64;
+    int64_t n = dim_value(cx, m), best = most, best_cost = INT64_MAX;
+    if (n <= most) return n > 0 ? n : 1;
+    for (int64_t r = most; r >= 32; r--) {
+        int64_t cost = n / r * rows_cost(r, lone) + (n % r != 0 ? rows_cost(n % r, lone) : 0);
+        if (cost >= best_cost) continue;
+        best = r;
+        best_cost = cost;
+    }
+    return best;
+}
+
+TileRows tile_rows_open(Lower *lo, Dim m, int64_t most, int64_t panels, int64_t panel_bytes, int64_t cols, DType sum, uint32_t first_loop) {
+    Context *cx = lo->cx;
+    Dim rows = dim_const(cx, most), tiles = dim_ceildiv(cx, m, rows);
+    bool weights_stay = panels * panel_bytes < STAYING_BYTES;
+    Expr *tile = NULL, *panel;
+    if (weights_stay) tile = lower_for_dim(lo, tiles);
+    panel = lower_for(lo, lx_i(lo, panels));
+    if (!weights_stay) tile = lower_for_dim(lo, tiles);
+    lo->open.v[first_loop]->parallel = (uint16_t)(lo->open.n - first_loop);
+    TileRows r = {.panel = panel, .first = lx_mul(lo, tile, lx_i(lo, most)), .most = most, .cols = cols};
+    r.count = tile_rows(lo, m, most, r.first);
+    r.tile = lower_array(lo, sum, 2, (Dim[]){rows, dim_const(cx, cols)});
+    return r;
+}
+
+void tile_rows_call(Lower *lo, const TileRows *r, TileCall *c) {
+    const Tile tile = {.rows = r->most, .cols = r->cols, .vector = 16};
+    c->out = r->tile;
+    c->rows = r->count;
+    c->a_k = c->b_k = lx_i(lo, 1);
+    tile_emit(lo, &tile, c);
 }

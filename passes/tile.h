@@ -14,6 +14,9 @@ Tile tile_choose_dividing(const Target *t, Dim m, int64_t n, int64_t k, Context 
 /* Estimated cycles of the product with this tile. */
 double tile_time(const Tile *tile, int64_t m, int64_t n, int64_t k);
 
+/* Zeroed memory for packed weights, which start at a cache line. */
+void *tile_storage(Context *cx, int64_t bytes);
+
 /* to[p][k][j] = from[k * row + (p * nr + j) * col], zero beyond n columns. */
 void tile_pack(float *to, const float *from, int64_t k, int64_t n, int64_t row, int64_t col, int64_t nr);
 
@@ -25,6 +28,14 @@ void tile_pack_line(Lower *lo, uint32_t to, Expr **idx, uint32_t at, Expr *panel
 
 /* min(rows, m - m0), simplified when it is always `rows`. m0 is a multiple of rows. */
 Expr *tile_rows(Lower *lo, Dim m, int64_t rows, Expr *m0);
+
+/* The columns that a panel of `width` has, where there are `columns` in all: code for whole panels, and for the last one
+ * if it has fewer.
+ *
+ *     for (TileColumns c = tile_columns(lo, panel, columns, width); c.count != 0; tile_columns_next(lo, &c)) store(c.count); */
+typedef struct TileColumns { int64_t count, rest; bool two; } TileColumns; /* two: cases, told apart at run time */
+TileColumns tile_columns(Lower *lo, Expr *panel, int64_t columns, int64_t width);
+void tile_columns_next(Lower *lo, TileColumns *c);
 
 /* Arguments of CONTRACT_TILE (ir/contract.h); n1, n2 NULL: 1; out_at NULL: 0; b_1, b_2 NULL: b goes on where it was. */
 typedef struct TileCall {
@@ -38,5 +49,21 @@ typedef struct TileCall {
  * next panel it fetches; NULL when the whole of b (n_panel panels of k rows) is small enough to stay. */
 Expr *tile_ahead(Lower *lo, const Tile *tile, Expr *panel, int64_t n_panel, int64_t k, Expr *t);
 void tile_emit(Lower *lo, const Tile *t, const TileCall *c);
+
+/* Micro-kernels whose tiles have many rows (bf16, integers, groups of codes) all stand in the same loops. */
+typedef struct TileRows {      /* inside them: the rows of one tile */
+    Expr *panel, *first, *count;
+    uint32_t tile;             /* their sums: [most, cols] */
+    int64_t most, cols;
+} TileRows;
+/* The tile height up to `most` that splits m rows best, where sets of 32 rows use the weights they load fully and a set of
+ * 16 or fewer costs lone / 8 of that. */
+int64_t tile_height(const Context *cx, Dim m, int64_t most, int64_t lone);
+/* Opens the loops over tiles of `most` of the m rows and the panels of `cols` columns, the one outermost that makes the
+ * weights (panel_bytes each panel) stay in cache or be read once. They are shared by the threads together with the loops
+ * from first_loop on, which are open already. sum: the type of the tile. */
+TileRows tile_rows_open(Lower *lo, Dim m, int64_t most, int64_t panels, int64_t panel_bytes, int64_t cols, DType sum, uint32_t first_loop);
+/* Calls the micro-kernel for them; the caller has filled in the operands and the kind. */
+void tile_rows_call(Lower *lo, const TileRows *r, TileCall *c);
 
 #endif

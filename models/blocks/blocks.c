@@ -53,3 +53,17 @@ LatheValue transformer_block(LatheValue x, const char *name, const TransformerBl
     lathe_end_scope(m);
     return x;
 }
+
+LatheValue gpt_body(LatheValue ids, const Gpt *o) {
+    LatheInit small = lathe_normal(0, 0.02);
+    LatheValue x = lathe_embedding(ids, o->tokens, o->width, "tokens", small);
+    x = lathe_add(x, lathe_embedding(lathe_positions(ids, 1), o->context, o->width, "positions", small));
+    for (int i = 0; i < o->layers; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "block%d", i);
+        x = transformer_block(x, name, &(TransformerBlock){.heads = o->heads, .causal = true});
+    }
+    return lathe_layernorm(x, "norm", NULL);
+}
+
+LatheValue gpt_logits(LatheValue x) { return lathe_matmul(x, lathe_transpose(lathe_find(x.model, "tokens/weight"), NULL)); }

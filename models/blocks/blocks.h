@@ -18,4 +18,9 @@ LatheValue dense_shared(LatheValue x, int64_t units, const char *name, bool agai
 typedef struct TransformerBlock { int64_t heads; bool causal; double dropout; } TransformerBlock;
 LatheValue transformer_block(LatheValue x, const char *name, const TransformerBlock *o);
 
+/* GPT-2 up to its last norm: ids [N,T] -> token + position embedding -> blocks block0, block1, ... -> norm -> [N,T,width]. */
+typedef struct Gpt { int64_t tokens, context, width, heads; int layers; } Gpt;
+LatheValue gpt_body(LatheValue ids, const Gpt *o);
+LatheValue gpt_logits(LatheValue x); /* x [...,width] times the token embedding, transposed: [...,tokens] */
+
 #endif
