@@ -81,12 +81,15 @@ static void mark_needed(Context *cx, bool *needed, const Value *loss) {
     }
 }
 
+/* Does some loss depend on n? No, if it came after the model: the table knows the model's nodes only. */
+static bool is_needed(const Train *t, const Node *n) { return n->id < t->n_node && t->needed[n->id]; }
+
 /* Without a list of parameters, named constants are candidates. */
 static void find_candidates(Train *t) {
     if (t->spec->candidate.n != 0) return;
     bool *seen = ARENA_ARRAY(&t->cx->scratch, bool, t->m->n_value);
     FOR_NODES(n, t->m->main) {
-        for (uint32_t i = 0; i < n->n_in && t->needed[n->id]; i++) {
+        for (uint32_t i = 0; i < n->n_in && is_needed(t, n); i++) {
             Value *v = n->in[i];
             if (v == NULL || v->data == NULL || v->name == 0 || seen[v->id] || !dtype_is_float(v->type->dtype)) continue;
             seen[v->id] = true;
@@ -112,7 +115,7 @@ static bool is_statistic(const Node *n, uint32_t input) { return n->op == OP_Bat
 static void make_states(Train *t) {
     for (uint32_t i = 0; i < t->spec->candidate.n; i++) t->candidate_of[t->spec->candidate.v[i].value->id] = i + 1;
     FOR_NODES(n, t->m->main) {
-        for (uint32_t i = 0; i < n->n_in && t->needed[n->id]; i++) {
+        for (uint32_t i = 0; i < n->n_in && is_needed(t, n); i++) {
             Value *v = n->in[i];
             if (v == NULL || v->data == NULL || is_statistic(n, i) || t->candidate_of[v->id] == 0) continue;
             bool wanted = false;
@@ -124,7 +127,7 @@ static void make_states(Train *t) {
 
 /* ---- the copy for use outside of training ---------------------------------------------------------------------------- */
 static bool differs_in_training(const Train *t, const Node *n) {
-    return n->id < t->n_node && t->needed[n->id] && (n->op == OP_Dropout || n->op == OP_BatchNormalization);
+    return is_needed(t, n) && (n->op == OP_Dropout || n->op == OP_BatchNormalization);
 }
 
 static void rename_values(Graph *g, void *user) {
@@ -419,10 +422,10 @@ static void three_entries(Train *t, TrainBuilder *b, Value *loss, uint32_t loss_
 static void build_part(Train *t, TrainPart *part, Value *evaluated) {
     Module *m = t->m;
     Value *loss = part->loss;
-    bool *needed = ARENA_ARRAY(&t->cx->scratch, bool, m->n_node);
-    mark_needed(t->cx, needed, loss);
     Node *end = node_new(m, m->main, NULL, OP_Identity, 1, &loss, 1);
     node_infer(m, end);
+    bool *needed = ARENA_ARRAY(&t->cx->scratch, bool, m->n_node); /* end, too: add_params walks over it */
+    mark_needed(t->cx, needed, loss);
     TrainBuilder b = {.m = m, .at = end, .o = &part->o, .contents = &t->contents, .prefix = part->o.name != NULL ? str_text(t->cx, str_format(t->cx, "%s_", part->o.name)) : ""};
     add_params(t, &b, needed);
     if (b.param.n == 0) {
