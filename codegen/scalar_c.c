@@ -291,7 +291,7 @@ static void arithmetic(Emit *e, Writer *w, const Item *it, int prec) {
         break;
     case FN_POW:
         if (is_float) {
-            call(e, w, it, t == DT_F32 ? "powf" : "pow");
+            call(e, w, it, t == DT_F32 ? emit_scalar_helper(e, "pow", t) : "pow");
             return;
         }
         break;
@@ -366,6 +366,19 @@ static void bits(Emit *e, Writer *w, const Item *it, int prec) {
     close_paren(w, prec > P_UNARY && (small || it->x->fn == FN_NOT));
 }
 
+/* The function of runtime/math_f32.h for fn, the fast one where there is one and --fast-math asks for it. */
+static const char *float_helper(Emit *e, Fn fn) {
+    if (e->m->options == NULL || !e->m->options->fast_math) return fn_text(fn);
+    switch (fn) {
+    case FN_EXP: case FN_EXP_BELOW: return "exp_fast";
+    case FN_TANH: return "tanh_fast";
+    case FN_SIGMOID: return "sigmoid_fast";
+    case FN_SIN: return "sin_fast";
+    case FN_COS: return "cos_fast";
+    default: return fn_text(fn);
+    }
+}
+
 static void float_function(Emit *e, Writer *w, const Item *it, int prec) {
     DType t = (DType)it->x->dtype;
     const char *f = t == DT_F32 ? "f" : "";
@@ -390,11 +403,11 @@ static void float_function(Emit *e, Writer *w, const Item *it, int prec) {
         call(e, w, it, str_text(e->cx, str_format(e->cx, "%s%s", fn_text((Fn)it->x->fn), f)));
         return;
     case FN_SIGMOID:
-        call(e, w, it, emit_scalar_helper(e, "sigmoid", t));
+        call(e, w, it, emit_scalar_helper(e, t == DT_F32 ? float_helper(e, FN_SIGMOID) : "sigmoid", t));
         return;
     default: /* exp, log, …: our own vectorisable functions for float, libm for double */
-        if (t == DT_F32) call(e, w, it, emit_scalar_helper(e, fn_text((Fn)it->x->fn), t));
-        else call(e, w, it, fn_text((Fn)it->x->fn));
+        if (t == DT_F32) call(e, w, it, emit_scalar_helper(e, float_helper(e, (Fn)it->x->fn), t));
+        else call(e, w, it, it->x->fn == FN_EXP_BELOW ? "exp" : fn_text((Fn)it->x->fn));
         return;
     }
 }

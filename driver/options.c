@@ -15,6 +15,7 @@ const Option compile_options[] = {
     {"-O0..-O3", OPT_LEVEL, NULL, "how much the graph is optimised: -O0 nothing, above everything (default -O2)", offsetof(Request, level)},
     {"--weights", OPT_CHOICE, "auto|embed|incbin|file", "where constants go: small ones in the C file, else .incbin (auto); text in the C file; .incbin; a file for NAME_init", offsetof(Request, weights)},
     {"--precision", OPT_CHOICE, "f32|bf16", "bf16: weights and inputs of matrix products and convolutions in bfloat16, sums in float32 (default f32)", offsetof(Request, precision)},
+    {"--fast-math", OPT_FLAG, NULL, "exp, tanh, sigmoid, sin and cos of float within 4 units of last place instead of 2, and faster", offsetof(Request, fast_math)},
     {"--no-PASS", OPT_NO_PASS, NULL, "skip an optimisation pass, as --no-fuse (may be repeated)", offsetof(Request, disable)},
     {"--dump", OPT_TEXT, "PASS|all", "print the IR after a pass", offsetof(Request, dump)},
     {"--time-passes", OPT_FLAG, NULL, "print how long each pass takes", offsetof(Request, time_passes)},

@@ -45,6 +45,7 @@ LatheOptions request_options(Driver *d, const Request *r, const Variant *v) {
     o.weights = (LatheWeights)r->weights;
     o.precision = (LathePrecision)r->precision;
     o.distributed = (LatheDistributed)r->train.distributed;
+    o.fast_math = r->fast_math;
     o.dims = terminated(d, &r->dims);
     o.disable = terminated(d, &r->disable);
     o.dump = r->dump;

@@ -113,7 +113,7 @@ static double eval_float(Fn fn, DType d, const double *x, int *error) {
     case FN_TRUNC: return trunc(a);
     case FN_SQRT: return sqrt(a);
     case FN_RECIP: return 1 / a;
-    case FN_EXP: return exp(a);
+    case FN_EXP: case FN_EXP_BELOW: return exp(a);
     case FN_EXPM1: return expm1(a);
     case FN_LOG: return log(a);
     case FN_LOG1P: return log1p(a);

@@ -1,5 +1,6 @@
-/* Elementary functions of float without branches, so that loops over them vectorise. Errors, measured against long
- * double over all exponents (tests/emit/test_math.c): exp, log, erf, sin, cos, expm1, log1p, tanh, sigmoid within 2 ULP.
+/* Elementary functions of float without branches, so that loops over them vectorise. Errors over all floats
+ * (tests/emit/test_math.c), with fused multiply-add or without: pow, exp, log, erf, sin, cos, expm1, log1p, tanh and
+ * sigmoid within 2 ULP.
  *
  * Conditions select between values that were both computed. Infinities, NaN, zeros and subnormals give what libm gives.
  * sin and cos are exact to 2 ULP up to 2^30; a larger float is more than a full turn from its neighbours, and the
@@ -26,23 +27,37 @@ static inline float lathe_sqrt_f32(float x) {
 #endif
 }
 
-/* x = n ln 2 + r, e^x = 2^n e^r. 2^n is applied in two halves: the last one overflows or rounds to a subnormal.
- * Masked attention scores end below -104: they get their zero without arithmetic that underflows, which is slow. */
+/* x = n ln 2 + r, e^x = 2^n e^r with 2^n added to the exponent's bits, for subnormals in two steps. Masked attention
+ * scores end below -104: they get their zero without arithmetic that underflows, which is slow. */
 static inline float lathe_exp_f32(float x) {
-    const int zero = x < -104.0f;
-    const float y = x > 89.0f ? 89.0f : zero ? 0.0f : x;
-    const float z = y * 1.44269504f + 12582912.0f, n = z - 12582912.0f;
-    const float r = (y - n * 0.693359375f) + n * 2.12194440e-4f;
-    float p = 1.991992176e-04f;
-    p = p * r + 1.394721214e-03f;
-    p = p * r + 8.333261125e-03f;
-    p = p * r + 4.166625440e-02f;
-    p = p * r + 1.666666716e-01f;
-    p = p * r + 0.5f;
-    p = p * (r * r) + r + 1.0f;
-    const int32_t k = (int32_t)(lathe_float_bits(z) - 0x4B400000u), half = k >> 1;
-    const float e = p * lathe_bits_float((uint32_t)(half + 127) << 23) * lathe_bits_float((uint32_t)(k - half + 127) << 23);
-    return zero ? 0.0f : e;
+    const int zero = x < -104.0f, small = (x < -86.0f) & !zero;
+    const float z = x * 1.44269504f + 12582912.0f, n = z - 12582912.0f;
+    const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    float p = 1.395053854e-03f;
+    p = p * r + 8.368918062e-03f;
+    p = p * r + 4.166620509e-02f;
+    p = p * r + 1.666651860e-01f;
+    p = p * r + 5.000000095e-01f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    const float power = lathe_bits_float(lathe_float_bits(p) + (lathe_float_bits(z) << 23) + (small ? 64u << 23 : 0u));
+    const float e = small ? power * 5.42101086e-20f : power; /* 2^-64 */
+    return zero ? 0.0f : x <= 88.7228317f ? e : x * 3.0e38f;
+}
+
+/* The same where a result below the smallest normal number may be 0: softmax. */
+static inline float lathe_exp_below_f32(float x) {
+    const float z = x * 1.44269504f + 12582912.0f, n = z - 12582912.0f;
+    const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    float p = 1.395053854e-03f;
+    p = p * r + 8.368918062e-03f;
+    p = p * r + 4.166620509e-02f;
+    p = p * r + 1.666651860e-01f;
+    p = p * r + 5.000000095e-01f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    const float e = lathe_bits_float(lathe_float_bits(p) + (lathe_float_bits(z) << 23));
+    return x < -87.336544f ? 0.0f : x <= 88.7228317f ? e : x * 3.0e38f;
 }
 
 /* e^x - 1 = 2^n (e^r - 1) + (2^n - 1), at half size because 2^128 is no float. */
@@ -90,33 +105,42 @@ static inline float lathe_log1p_f32(float x) {
     return u > 3.40282347e+38f || !(u > 0) ? big : fabsf(x) < 1e-8f ? x : r;
 }
 
-/* x + x^3 P(x^2) up to 0.55, then 1 - 2 / (e^(2|x|) + 1). */
+/* u / (u + 1) with u = (e^2|x| - 1) / 2 = 2^n (e^2h - 1) / 2 + (2^n - 1) / 2, which is exact for small x. What u + 1 and
+ * the quotient lost is put back: rest = u - q (u + 1), written for each size of u so that it cancels exactly. */
 static inline float lathe_tanh_f32(float x) {
-    const float a = fabsf(x), s = x * x, large = 1.0f - 2.0f / (lathe_exp_f32(2.0f * (a > 10.0f ? 10.0f : a)) + 1.0f);
-    float p = -6.198724732e-03f;
-    p = p * s + 2.102055587e-02f;
-    p = p * s - 5.384051800e-02f;
-    p = p * s + 1.333248019e-01f;
-    p = p * s - 3.333331347e-01f;
-    return copysignf(a < 0.55f || x != x ? p * (s * a) + a : large, x);
+    const float a = fabsf(x), y = a > 10.0f ? 10.0f : a;
+    const float z = y * 2.88539008f + 12582912.0f, n = z - 12582912.0f;
+    const float h = (y - n * 0.3466796875f) + n * 1.06097220e-4f;
+    float p = 4.464172333e-02f;
+    p = p * h + 1.339026890e-01f;
+    p = p * h + 3.333296407e-01f;
+    p = p * h + 6.666607440e-01f;
+    p = p * h + 1.000000019e+00f;
+    const float s = lathe_bits_float((lathe_float_bits(z) << 23) + 0x3F800000u);
+    const float u = s * (p * (h * h) + h) + (s * 0.5f - 0.5f), inverse = 1.0f / (u + 1.0f), q = u * inverse;
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+    const float rest = (u - q) - q * u;
+#else
+    const float rest = u < 1.0f ? (u - q) - q * u : (1.0f - q) * u - q;
+#endif
+    return copysignf(q + rest * inverse, x);
 }
 
-/* 1 / (1 + e^-x), from e^-|x|, which never overflows; here e^r = (1 + r) + rest keeps the rounding error of 1 + r. */
+/* 1 / (1 + e^-x), with 1 + e^-x = 2^n (e^r - 1) + 1 + 2^n; below -60 all of it is 2^32 too small, or it would overflow. */
 static inline float lathe_sigmoid_f32(float x) {
-    const int zero = fabsf(x) > 104.0f; /* e^-|x| is, without arithmetic that underflows */
-    const float y = zero ? 0.0f : -fabsf(x);
-    const float z = y * 1.44269504f + 12582912.0f, n = z - 12582912.0f;
-    const float r = (y - n * 0.693359375f) + n * 2.12194440e-4f, one = 1.0f + r, lost = r - (one - 1.0f);
-    float p = 1.991992176e-04f;
-    p = p * r + 1.394721214e-03f;
-    p = p * r + 8.333261125e-03f;
-    p = p * r + 4.166625440e-02f;
-    p = p * r + 1.666666716e-01f;
-    p = p * r + 0.5f;
-    const int32_t k = (int32_t)(lathe_float_bits(z) - 0x4B400000u), half = k >> 1;
-    const float power = (one + (p * (r * r) + lost)) * lathe_bits_float((uint32_t)(half + 127) << 23) * lathe_bits_float((uint32_t)(k - half + 127) << 23);
-    const float e = zero ? 0.0f : power, d = 1.0f + e, missing = e - (d - 1.0f), q = (x < 0 ? e : 1.0f) / d;
-    return q - q * missing * (1.0f - 0.5f * e); /* 1 - e / 2 is near enough to 1 / d */
+    const int small = x < -60.0f, zero = x < -104.0f;
+    const float y = zero ? 0.0f : x > 87.0f ? 87.0f : x;
+    const float z = y * -1.44269504f + 12582912.0f, n = z - 12582912.0f;
+    const float r = n * 2.12194440e-4f - (n * 0.693359375f + y);
+    float p = 1.395420538e-03f;
+    p = p * r + 8.375077505e-03f;
+    p = p * r + 4.166612973e-02f;
+    p = p * r + 1.666641656e-01f;
+    p = p * r + 5.000000133e-01f;
+    p = p * r + 1.000000037e+00f;
+    const float s = lathe_bits_float((lathe_float_bits(z) << 23) + (small ? 95u << 23 : 127u << 23));
+    const float d = (s * (p * r) + 1.0f) + s, q = 1.0f / d;
+    return zero ? 0.0f : small ? q * 2.32830644e-10f : q;
 }
 
 /* x + x P(x^2) up to 0.92, then 1 - exp(-Q(x)) with Q = -log(erfc). */
@@ -136,8 +160,8 @@ static inline float lathe_erf_f32(float x) {
     q = q * b + 6.333734393e-01f;
     q = q * b + 1.129501820e+00f;
     q = q * b - 1.719733555e-04f;
-    const float large = copysignf(1.0f - lathe_exp_f32(-q), x), small = x + x * p;
-    return a < 0.92f || x != x ? small : large;
+    const float large = copysignf(1.0f - lathe_exp_below_f32(-q), x), small = x + x * p;
+    return a >= 0.92f ? large : small;
 }
 
 /* The angle modulo a quarter turn in double; *quarter is the number of quarter turns modulo 4. */
@@ -160,6 +184,107 @@ static inline float lathe_sin_f32(float x) {
 static inline float lathe_cos_f32(float x) {
     int32_t quarter;
     const float r = lathe_reduce_angle(x, &quarter), s = r * r;
+    const float sine = ((2.717939878e-06f * s - 1.983929542e-04f) * s + 8.333329111e-03f) * s - 1.666666716e-01f;
+    const float cosine = ((-2.720678935e-07f * s + 2.479947943e-05f) * s - 1.388888340e-03f) * s + 4.166666791e-02f;
+    const float y = quarter & 1 ? sine * (s * r) + r : cosine * (s * s) - 0.5f * s + 1.0f;
+    return (quarter + 1) & 2 ? -y : y;
+}
+
+/* x^y = 2^(y log2 x) in double: log2 x = e + log2 m with m in [sqrt(1/2), sqrt(2)], from (m - 1) / (m + 1). */
+static inline float lathe_pow_f32(float x, float y) {
+    const float a = fabsf(x);
+    const int tiny = a < 1.17549435e-38f;
+    const uint32_t u = lathe_float_bits(tiny ? a * 8388608.0f : a);
+    const int32_t e = (int32_t)(u - 0x3F3504F3u) >> 23;
+    const double m = (double)lathe_bits_float(u - ((uint32_t)e << 23)), s = (m - 1.0) / (m + 1.0), s2 = s * s;
+    double p = 3.4074742437214367e-01;
+    p = p * s2 + 4.1167174996349154e-01;
+    p = p * s2 + 5.7708360186584873e-01;
+    p = p * s2 + 9.6179667324773366e-01;
+    p = p * s2 + 2.8853900817901681e+00;
+    const double whole = (double)(e - (tiny ? 23 : 0)), log2 = a == 0 ? -(double)INFINITY : a > 3.40282347e+38f ? (double)a : p * s + whole;
+    const double t = (double)y * log2, b = t > 160.0 ? 160.0 : t < -160.0 ? -160.0 : t;
+    const double z = b + 6755399441055744.0, r = b - (z - 6755399441055744.0);
+    double q = 1.5475984572612674e-04;
+    q = q * r + 1.3400363308797316e-03;
+    q = q * r + 9.6180051146153404e-03;
+    q = q * r + 5.5503275428742616e-02;
+    q = q * r + 2.4022651334724776e-01;
+    q = q * r + 6.9314720638101379e-01;
+    q = q * r + 1.0;
+    uint64_t bits, power;
+    memcpy(&bits, &z, sizeof bits);
+    power = (bits << 52) + ((uint64_t)1023 << 52);
+    double scale;
+    memcpy(&scale, &power, sizeof scale);
+    const float magnitude = (float)(q * scale), n = rintf(y), half = y * 0.5f;
+    const int whole_y = n == y, odd = whole_y & (rintf(half) != half);
+    const float value = x < 0 && !whole_y && a <= 3.40282347e+38f && a > 0 ? NAN : odd ? copysignf(magnitude, x) : magnitude;
+    const int one = (y == 0) | (x == 1.0f) | ((a == 1.0f) & (fabsf(y) > 3.40282347e+38f));
+    return one ? 1.0f : x != x || y != y ? NAN : value;
+}
+
+/* ---- faster, for --fast-math: within 4 ULP, sin and cos within 2^-23 up to 8192; results below the smallest normal number are 0 */
+
+static inline float lathe_exp_fast_f32(float x) {
+    const float z = x * 1.44269504f + 12582912.0f, n = z - 12582912.0f;
+    const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    float p = 8.379439577e-03f;
+    p = p * r + 4.189973384e-02f;
+    p = p * r + 1.666635828e-01f;
+    p = p * r + 4.999913225e-01f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    const float e = lathe_bits_float(lathe_float_bits(p) + (lathe_float_bits(z) << 23));
+    return x < -87.336544f ? 0.0f : x <= 88.7228317f ? e : x * 3.0e38f;
+}
+
+static inline float lathe_tanh_fast_f32(float x) {
+    const float a = fabsf(x), y = a > 10.0f ? 10.0f : a;
+    const float z = y * 2.88539008f + 12582912.0f, n = z - 12582912.0f;
+    const float h = (y - n * 0.3466796875f) + n * 1.06097220e-4f;
+    float p = 4.464172333e-02f;
+    p = p * h + 1.339026890e-01f;
+    p = p * h + 3.333296407e-01f;
+    p = p * h + 6.666607440e-01f;
+    p = p * h + 1.000000019e+00f;
+    const float s = lathe_bits_float((lathe_float_bits(z) << 23) + 0x3F800000u);
+    const float u = s * (p * (h * h) + h) + (s * 0.5f - 0.5f);
+    return copysignf(u / (u + 1.0f), x);
+}
+
+static inline float lathe_sigmoid_fast_f32(float x) {
+    const float y = x > 87.0f ? 87.0f : x;
+    const float z = y * -1.44269504f + 12582912.0f, n = z - 12582912.0f;
+    const float r = n * 2.12194440e-4f - (n * 0.693359375f + y);
+    float p = 8.379439577e-03f;
+    p = p * r + 4.189973384e-02f;
+    p = p * r + 1.666635828e-01f;
+    p = p * r + 4.999913225e-01f;
+    p = p * r + 1.0f;
+    const float s = lathe_bits_float((lathe_float_bits(z) << 23) + 0x3F800000u);
+    return x < -87.336544f ? 0.0f : 1.0f / ((s * (p * r) + 1.0f) + s);
+}
+
+/* The angle modulo a quarter turn; the low bit of *quarter says which of sine and cosine, the next one the sign. */
+static inline float lathe_reduce_angle_fast(float x, uint32_t *quarter) {
+    const float z = x * 0.636619772f + 12582912.0f, n = z - 12582912.0f;
+    *quarter = lathe_float_bits(z);
+    return ((x - n * 1.5703125f) - n * 4.837512969970703e-4f) - n * 7.549789948768648e-8f;
+}
+
+static inline float lathe_sin_fast_f32(float x) {
+    uint32_t quarter;
+    const float r = lathe_reduce_angle_fast(x, &quarter), s = r * r;
+    const float sine = ((2.717939878e-06f * s - 1.983929542e-04f) * s + 8.333329111e-03f) * s - 1.666666716e-01f;
+    const float cosine = ((-2.720678935e-07f * s + 2.479947943e-05f) * s - 1.388888340e-03f) * s + 4.166666791e-02f;
+    const float y = quarter & 1 ? cosine * (s * s) - 0.5f * s + 1.0f : sine * (s * r) + r;
+    return quarter & 2 ? -y : x == 0 ? x : y; /* sine * 0 + -0 is 0 */
+}
+
+static inline float lathe_cos_fast_f32(float x) {
+    uint32_t quarter;
+    const float r = lathe_reduce_angle_fast(x, &quarter), s = r * r;
     const float sine = ((2.717939878e-06f * s - 1.983929542e-04f) * s + 8.333329111e-03f) * s - 1.666666716e-01f;
     const float cosine = ((-2.720678935e-07f * s + 2.479947943e-05f) * s - 1.388888340e-03f) * s + 4.166666791e-02f;
     const float y = quarter & 1 ? sine * (s * r) + r : cosine * (s * s) - 0.5f * s + 1.0f;

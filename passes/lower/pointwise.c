@@ -163,7 +163,7 @@ static Expr *if_negative(const Activation *a, Expr *yes, Expr *no) {
 /* log(1 + exp(x)) without overflow for large x. */
 static Expr *softplus(const Activation *a) {
     Lower *lo = a->lo;
-    Expr *tail = lx_1(lo, FN_LOG1P, lx_1(lo, FN_EXP, lx_1(lo, FN_NEG, lx_1(lo, FN_ABS, a->x))));
+    Expr *tail = lx_1(lo, FN_LOG1P, lx_1(lo, FN_EXP_BELOW, lx_1(lo, FN_NEG, lx_1(lo, FN_ABS, a->x))));
     return lx_add(lo, lx_2(lo, FN_MAX, a->x, num(a, 0)), tail);
 }
 
@@ -173,11 +173,18 @@ static Expr *gelu_erf(const Activation *a) {
     return lx_mul(lo, lx_mul(lo, a->x, num(a, 0.5)), lx_add(lo, e, num(a, 1)));
 }
 
+/* x (1 + tanh u) / 2 with u = sqrt(2 / pi) (x + 0.044715 x^3), which is x sigmoid(2 u). */
 static Expr *gelu_tanh(const Activation *a) {
     Lower *lo = a->lo;
-    Expr *cube = lx_mul(lo, lx_mul(lo, a->x, a->x), a->x);
-    Expr *inner = lx_mul(lo, num(a, M_2_SQRTPI * M_SQRT1_2), lx_add(lo, a->x, lx_mul(lo, cube, num(a, 0.044715))));
-    return lx_mul(lo, lx_mul(lo, a->x, num(a, 0.5)), lx_add(lo, lx_1(lo, FN_TANH, inner), num(a, 1)));
+    Expr *x = a->x, *slope = lx_mul_add(lo, lx_mul(lo, x, x), num(a, 2 * M_2_SQRTPI * M_SQRT1_2 * 0.044715), num(a, 2 * M_2_SQRTPI * M_SQRT1_2));
+    return lx_mul(lo, x, lx_1(lo, FN_SIGMOID, lx_mul(lo, x, slope)));
+}
+
+/* x tanh(log(1 + e^x)) = x p / (p + 2) with p = e^2x + 2 e^x; above 20 that is x. */
+static Expr *mish(const Activation *a) {
+    Lower *lo = a->lo;
+    Expr *e = lx_1(lo, FN_EXP, lx_2(lo, FN_MIN, a->x, num(a, 20))), *p = lx_mul(lo, e, lx_add(lo, e, num(a, 2)));
+    return lx_mul(lo, a->x, lx_div(lo, p, lx_add(lo, p, num(a, 2))));
 }
 
 static Expr *swish(const Activation *a, double alpha) {
@@ -214,7 +221,7 @@ static Expr *activation(Lower *lo, const Node *n, Expr *x) {
     case OP_HardSigmoid: return clamp01(&a, lx_mul_add(lo, x, num(&a, attr_f(n, AT_HardSigmoid_alpha)), num(&a, attr_f(n, AT_HardSigmoid_beta))));
     case OP_HardSwish: return lx_mul(lo, x, clamp01(&a, lx_mul_add(lo, x, num(&a, 1.0 / 6), num(&a, 0.5))));
     case OP_LeakyRelu: return if_negative(&a, lx_mul(lo, x, num(&a, attr_f(n, AT_LeakyRelu_alpha))), x);
-    case OP_Mish: return lx_mul(lo, x, lx_1(lo, FN_TANH, softplus(&a)));
+    case OP_Mish: return mish(&a);
     case OP_Relu: return lx_2(lo, FN_MAX, x, num(&a, 0));
     case OP_Shrink: return shrink(&a, attr_f(n, AT_Shrink_bias), attr_f(n, AT_Shrink_lambd));
     case OP_Softplus: return softplus(&a);

@@ -12,7 +12,7 @@
 
 /* exp(x - top), each step rounded to `step`. */
 static Expr *exp_below(Lower *lo, DType step, Expr *x, Expr *top) {
-    return ex_round_to(lo->k, lo->cx, step, lx_1(lo, FN_EXP, ex_round_to(lo->k, lo->cx, step, lx_sub(lo, x, top))));
+    return ex_round_to(lo->k, lo->cx, step, lx_1(lo, FN_EXP_BELOW, ex_round_to(lo->k, lo->cx, step, lx_sub(lo, x, top))));
 }
 
 bool lower_softmax(Lower *lo, const Node *n) {
