@@ -151,13 +151,18 @@ static bool broadcasts_to(Context *cx, const Type *c, const Type *out) {
     return true;
 }
 
+/* A whole matrix that is computed just for this sum: fusion computes it where the product is stored, as C it would be stored before. */
+static bool fuses_better(Rewriter *r, const Value *c, const Value *out) {
+    return c->def != NULL && rw_same_type(c, out) && rw_single(r, c) && (op_info(c->def->op)->flags & OPF_INPLACE);
+}
+
 /* Add(MatMul(a, b), c) -> Gemm(a, b, c), for matrices, transposed or not; Add(Gemm(a, b), c) -> Gemm(a, b, c). */
 bool simplify_matmul_add(Rewriter *r, Node *n) {
     const Type *t = n->out[0]->type;
     if (t->rank != 2 || !rw_float(n->out[0])) return false;
     for (uint32_t i = 0; i < 2; i++) {
         Value *product = n->in[i], *c = n->in[1 - i];
-        if (!rw_same_type(product, n->out[0]) || !rw_single(r, product) || !broadcasts_to(r->cx, c->type, t)) continue;
+        if (!rw_same_type(product, n->out[0]) || !rw_single(r, product) || !broadcasts_to(r->cx, c->type, t) || fuses_better(r, c, n->out[0])) continue;
         Node *p = rw_def(r, product, OP_MatMul);
         if (p != NULL && p->in[0]->type->rank == 2 && p->in[1]->type->rank == 2)
             return rw_replace(r, n, rw_value(r, rw_node(r, n, OP_Gemm, 3, (Value *[]){p->in[0], p->in[1], c})));
