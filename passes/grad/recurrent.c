@@ -90,11 +90,9 @@ static Value *gate(Recurrent *r, Value *all, uint32_t k) { /* columns of gate k 
     return r->gates == 1 ? all : expand_slice(r->m, r->end, all, k * r->hidden, (k + 1) * r->hidden, 1);
 }
 
-static Value *recur(Recurrent *r, Value *h, Value *weights) { /* h R' */
-    Node *n = node_new(r->m, r->end->graph, r->end, OP_FusedMatMul, 2, (Value *[]){h, weights}, 1);
-    n->loc = r->n->loc;
-    attr_set_i(n, AT_FusedMatMul_transB, 1);
-    return expand_result(r->m, n);
+/* h R': transposed once in front of the loop, so that no step has to. */
+static Value *recur(Recurrent *r, Value *h, Value *weights) {
+    return in_body(r, OP_MatMul, h, expand_transpose(r->m, r->n, weights, 2, (int64_t[]){1, 0}));
 }
 
 static Value *peep(Recurrent *r, Value *x, Value *p, uint32_t k, Value *c) { /* x + p[k] * c */
@@ -140,7 +138,9 @@ static Value *step_gru(Recurrent *r, Value *p, Value *weights, Value *rb, Value 
 
 /* ---- one direction --------------------------------------------------------------------------------------------------------------- */
 static Value *pick(Recurrent *r, Value *v) { /* row `direction` of an operand with a leading axis of directions */
-    return v == NULL ? NULL : expand_gather(r->m, r->n, v, value_const_scalar(r->m, DT_I64, r->direction), 0);
+    if (v == NULL) return NULL;
+    if (v->type->dim[0] == dim_const(r->m->cx, 1)) return build2(r->m, r->n, OP_Squeeze, v, value_const_i64(r->m, 1, (int64_t[]){0}));
+    return expand_gather(r->m, r->n, v, value_const_scalar(r->m, DT_I64, r->direction), 0);
 }
 
 static Value *bias_part(Recurrent *r, Value *b, int64_t from, int64_t to) { return expand_slice(r->m, r->n, b, from, to, 0); }

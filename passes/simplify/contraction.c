@@ -198,13 +198,16 @@ bool simplify_gemm_transpose(Rewriter *r, Node *n) {
     return false;
 }
 
-/* MatMul(a, Transpose(w)) -> FusedMatMul(a, w) {transB = 1}: a matrix of the run is read as it lies; constants are transposed by the compiler. */
+/* MatMul(a, Transpose(w)) -> FusedMatMul(a, w) {transB = 1}: a matrix of the run is read as it lies; constants are transposed by the compiler.
+ * What is transposed once in front of a loop is not transposed in every turn. */
 bool simplify_matmul_transpose(Rewriter *r, Node *n) {
     Node *t = rw_def(r, n->in[1], OP_Transpose);
     if (t == NULL || t->in[0]->type->rank != 2 || n->in[0]->type->rank < 2 || !rw_float(n->in[0]) || t->in[0]->data != NULL) return false;
+    bool transposed = n->op == OP_FusedMatMul && attr_i(n, AT_FusedMatMul_transB) != 0;
+    if (t->graph != n->graph && !transposed) return false;
     Value *in[2] = {n->in[0], t->in[0]};
     Node *p = n->op == OP_FusedMatMul ? rw_copy(r, n, n, 2, in) : rw_node(r, n, OP_FusedMatMul, 2, in);
-    attr_set_i(p, AT_FusedMatMul_transB, n->op == OP_MatMul || attr_i(n, AT_FusedMatMul_transB) == 0);
+    attr_set_i(p, AT_FusedMatMul_transB, !transposed);
     return rw_replace(r, n, rw_value(r, p));
 }
 
