@@ -22,6 +22,7 @@ ExpandFn *grad_expansion_of(Module *m, const Node *n) {
     case OP_Loop: return grad_expand_loop;
     case OP_MeanVarianceNormalization: return grad_expand_mean_variance_norm;
     case OP_LRN: return grad_expand_lrn;
+    case OP_SoftmaxCrossEntropyLoss: return grad_loss_shares_partition(n) ? grad_expand_class_loss : NULL;
     case OP_LpPool: return grad_expand_lp_pool;
     case OP_Pad: return attr_s_is(m->cx, n, AT_Pad_mode, "constant") ? NULL : grad_expand_pad;
     case OP_Col2Im: return grad_expand_col2im;

@@ -3,7 +3,10 @@
  *     Softmax:                  dx = y * (dy - sum(dy * y))                LogSoftmax:  dx = dy - exp(y) * sum(dy)
  *     SoftmaxCrossEntropyLoss:  dx = (exp(x - logsumexp(x)) - onehot(label)) * weight[label] * dloss
  *
- * The loss's gradient is pointwise in the scores and a number per row: probabilities and one-hot rows are never stored. */
+ * The loss's gradient is pointwise in the scores and a number per row: probabilities and one-hot rows are never stored. The loss is split in two, so that
+ * forward and backward pass share the number per row:
+ *
+ *     SoftmaxCrossEntropyLoss(x, label, weight)   ->   z = ReduceLogSumExp(x)   ClassLoss(x, label, weight, z) = weight[label] * (z - x[label]) */
 #include "ir/shape/reduce.h"
 #include "passes/grad/grad.h"
 #include "passes/rules.h"
@@ -68,7 +71,23 @@ static Value *coefficient(Grad *g, const Labels *l) {
     return g_mul(g, g_div(g, dy, g_done(g, n)), l->weight);
 }
 
-/* NegativeLogLikelihoodLoss, SoftmaxCrossEntropyLoss. */
+/* Not in small types: the number per row would be rounded to them. */
+bool grad_loss_shares_partition(const Node *n) {
+    DType t = n->in[0]->type->dtype;
+    return (t == DT_F32 || t == DT_F64) && (n->n_out < 2 || n->out[1] == NULL);
+}
+
+bool grad_expand_class_loss(Module *m, Node *n, Value **out) {
+    Value *z = build2(m, n, OP_ReduceLogSumExp, n->in[0], value_const_i64(m, 1, (int64_t[]){1}));
+    Node *loss = expand_node(m, n, OP_ClassLoss, 4, (Value *[]){n->in[0], n->in[1], expand_input(n, 2), z}, 1);
+    AttrSlot ignore = attr_named(n, "ignore_index");
+    if (attr_has(n, ignore)) attr_set_i(loss, AT_ClassLoss_ignore_index, attr_i(n, ignore));
+    *attr_at(loss, AT_ClassLoss_reduction) = *attr_at(n, attr_named(n, "reduction"));
+    out[0] = expand_result(m, loss);
+    return out[0] != NULL;
+}
+
+/* NegativeLogLikelihoodLoss, SoftmaxCrossEntropyLoss, ClassLoss. */
 bool grad_class_loss(Grad *g) {
     Value *x = g->n->in[0], *zero = g_num(g, x, 0), *class_axis = value_const_i64(g->m, 1, (int64_t[]){1});
     if (!dim_is_const(g->m->cx, x->type->dim[1])) {
@@ -87,6 +106,7 @@ bool grad_class_loss(Grad *g) {
         } else {
             d = g_where(g, hot, g_neg(g, c), zero);
         }
+        if (g->n->op == OP_ClassLoss) g->dx[3] = g_expand_like(g, c, g->n->in[3]);
     }
     if (softmax && g->n->n_out > 1 && g->dy[1] != NULL) {
         Value *more = log_softmax_gradient(g, g->n->out[1], g->dy[1], 1);

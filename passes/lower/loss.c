@@ -3,6 +3,8 @@
  *     loss[n, d] = -w[label] * p[n, label, d]      p = x, or log_softmax(x) along C
  *     sum:  of all losses         mean: sum / sum of w[label]         a label equal to ignore_index counts as nothing
  *
+ * ClassLoss is SoftmaxCrossEntropyLoss with log sum exp of the rows of x as input 3.
+ *
  * A label outside [0, C) that is not ignored is a run-time index error. */
 #include "ir/shape/reduce.h"
 #include "passes/lower/rows.h"
@@ -82,7 +84,7 @@ bool lower_class_loss(Lower *lo, const Node *n) {
     s.t = lower_float_type(s.x->dtype);
     s.has_ignore = attr_has(n, ignore);
     if (s.has_ignore) s.ignore = attr_i(n, ignore);
-    const Value *partition = s.softmax ? log_partition(&s) : NULL;
+    const Value *partition = s.softmax ? log_partition(&s) : n->op == OP_ClassLoss ? n->in[3] : NULL;
     const Type *target = n->in[1]->type;
     Expr *at[RANK_MAX], *weight;
     if (attr_s_is(lo->cx, n, reduction, "none")) {
