@@ -80,6 +80,7 @@ def save(folder, name, value):
 def add(name, model, feeds, want, rtol=1e-4, atol=1e-5):
     """want: the expected outputs, or "ort", "onnx"."""
     assert name not in CASES, name
+    feeds = {k: v if isinstance(v, list) else np.asarray(v) for k, v in feeds.items()}
     if isinstance(want, str):
         try:
             want = evaluate(model, feeds, want)
