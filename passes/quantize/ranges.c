@@ -12,6 +12,7 @@
 
 #define STEPS 100
 #define CODES 256
+static const double UNREACHED = 1e-9;
 
 static double center(QuantizeRange r, int bin) { return r.low + (r.high - r.low) * (bin + 0.5) / QUANTIZE_BINS; }
 
@@ -45,27 +46,23 @@ static double square_error(const LatheQuantization *q, QuantizeRange whole, cons
     return sum;
 }
 
-/* Divergence of the clipped histogram from itself seen through CODES levels. */
+/* Divergence of the histogram from itself seen through the codes of r: a code's elements lie evenly in the bins of it that hold any. What
+ * is clipped lies in bins that the codes cannot reach; those have the probability UNREACHED altogether. To pile clipped elements up in
+ * the last bin instead, as is often done, makes the end of a range look right that is far too short: its last bin is the same in both. */
 static double divergence(QuantizeRange whole, const uint64_t *bins, QuantizeRange r) {
-    double p[QUANTIZE_BINS] = {0}, level[CODES] = {0}, total = 0, sum = 0;
-    int filled[CODES] = {0};
-    double width = r.high - r.low;
-    int at[QUANTIZE_BINS];
+    double level[CODES] = {0}, total = 0, inside = 0, sum = 0;
+    int filled[CODES] = {0}, at[QUANTIZE_BINS];
     for (int i = 0; i < QUANTIZE_BINS; i++) {
-        double x = fmin(fmax(center(whole, i), r.low), r.high);
-        int bin = (int)fmin((x - whole.low) / (whole.high - whole.low) * QUANTIZE_BINS, QUANTIZE_BINS - 1), code = (int)fmin((x - r.low) / width * CODES, CODES - 1);
-        p[bin] += (double)bins[i]; /* clipped elements pile up at the ends */
-        at[i] = code;
+        double x = center(whole, i);
+        at[i] = x < r.low || x > r.high ? -1 : (int)fmin((x - r.low) / (r.high - r.low) * CODES, CODES - 1);
         total += (double)bins[i];
-        if (bins[i] != 0 && center(whole, i) >= r.low && center(whole, i) <= r.high) level[code] += (double)bins[i], filled[code]++;
+        if (bins[i] != 0 && at[i] >= 0) level[at[i]] += (double)bins[i], inside += (double)bins[i], filled[at[i]]++;
     }
-    double inside = 0;
-    for (int c = 0; c < CODES; c++) inside += level[c];
-    if (inside == 0 || total == 0) return INFINITY;
+    if (!(inside > 0)) return INFINITY;
     for (int i = 0; i < QUANTIZE_BINS; i++) {
-        if (p[i] == 0) continue;
-        double q = filled[at[i]] != 0 ? level[at[i]] / filled[at[i]] / inside : 0;
-        sum += p[i] / total * log(p[i] / total / fmax(q, 1e-12));
+        if (bins[i] == 0) continue;
+        double p = (double)bins[i] / total, q = at[i] >= 0 ? level[at[i]] / filled[at[i]] / inside : 0;
+        sum += p * log(p / (q * (1 - UNREACHED) + UNREACHED / QUANTIZE_BINS));
     }
     return sum;
 }

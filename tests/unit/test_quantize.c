@@ -135,6 +135,10 @@ START_TEST(ranges_leave_outliers_out) {
     q.range = LATHE_RANGE_ENTROPY;
     QuantizeRange r = quantize_range_choose(&q, whole, bins);
     ck_assert(r.high > 300 && r.high < 2048);
+    float noise[QUANTIZE_BINS]; /* counts that scatter do not make a tail disappear */
+    draw(5, QUANTIZE_BINS, noise);
+    for (int i = 0; i < QUANTIZE_BINS; i++) bins[i] = (uint64_t)(100 * exp(-i / 200.0) * (1 + 2 * (double)noise[i]) + (double)noise[i] + 0.5);
+    ck_assert(quantize_range_choose(&q, whole, bins).high > 1700);
 }
 END_TEST
 
