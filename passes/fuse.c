@@ -190,6 +190,15 @@ static bool widens(const Node *n) {
     return dtype_bits(n->out[0]->type->dtype) > dtype_bits(n->in[0]->type->dtype);
 }
 
+static bool reads_second_output(const Group *p, const Node *anchor) {
+    for (uint32_t k = 0; anchor != NULL && k < p->node.n; k++)
+        for (uint32_t i = 0; i < p->node.v[k]->n_in; i++) {
+            const Value *v = p->node.v[k]->in[i];
+            if (v != NULL && v->def == anchor && v->def_out != 0) return true;
+        }
+    return false;
+}
+
 static void join_pointwise(Fuse *f, Node *n, const Graph *g) {
     if (widens(n)) return;
     Group *own = f->group[n->id];
@@ -209,7 +218,7 @@ static void join_pointwise(Fuse *f, Node *n, const Graph *g) {
     /* Other pointwise producers that only serve this group come along: they run in the same loop. */
     for (uint32_t i = 0; i < n->n_in; i++) {
         Group *p = group_of(f, n->in[i], g);
-        if (p == NULL || p == best || p->anchor != NULL || p->closed || !can_join(f, n, p, g)) continue;
+        if (p == NULL || p == best || p->anchor != NULL || p->closed || !can_join(f, n, p, g) || reads_second_output(p, best->anchor)) continue;
         if (p->node.n + best->node.n > GROUP_MAX || !all_used_only_by(f, p, best, g) || makes_cycle(f, best, p, g)) continue;
         merge(f, best, p);
     }

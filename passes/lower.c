@@ -246,9 +246,16 @@ static void store_all(Lower *lo, uint32_t n, Value *const *to, Expr **e, Expr *c
     for (uint32_t i = 0; i < n; i++) store_to(lo, to[i], idx, FN_NONE, e[i]);
 }
 
+/* Indices of a pooling, means of a normalisation: stored as they are; nothing in the body hangs on them. */
+static bool is_second_output(const LowerState *s, const Value *v) { return s->anchor != NULL && v->def == s->anchor && v != s->anchor->out[0]; }
+
 void lower_store(Lower *lo, const Value *v, Expr *const *idx, Expr *val) {
     LowerState *s = state(lo);
     if (v == NULL) return; /* an output nobody wants */
+    if (inside(lo, v) && is_second_output(s, v)) {
+        if (resolve(s, v) != v) store_to(lo, v, idx, FN_NONE, val); /* else nobody outside wants it */
+        return;
+    }
     if (!inside(lo, v)) {
         store_to(lo, v, idx, FN_NONE, val);
         return;
@@ -257,10 +264,16 @@ void lower_store(Lower *lo, const Value *v, Expr *const *idx, Expr *val) {
     lo->bound = v;
     lo->bound_idx = copy_index(lo, v->type->rank, idx);
     lo->bound_val = ex_round_to(lo->k, lo->cx, v->type->dtype, ex_cast(lo->k, lo->cx, dtype_compute(v->type->dtype), val));
-    /* Outputs of a body with an anchor all hang on its one used output (the fuse pass sees to it). */
+    /* The other outputs of a body with an anchor all hang on the anchor's first one (the fuse pass sees to it). */
     Expr **e = ARENA_ARRAY(&lo->cx->scratch, Expr *, lo->body->n_out);
-    for (uint32_t i = 0; i < lo->body->n_out; i++) e[i] = lower_load(lo, lo->body->out[i], idx);
-    store_all(lo, lo->body->n_out, lo->node->out, e, idx);
+    Value **to = ARENA_ARRAY(&lo->cx->scratch, Value *, lo->body->n_out);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < lo->body->n_out; i++) {
+        if (is_second_output(s, lo->body->out[i])) continue;
+        to[n] = lo->node->out[i];
+        e[n++] = lower_load(lo, lo->body->out[i], idx);
+    }
+    store_all(lo, n, to, e, idx);
     lo->bound = NULL;
     memo_clear(s);
 }
@@ -490,6 +503,8 @@ Kernel *lower_node(Module *m, const Node *n, LowerResult *result) {
         s.alias = ARENA_ARRAY(&cx->arena, const Value *, s.n_alias);
         for (uint32_t i = 0; i < lo->body->n_in; i++) s.alias[lo->body->in[i]->id] = n->in[i];
         s.anchor = find_anchor(lo->body);
+        for (uint32_t i = 0; i < lo->body->n_out; i++)
+            if (is_second_output(&s, lo->body->out[i])) s.alias[lo->body->out[i]->id] = n->out[i];
         if (s.anchor != NULL) lo->current = s.anchor, ok = op_rules(s.anchor->op).lower(lo, s.anchor);
         else lower_definitions(lo, n, lo->body->out, n->out, n->n_out);
     } else if (rules.lower != NULL) {

@@ -245,10 +245,12 @@ static void add_params(Train *t, TrainBuilder *b, const bool *needed) {
     }
 }
 
-static void recompute(TrainBuilder *b, const Value *loss, Node *behind) {
-    bool *forward = ARENA_ARRAY(&b->m->cx->scratch, bool, b->m->n_node);
+static void save_memory(TrainBuilder *b, const Value *loss, Node *behind) {
+    uint32_t n_node = b->m->n_node;
+    bool *forward = ARENA_ARRAY(&b->m->cx->scratch, bool, n_node);
     mark_needed(b->m->cx, forward, loss);
     train_recompute(b->m, forward, behind != NULL ? behind->next : b->m->main->first, b->at, b->m->options->recompute);
+    train_keep(b->m, forward, n_node, b->at);
 }
 
 /* The gradients of loss * scale. Parameters that it does not depend on are left out. */
@@ -267,7 +269,7 @@ static bool differentiate(TrainBuilder *b, Value *loss, double scale) {
         if (grad[i] != NULL) b->param.v[kept++] = b->param.v[i];
     }
     b->param.n = kept;
-    recompute(b, loss, behind);
+    save_memory(b, loss, behind);
     if (kept == 0) diag(m->cx, SEV_ERROR, (Loc){0}, "training: the loss depends on no parameter in a way that has a gradient");
     return kept != 0;
 }

@@ -4,14 +4,17 @@
  *  ->
  *     %f = DequantizeLinear(%q, …)  %a = Add(%f, %x)  %g = DequantizeLinear(%q, …)  %b = Mul(%g, %y)
  *
- * so that fusion puts it into the reader's loop and only the short elements are stored. */
+ * and likewise for bfloat16 that a Cast makes float, so that fusion puts it into the reader's loop and only the short elements are stored. */
 #include "passes/pass.h"
 #include "ir/graph.h"
 
 enum { MOST_READERS = 8 };
 
 static bool widens(const Node *n) {
-    return (n->op == OP_DequantizeLinear || n->op == OP_Ms_DequantizeLinear) && n->in[0]->data == NULL && n->out[0]->type->kind == TYPE_TENSOR;
+    const Value *x = n->n_in > 0 ? n->in[0] : NULL;
+    if (x == NULL || x->data != NULL || n->out[0]->type->kind != TYPE_TENSOR) return false;
+    if (n->op == OP_Cast) return x->type->dtype == DT_BF16 && n->out[0]->type->dtype == DT_F32;
+    return n->op == OP_DequantizeLinear || n->op == OP_Ms_DequantizeLinear;
 }
 
 static Value *copy_before(Module *m, const Node *n, Node *reader) {

@@ -1,5 +1,5 @@
-/* Models whose training steps are timed: models NAME FOLDER [SEGMENTS [PASS]] writes FOLDER/net.c, net.h and main.c, a program that
- * times steps on fixed data; SEGMENTS is LatheOptions.recompute, PASS one whose result is printed. The same definitions for PyTorch and JAX
+/* Models whose training steps are timed: models NAME FOLDER [SEGMENTS [PRECISION [PASS]]] writes FOLDER/net.c, net.h and main.c, a program that
+ * times steps on fixed data; SEGMENTS is LatheOptions.recompute, PRECISION f32 or bf16, PASS one whose result is printed. The same definitions for PyTorch and JAX
  * are in torch_nets.py and jax_nets.py; batches and sizes are constants in all. */
 #include "lathe.h"
 
@@ -231,7 +231,8 @@ int main(int argc, char **argv) {
         snprintf(path, sizeof path, "%s/net.c", argv[2]);
         options.output = path;
         options.recompute = argc > 3 ? (uint32_t)atoi(argv[3]) : 0;
-        options.dump = argc > 4 ? argv[4] : NULL;
+        options.precision = argc > 4 && strcmp(argv[4], "bf16") == 0 ? LATHE_PRECISION_BF16 : LATHE_PRECISION_F32;
+        options.dump = argc > 5 ? argv[5] : NULL;
         options.dump_to = stdout;
         LatheStatus status = lathe_compile(m, &options);
         lathe_print_diagnostics(m, stderr);

@@ -17,6 +17,20 @@ bool shape_optimizer(Module *m, Node *n) {
 }
 
 /* Gradients have the types of the values they belong to: the first inputs, one per name in xs. */
+/* bool[…, n] to u8[…, n / 8, rounded up] and back */
+static bool shape_bits(Module *m, Node *n, DType to, Dim last) {
+    const Type *t = shape_in(m, n, 0);
+    Dim dim[RANK_MAX];
+    if (t == NULL || t->rank == 0) return false;
+    for (uint32_t i = 0; i + 1 < t->rank; i++) dim[i] = t->dim[i];
+    dim[t->rank - 1] = last != 0 ? last : dim_const(m->cx, (dim_value(m->cx, t->dim[t->rank - 1]) + 7) / 8);
+    shape_out(m, n, 0, to, t->rank, dim);
+    return true;
+}
+
+bool shape_pack_bits(Module *m, Node *n) { return shape_bits(m, n, DT_U8, 0); }
+bool shape_unpack_bits(Module *m, Node *n) { return shape_bits(m, n, DT_BOOL, dim_const(m->cx, attr_i(n, AT_UnpackBits_size))); }
+
 bool shape_gradient(Module *m, Node *n) {
     for (uint32_t i = 0; i < n->n_out; i++) {
         if (n->out[i] == NULL) continue;

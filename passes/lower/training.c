@@ -66,3 +66,31 @@ Expr *define_momentum(Lower *lo, const Node *n, uint32_t out, Expr *const *idx) 
     Expr *step = nesterov ? lx_add(lo, u.g, lx_mul(lo, alpha, v)) : v;
     return lx_sub(lo, u.x, lx_mul(lo, u.rate, step));
 }
+
+/* Eight truth values of the last axis in a byte; behind the end of a row they are false. */
+Expr *define_pack_bits(Lower *lo, const Node *n, uint32_t out, Expr *const *idx) {
+    (void)out;
+    const Type *t = n->in[0]->type;
+    uint32_t last = t->rank - 1;
+    int64_t size = dim_value(lo->cx, t->dim[last]);
+    Expr *from[RANK_MAX], *sum = lx_const(lo, DT_I32, 0);
+    for (uint32_t i = 0; i < last; i++) from[i] = idx[i];
+    for (int64_t bit = 0; bit < 8; bit++) {
+        Expr *at = lx_add(lo, lx_mul(lo, idx[last], lx_i(lo, 8)), lx_i(lo, bit));
+        from[last] = size % 8 != 0 ? lx_2(lo, FN_MIN, at, lx_i(lo, size - 1)) : at;
+        Expr *is = lower_load(lo, n->in[0], from);
+        if (size % 8 != 0) is = lx_2(lo, FN_AND, is, lx_2(lo, FN_LT, at, lx_i(lo, size)));
+        sum = lx_add(lo, sum, lx_select(lo, is, lx_const(lo, DT_I32, (double)(1 << bit)), lx_const(lo, DT_I32, 0)));
+    }
+    return lx_cast(lo, DT_U8, sum);
+}
+
+Expr *define_unpack_bits(Lower *lo, const Node *n, uint32_t out, Expr *const *idx) {
+    (void)out;
+    uint32_t last = n->in[0]->type->rank - 1;
+    Expr *from[RANK_MAX], *eight = lx_i(lo, 8);
+    for (uint32_t i = 0; i < last; i++) from[i] = idx[i];
+    from[last] = lx_2(lo, FN_FLOORDIV, idx[last], eight);
+    Expr *byte = lx_cast(lo, DT_I32, lower_load(lo, n->in[0], from)), *bit = lx_2(lo, FN_SHL, lx_const(lo, DT_I32, 1), lx_cast(lo, DT_I32, lx_2(lo, FN_MOD, idx[last], eight)));
+    return lx_2(lo, FN_NE, lx_2(lo, FN_AND, byte, bit), lx_const(lo, DT_I32, 0));
+}

@@ -50,4 +50,7 @@ void train_share_gradients(TrainBuilder *b);
  * so many segments; less than 2: nothing is done. */
 void train_recompute(Module *m, const bool *forward, Node *first, Node *end, uint32_t segments);
 
+/* passes/train/keep.c: what the nodes in front of end need of the forward pass (forward, by id of the first n_node nodes) is kept in fewer bytes. */
+void train_keep(Module *m, const bool *forward, uint32_t n_node, Node *end);
+
 #endif

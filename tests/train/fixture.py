@@ -55,6 +55,7 @@ CASES = {
     "average": dict(make=plain(optim.SGD, lr=0.1)),
     "scaled": dict(make=plain(optim.SGD, lr=0.1)),
     "separate": dict(make=plain(optim.Adam, lr=0.01)),
+    "mask": dict(make=plain(optim.Adam, lr=0.01), shift=1),
     "norm": dict(make=plain(optim.Adam, lr=0.01), norm=True),
     "accumulate": dict(make=plain(optim.SGD, lr=0.05, momentum=0.9), accumulate=2, clip=0.5),
 }
@@ -69,21 +70,22 @@ def safetensors(path):
 
 
 class Net(nn.Module):
-    def __init__(self, first, norm):
+    def __init__(self, first, norm, shift):
         super().__init__()
         for name, shape in (("fc1", (20, 32)), ("fc2", (32, 16)), ("fc3", (16, 5))):
             layer = nn.Linear(*shape)
             layer.weight.data = torch.tensor(first[f"{name}/weight"].T.copy())
             layer.bias.data = torch.tensor(first[f"{name}/bias"].copy())
             setattr(self, name, layer)
+        self.shift = shift
         self.norm = nn.BatchNorm1d(32) if norm else nn.Identity()
 
     def forward(self, x):
-        return self.fc3(torch.tanh(self.fc2(torch.relu(self.norm(self.fc1(x))))))
+        return self.fc3(torch.tanh(self.fc2(torch.relu(self.norm(self.fc1(x))) + self.shift)))
 
 
 def losses(case, first, x, labels):
-    net = Net(first, case.get("norm", False))
+    net = Net(first, case.get("norm", False), case.get("shift", 0))
     params = [(n, p) for n, p in net.named_parameters() if not n.startswith(case.get("freeze", "-"))]
     opt = case["make"](params)
     schedule = case.get("schedule")

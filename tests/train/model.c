@@ -7,7 +7,7 @@
 
 enum { FEATURES = 20, CLASSES = 5, BATCH = 64 };
 
-typedef struct Case { const char *name; LatheOptimizer o; bool norm; double dropout; } Case;
+typedef struct Case { const char *name; LatheOptimizer o; bool norm; double dropout; bool shifted; LathePrecision precision; } Case;
 static const char *const frozen[] = {"fc1/*", NULL};
 static const LatheParamGroup groups[] = {{"*/bias", 2, true}, {"fc3/*", 0.5, false}};
 static const Case cases[] = {
@@ -30,6 +30,8 @@ static const Case cases[] = {
     {.name = "separate", .o = {.kind = LATHE_ADAM, .lr = 0.01, .separate = true}},
     {.name = "accumulate", .o = {.kind = LATHE_MOMENTUM, .lr = 0.05, .accumulate = 2, .clip = 0.5}},
     {.name = "norm", .o = {.kind = LATHE_ADAM, .lr = 0.01}, .norm = true},
+    {.name = "mask", .o = {.kind = LATHE_ADAM, .lr = 0.01}, .shifted = true}, /* of relu only the sign is kept, as bits */
+    {.name = "short", .o = {.kind = LATHE_ADAM, .lr = 0.01, .loss_scale = 8}, .precision = LATHE_PRECISION_BF16},
     {.name = "dropout", .o = {.kind = LATHE_ADAM, .lr = 0.01}, .norm = true, .dropout = 0.3}, /* no file of losses: torch draws other numbers */
 };
 
@@ -42,6 +44,7 @@ static LatheModel *build(const Case *c) {
     LatheValue h = lathe_dense(x, 32, "fc1");
     if (c->norm) h = lathe_batchnorm(h, "norm", NULL);
     h = lathe_relu(h);
+    if (c->shifted) h = lathe_add(h, lathe_scalar(m, LATHE_F32, 1));
     if (c->dropout != 0) h = lathe_dropout(h, c->dropout);
     h = lathe_tanh(lathe_dense(h, 16, "fc2"));
     LatheValue logits = lathe_output("logits", lathe_dense(h, CLASSES, "fc3"));
@@ -57,6 +60,7 @@ int main(int argc, char **argv) {
         options.output = argv[2];
         options.name = "mlp";
         options.verify_ir = true;
+        options.precision = cases[i].precision;
         options.distributed = argc > 3 ? LATHE_MPI : LATHE_LOCAL;
         options.bucket_bytes = 1500; /* several of them, in a model this small */
         LatheStatus status = lathe_compile(m, &options);
