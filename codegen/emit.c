@@ -16,7 +16,7 @@ static bool check_types(Emit *e) {
     for (uint32_t i = 0; i < g->n_in + g->n_out; i++) {
         const Value *v = i < g->n_in ? g->in[i] : g->out[i - g->n_in];
         const Type *t = v->type;
-        if (t != NULL && t->kind == TYPE_TENSOR && dtype_class(t->dtype) != 'C') continue;
+        if (t != NULL && t->kind == TYPE_TENSOR) continue;
         Writer w = {.arena = &e->cx->scratch};
         type_print(e->cx, &w, t);
         diag(e->cx, SEV_ERROR, (Loc){0}, "%s \"%s\" has type %s, which emitted code cannot pass yet", i < g->n_in ? "input" : "output", str_text(e->cx, v->name), cw_cstr(&w));

@@ -63,19 +63,32 @@ static void macros(Emit *e, Writer *h) {
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) cw_printf(h, "#define %s_%s\n", up, kinds[i]);
 }
 
-bool emit_uses_strings(const Emit *e) {
-    for (uint32_t i = 0; i < e->m->main->n_in; i++)
-        if (e->m->main->in[i]->type->dtype == DT_STRING) return true;
+static bool uses(const Emit *e, DType t) {
+    const Graph *g = e->m->main;
+    for (uint32_t i = 0; i < g->n_in + g->n_out; i++)
+        if ((i < g->n_in ? g->in[i] : g->out[i - g->n_in])->type->dtype == t) return true;
     for (uint32_t k = 0; k < e->plan->n_kernel; k++)
         for (uint32_t b = 0; b < e->plan->kernel[k]->n_buf; b++)
-            if (e->plan->kernel[k]->buf[b].dtype == DT_STRING) return true;
+            if (e->plan->kernel[k]->buf[b].dtype == t) return true;
     return false;
+}
+
+bool emit_uses_strings(const Emit *e) { return uses(e, DT_STRING); }
+
+/* Guarded: headers of several models may define it. The function makes constants, which C and C++ have no common form for. */
+static void complex_type(const Emit *e, Writer *h, DType t, const char *guard, const char *part) {
+    if (!uses(e, t)) return;
+    const char *c = dtype_ctype(t);
+    cw_printf(h, "\n#ifndef %s\n#define %s\ntypedef struct %s { %s re, im; } %s;\n", guard, guard, c, part, c);
+    cw_printf(h, "static inline %s %s_real(%s re) { %s z; z.re = re; z.im = 0; return z; }\n#endif\n", c, c, part, c);
 }
 
 static void structs(Emit *e, Writer *h) {
     const Graph *g = e->m->main;
     const char *n = e->name;
     if (emit_uses_strings(e)) cw_printf(h, "\ntypedef const char *lathe_string; /* UTF-8, ends with a zero byte; what outputs point to is valid until the next run */\n");
+    complex_type(e, h, DT_C64, "LATHE_C64", "float");
+    complex_type(e, h, DT_C128, "LATHE_C128", "double");
     cw_printf(h, "\ntypedef struct %s_ctx {\n    void *arena;         /* %s_ARENA_BYTES, not shared between runs at the same time */\n", n, e->upper);
     if (e->trains) cw_printf(h, "    void *state;         /* %s_STATE_BYTES, changed by training */\n", e->upper);
     cw_printf(h, "    const void *weights; /* may be shared */\n    int threads;         /* 0: as many as OpenMP gives */\n");

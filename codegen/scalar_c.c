@@ -172,7 +172,9 @@ void emit_constant(Writer *w, DType t, const Expr *x, int prec) {
         return;
     }
     int64_t v = x->c.i;
-    if (t == DT_U64 || t == DT_U32) {
+    if (dtype_class(t) == 'C') {
+        cw_printf(w, "%s_real(%lld)", dtype_ctype(t), (long long)v);
+    } else if (t == DT_U64 || t == DT_U32) {
         cw_printf(w, "%lluu", (unsigned long long)(t == DT_U32 ? (uint64_t)(uint32_t)v : (uint64_t)v));
     } else if (v == INT64_MIN) {
         cw_printf(w, "INT64_MIN");

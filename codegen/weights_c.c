@@ -108,7 +108,16 @@ static void number(Writer *w, DType t, const unsigned char *p) {
     case DT_U16: case DT_F16: case DT_BF16: { uint16_t v; memcpy(&v, p, 2); cw_printf(w, "%u", v); return; }
     case DT_U8: case DT_BOOL: case DT_F8E4M3FN: case DT_F8E4M3FNUZ: case DT_F8E5M2: case DT_F8E5M2FNUZ: case DT_F8E8M0: case DT_U4: case DT_I4:
     case DT_U2: case DT_I2: case DT_F4E2M1: cw_printf(w, "%u", *p); return;
-    case DT_NONE: case DT_STRING: case DT_C64: case DT_C128: case DT_COUNT: return;
+    case DT_C64: case DT_C128: {
+        DType part = t == DT_C64 ? DT_F32 : DT_F64;
+        cw_printf(w, "{");
+        number(w, part, p);
+        cw_printf(w, ", ");
+        number(w, part, p + dtype_bits(part) / 8);
+        cw_printf(w, "}");
+        return;
+    }
+    case DT_NONE: case DT_STRING: case DT_COUNT: return;
     }
 }
 

@@ -23,12 +23,11 @@ char *count_text(char *to, size_t n, double count) {
 }
 
 char *dims_text(Driver *d, const LatheTensorInfo *info) {
-    static const char *const kinds[] = {"", "sequence of ", "optional ", "optional sequence of "};
+    static const char *const kinds[] = {"", "sequence of ", "optional "};
     Writer w = {.arena = &d->arena};
-    cw_printf(&w, "%s%s%s", kinds[info->kind], element_name((int)info->dtype), info->open_rank ? "" : "[");
+    cw_printf(&w, "%s%s[", kinds[info->kind], element_name((int)info->dtype));
     for (uint32_t i = 0; i < info->rank; i++) cw_printf(&w, "%s%s", i == 0 ? "" : ",", printable(d, info->dim[i]));
-    if (info->open_rank) cw_printf(&w, " of any rank");
-    else cw_printf(&w, "]");
+    cw_printf(&w, "]");
     return w.text;
 }
 

@@ -92,8 +92,31 @@ static bool scatter_nd(Module *m, Node *n) {
     return same_type(m, n, 2);
 }
 
+/* Operators without the flag VIEW that pass elements on as they are. */
+static bool passes_on(Op op) {
+    switch (op) {
+    case OP_Identity: case OP_Where: case OP_Gather: case OP_GatherElements: case OP_GatherND: case OP_ScatterElements: case OP_ScatterND: case OP_Compress: case OP_Optional:
+    case OP_OptionalGetElement: case OP_OptionalHasElement: case OP_SequenceAt: case OP_SequenceConstruct: case OP_SequenceErase: case OP_SequenceInsert:
+    case OP_SequenceLength: case OP_SplitToSequence: case OP_ConcatFromSequence: return true;
+    default: return false;
+    }
+}
+
+/* Complex numbers are moved, never computed with; of strings, what goes element by element compares and converts. */
+static bool takes_class(Module *m, const Node *n, uint32_t i) {
+    const Type *t = type_of(n, i);
+    if (t == NULL || t->kind != TYPE_TENSOR) return true;
+    const OpInfo *op = op_info((Op)n->op);
+    if (op->domain == DOMAIN_LATHE || (op->flags & (OPF_VIEW | OPF_REGION)) || passes_on((Op)n->op)) return true;
+    if (dtype_class(t->dtype) == 'C') return wrong(m, n, "the operator does not take complex numbers", i, t);
+    bool converts = n->op == OP_Cast || n->op == OP_CastLike || n->op == OP_Equal;
+    return t->dtype != DT_STRING || converts || !(op->flags & OPF_INPLACE) || wrong(m, n, "the operator does not take strings", i, t);
+}
+
 bool shape_operands_fit(Module *m, Node *n) {
     const Type *x = type_of(n, 0);
+    for (uint32_t i = 0; i < n->n_in; i++)
+        if (!takes_class(m, n, i)) return false;
     if (wants_floats((Op)n->op) && x != NULL && !dtype_is_float(x->dtype)) return wrong(m, n, "floats are needed", 0, x);
     switch ((Op)n->op) {
     case OP_Gemm: return same_type(m, n, 1) && same_type(m, n, 2);
