@@ -158,7 +158,7 @@ static uint32_t optional_inputs(Op op) {
         {OP_GroupQueryAttention, 0x1E},             /* key, value, past_key, past_value */
         {OP_PackedMultiHeadAttention, 0xE},         /* key, value, bias */
         {OP_EmbedLayerNormalization, 0x12},         /* segment_ids, segment_embedding */
-        {OP_QEmbedLayerNormalization, 0x8412},      /* and the scale and zero point of the latter */
+        {OP_QEmbedLayerNormalization, 0x8492},      /* and the mask, the scale and zero point of segment_embedding */
         {OP_QLinearAdd, 0x24}, {OP_QLinearMul, 0x24}, /* zero points of A and B */
         {OP_QLinearLeakyRelu, 0x4}, {OP_QLinearSigmoid, 0x4}, {OP_QLinearReduceMean, 0x4}, {OP_QLinearAveragePool, 0x4}, {OP_QLinearSoftmax, 0x4},
         {OP_MoE, 0x8}, {OP_QMoE, 0x18},             /* biases, scales */

@@ -16,6 +16,8 @@ Value *expand_arg_max(Module *m, Node *at, Value *v, int64_t axis, bool keepdims
 Value *expand_softmax(Module *m, Node *at, Value *v, int64_t axis);
 Value *expand_floats(Module *m, uint32_t rank, const int64_t *dim, const double *v, DType t); /* a constant */
 Value *expand_ints(Module *m, uint32_t rank, const int64_t *dim, const int64_t *v);
+/* The product of integers a and b less their zero points, times the scale, plus a bias; zero points and bias may be NULL. */
+Value *expand_scaled_product(Module *m, Node *at, Value *a, Value *b, Value *scale, Value *za, Value *zb, Value *bias);
 static inline Value *expand_input(const Node *n, uint32_t i) { return i < n->n_in ? n->in[i] : NULL; }
 
 #endif

@@ -173,31 +173,26 @@ static Value *past_half(Module *m, Node *at, Value *past, int64_t i) {
     return build2(m, at, OP_Squeeze, expand_slice(m, at, past, i, i + 1, 0), value_const_i64(m, 1, (int64_t[]){0}));
 }
 
-bool expand_ms_attention(Module *m, Node *n, Value **out) {
-    Context *cx = m->cx;
-    const Attr *sizes = attr_at(n, AT_Ms_Attention_qkv_hidden_sizes);
-    int64_t heads = attr_i(n, AT_Ms_Attention_num_heads), width[3];
-    Dim all = n->in[1]->type->dim[1];
-    if (!dim_is_const(cx, all) || (attr_has(n, AT_Ms_Attention_do_rotary) && attr_i(n, AT_Ms_Attention_do_rotary) != 0)) {
-        diag(cx, SEV_ERROR, n->loc, "weights of symbolic size and do_rotary are not supported");
-        return false;
-    }
-    for (int i = 0; i < 3; i++) width[i] = sizes->present && sizes->ints.n == 3 ? sizes->ints.v[i] : dim_value(cx, all) / 3;
-    Value *qkv = build2(m, n, OP_MatMul, n->in[0], n->in[1]), *part[3];
-    if (expand_input(n, 2) != NULL) qkv = build2(m, n, OP_Add, qkv, n->in[2]);
+typedef struct Projected { /* what Attention and QAttention do with the product of input and weights, biased: [B,S,Q+K+V] */
+    Value *qkv, *mask, *past, *bias;
+    int64_t heads, width[3];
+    bool causal;
+    AttrSlot scale;
+} Projected;
+
+static bool attend(Module *m, Node *n, const Projected *in, Value **out) {
+    Value *part[3];
     int64_t from = 0;
-    for (int i = 0; i < 3; from += width[i++]) part[i] = attention_split_heads(m, n, expand_slice(m, n, qkv, from, from + width[i], 2), heads);
-    AttentionParts p = {.q = part[0], .k = part[1], .v = part[2], .left = -1, .right = -1};
-    p.causal = attr_i(n, AT_Ms_Attention_unidirectional) != 0;
+    for (int i = 0; i < 3; from += in->width[i++]) part[i] = attention_split_heads(m, n, expand_slice(m, n, in->qkv, from, from + in->width[i], 2), in->heads);
+    AttentionParts p = {.q = part[0], .k = part[1], .v = part[2], .causal = in->causal, .left = -1, .right = -1};
     if (p.q == NULL || p.k == NULL || p.v == NULL) return false;
-    Value *past = expand_input(n, 4);
-    if (past != NULL) {
-        p.past = past_half(m, n, past, 0);
+    if (in->past != NULL) {
+        p.past = past_half(m, n, in->past, 0);
         p.k = attention_concat(m, n, p.past, p.k, 2);
-        p.v = attention_concat(m, n, past_half(m, n, past, 1), p.v, 2);
+        p.v = attention_concat(m, n, past_half(m, n, in->past, 1), p.v, 2);
     }
-    p.scale = scale_of(m, n, AT_Ms_Attention_scale, p.q);
-    if (!scale_known(m, n, &p) || !padding_mask(m, n, expand_input(n, 3), expand_input(n, 5), &p)) return false;
+    p.scale = scale_of(m, n, in->scale, p.q);
+    if (!scale_known(m, n, &p) || !padding_mask(m, n, in->mask, in->bias, &p)) return false;
     Value *y = attention_build(m, n, &p, NULL);
     if (y == NULL) return false;
     out[0] = attention_join_heads(m, n, y);
@@ -206,4 +201,51 @@ bool expand_ms_attention(Module *m, Node *n, Value **out) {
         out[1] = expand_concat(m, n, 2, (Value *[]){build2(m, n, OP_Unsqueeze, p.k, zero), build2(m, n, OP_Unsqueeze, p.v, zero)}, 0);
     }
     return out[0] != NULL;
+}
+
+/* Are weights [I, Q+K+V] of known size? Sets the three widths to thirds. */
+static bool weights_known(Module *m, const Node *n, Projected *p) {
+    const Type *w = n->in[1]->type;
+    if (w->rank == 2 && dim_is_const(m->cx, w->dim[1]) && dim_value(m->cx, w->dim[1]) % 3 == 0) {
+        for (int i = 0; i < 3; i++) p->width[i] = dim_value(m->cx, w->dim[1]) / 3;
+        return true;
+    }
+    diag(m->cx, SEV_ERROR, n->loc, "weights must be [I, Q+K+V] with sizes known at compile time");
+    return false;
+}
+
+bool expand_ms_attention(Module *m, Node *n, Value **out) {
+    const Attr *sizes = attr_at(n, AT_Ms_Attention_qkv_hidden_sizes);
+    Projected p = {.mask = expand_input(n, 3), .past = expand_input(n, 4), .bias = expand_input(n, 5), .scale = AT_Ms_Attention_scale};
+    p.heads = attr_i(n, AT_Ms_Attention_num_heads);
+    p.causal = attr_i(n, AT_Ms_Attention_unidirectional) != 0;
+    if (attr_has(n, AT_Ms_Attention_do_rotary) && attr_i(n, AT_Ms_Attention_do_rotary) != 0) {
+        diag(m->cx, SEV_ERROR, n->loc, "do_rotary is not supported");
+        return false;
+    }
+    bool given = sizes->present && sizes->ints.n == 3;
+    if (!given && !weights_known(m, n, &p)) return false;
+    for (int i = 0; given && i < 3; i++) p.width[i] = sizes->ints.v[i];
+    p.qkv = build2(m, n, OP_MatMul, n->in[0], n->in[1]);
+    if (expand_input(n, 2) != NULL) p.qkv = build2(m, n, OP_Add, p.qkv, n->in[2]);
+    return attend(m, n, &p, out);
+}
+
+/* input, weights, bias, their scales, mask, their zero points, past: the projection is a product of integers. */
+bool expand_qattention(Module *m, Node *n, Value **out) {
+    Projected p = {.mask = expand_input(n, 5), .past = expand_input(n, 8), .scale = AT_QAttention_scale};
+    p.heads = attr_i(n, AT_QAttention_num_heads);
+    p.causal = attr_i(n, AT_QAttention_unidirectional) != 0;
+    if (attr_has(n, AT_QAttention_do_rotary) && attr_i(n, AT_QAttention_do_rotary) != 0) {
+        diag(m->cx, SEV_ERROR, n->loc, "do_rotary is not supported");
+        return false;
+    }
+    if (n->in[0]->type->rank != 3 || p.heads < 1) {
+        diag(m->cx, SEV_ERROR, n->loc, "input must be [B,S,I] and num_heads positive");
+        return false;
+    }
+    if (!weights_known(m, n, &p)) return false;
+    Value *scale = build2(m, n, OP_Mul, n->in[3], n->in[4]);
+    p.qkv = expand_scaled_product(m, n, n->in[0], n->in[1], scale, expand_input(n, 6), expand_input(n, 7), n->in[2]);
+    return p.qkv != NULL && attend(m, n, &p, out);
 }
