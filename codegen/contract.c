@@ -32,7 +32,8 @@ static void print_vector_type(Emit *e, uint32_t vector) {
 static const char *tile_parameters = "const float *a, int64_t a_row, int64_t a_k, int64_t n1, int64_t a_1, int64_t n2, int64_t a_2, int64_t n, const float *from, int64_t b_1, int64_t b_2, int64_t b_k, float *out";
 
 static Str tile_name(Emit *e, const Contract *c, const char *upto, uint32_t rows) {
-    return str_format(e->cx, "lathe_tile%s%s_%s%ux%u", c->add ? "_add" : "", c->ahead ? "_ahead" : "", upto, rows, c->cols);
+    Str ahead = c->ahead != 0 ? str_format(e->cx, "_ahead%u", c->ahead) : str_intern(e->cx, "");
+    return str_format(e->cx, "lathe_tile%s%s_%s%ux%u", c->add ? "_add" : "", str_text(e->cx, ahead), upto, rows, c->cols);
 }
 
 /* The micro-kernel of exactly `rows` rows. */
@@ -69,8 +70,8 @@ static const char *tile_function(Emit *e, const Contract *c, uint32_t rows) {
         for (uint32_t j = 0; j < nv; j++) cw_printf(w, " c%u_%u += x%u * b%u;", r, j, r, j);
         cw_printf(w, "\n");
     }
-    if (c->ahead) cw_line(w, "__builtin_prefetch(ahead, 0, 2);");
-    if (c->ahead) cw_line(w, "ahead += 16;");
+    if (c->ahead != 0) cw_line(w, "__builtin_prefetch(ahead, 0, 2);");
+    if (c->ahead != 0) cw_line(w, "ahead += %u;", c->ahead);
     cw_line(w, "p += a_k;");
     cw_line(w, "b += b_k;");
     cw_close(w, "}");

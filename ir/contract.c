@@ -10,7 +10,11 @@ void contract_print(struct KernelText *t, const Stmt *s) {
     kernel_text_shared(t, s->n_arg, shared);
     cw_begin(w);
     switch (c->kind) {
-    case CONTRACT_TILE: cw_printf(w, "tile_%ux%u%s%s_v%u(", c->rows, c->cols, c->add ? "_add" : "", c->ahead ? "_ahead" : "", c->vector); break;
+    case CONTRACT_TILE:
+        cw_printf(w, "tile_%ux%u%s", c->rows, c->cols, c->add ? "_add" : "");
+        if (c->ahead != 0) cw_printf(w, "_ahead%u", c->ahead);
+        cw_printf(w, "_v%u(", c->vector);
+        break;
     case CONTRACT_TILE_BF16: cw_printf(w, "tile_bf16_%ux%u(", c->rows, c->cols); break;
     case CONTRACT_TILE_I8: cw_printf(w, "tile_i8_%ux%u(", c->rows, c->cols); break;
     case CONTRACT_BLOCK: cw_printf(w, "block_%ux%u_bits%u(", c->rows, c->cols, c->bits); break;

@@ -36,7 +36,7 @@ typedef struct Contract {
     ContractKind kind;
     uint8_t rows, cols;   /* at most rows x cols results; out's rows are cols elements apart */
     bool add;             /* TILE: out += the sum */
-    bool ahead;           /* TILE: meanwhile fetch b[AHEAD ..], one cache line per k, into the second-level cache */
+    uint8_t ahead;        /* TILE: meanwhile fetch b[AHEAD ..] into the second-level cache, so many floats per k, up to 16: a cache line; 0: nothing */
     uint8_t vector;       /* floats in a vector register */
     uint8_t bits;         /* BLOCK: of a weight, 4 or 8 */
     uint8_t taps_x, step, left, right; /* DEPTHWISE */

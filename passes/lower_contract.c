@@ -12,7 +12,7 @@
 #include "passes/lower/contraction.h"
 #include "passes/tile.h"
 
-enum { MIN_WORK = 2048, ROWS_IN_BLOCK = 96 };
+enum { MIN_WORK = 2048 };
 
 typedef struct Product {
     const Node *n;
@@ -240,7 +240,7 @@ static void emit_product(Lower *lo, const Product *p, const Rows *a, const Panel
     const MatMulGeometry *g = p->g;
     const Tile *tile = &p->tile;
     Dim size[2] = {dim_const(cx, tile->rows), dim_const(cx, tile->cols)};
-    int64_t np = panel_count(p), nr = tile->cols, per_block = ROWS_IN_BLOCK / tile->rows;
+    int64_t np = panel_count(p), nr = tile->cols, per_block = tile_block(tile, p->k);
     Dim tiles = dim_ceildiv(cx, p->m, size[0]), blocks = dim_ceildiv(cx, tiles, dim_const(cx, per_block));
     bool rows_first = dim_is_const(cx, p->m) && dim_value(cx, p->m) * p->k > 1 << 18 && np * nr * p->k < 1 << 18;
     uint32_t depth = lo->open.n;
@@ -252,7 +252,7 @@ static void emit_product(Lower *lo, const Product *p, const Rows *a, const Panel
     lo->open.v[depth]->parallel = (uint16_t)(lo->open.n - depth);
     Expr *first = lx_mul(lo, block, lx_i(lo, per_block));
     Expr *t = lower_for(lo, lx_2(lo, FN_MIN, lx_i(lo, per_block), lx_sub(lo, lx_dim(lo, tiles), first)));
-    Expr *m0 = lx_mul(lo, lx_add(lo, first, t), lx_i(lo, tile->rows)), *n0 = lx_mul(lo, panel, lx_i(lo, nr));
+    Expr *number = lx_add(lo, first, t), *m0 = lx_mul(lo, number, lx_i(lo, tile->rows)), *n0 = lx_mul(lo, panel, lx_i(lo, nr));
     Expr *rows = tile_rows(lo, p->m, tile->rows, m0);
     uint32_t out = lower_array(lo, DT_F32, 2, size);
     Expr *b_at = lx_mul(lo, panel, b->per_panel);
@@ -260,7 +260,7 @@ static void emit_product(Lower *lo, const Product *p, const Rows *a, const Panel
         b_at = lx_add(lo, b_at, b->own_batch ? lx_mul(lo, matrix_number(lo, p, p->b, &g->b, batch), lx_dim(lo, b->per_batch)) : batch_offset(lo, p->b, &g->b, g->n_batch, batch));
     TileCall call = {.out = out, .rows = rows, .k = lx_dim(lo, g->k), .b = b->buf, .b_at = b_at, .b_k = b->step};
     call_rows(lo, p, a, batch, m0, &call);
-    if (p->b->data != NULL && (p->flat || g->n_batch == 0)) call.ahead = tile_ahead(lo, tile, panel, np, p->k, t);
+    if (p->b->data != NULL && (p->flat || g->n_batch == 0) && !rows_first) tile_fetch_ahead(lo, tile, panel, np, p->k, number, tiles, &call);
     tile_emit(lo, tile, &call);
     for (TileColumns c = tile_columns(lo, panel, p->cols, nr); c.count != 0; tile_columns_next(lo, &c)) store_tile(lo, p, out, batch, m0, n0, rows, c.count);
     lower_end_n(lo, lo->open.n - depth);

@@ -193,8 +193,9 @@ static void store_columns(Lower *lo, const Conv *c, const Place *p, uint32_t til
     for (TileColumns t = tile_columns(lo, p->panel, c->cout, c->tile.cols); t.count != 0; tile_columns_next(lo, &t)) store_tile(lo, c, p, tile, t.count);
 }
 
-/* Where the windows of the tile begin in the image, and how the micro-kernel walks them. number: of the tile in its panel. */
-static void call_tile(Lower *lo, const Conv *c, const Image *im, const Place *p, uint32_t tile, Expr *number) {
+/* Where the windows of the tile begin in the image, and how the micro-kernel walks them. number: of the tile among the
+ * `tiles` that follow each other in a panel; NULL: every panel is left after few tiles. */
+static void call_tile(Lower *lo, const Conv *c, const Image *im, const Place *p, uint32_t tile, Expr *number, Dim tiles) {
     Context *cx = lo->cx;
     const ConvGeometry *g = c->g;
     uint32_t r = g->spatial;
@@ -234,7 +235,7 @@ static void call_tile(Lower *lo, const Conv *c, const Image *im, const Place *p,
     int64_t per_panel = c->taps * c->cin * c->tile.cols;
     call.b_at = lx_mul(lo, lx_add(lo, lx_mul(lo, p->group, lx_i(lo, c->panels)), p->panel), lx_i(lo, per_panel));
     call.b_k = lx_i(lo, c->tile.cols);
-    if (c->groups == 1) call.ahead = tile_ahead(lo, &c->tile, p->panel, c->panels, c->taps * c->cin, number);
+    if (c->groups == 1 && number != NULL) tile_fetch_ahead(lo, &c->tile, p->panel, c->panels, c->taps * c->cin, number, tiles, &call);
     tile_emit(lo, &c->tile, &call);
 }
 
@@ -261,14 +262,14 @@ static void emit_lines(Lower *lo, const Conv *c, const Image *im) {
     uint32_t tile = lower_array(lo, DT_F32, 2, size);
     p.first = lx_mul(lo, t, lx_i(lo, c->tile.rows));
     p.rows = tile_rows(lo, width, c->tile.rows, p.first);
-    Expr *number = t; /* lines of few tiles fetch the parts of the next panel in turn */
-    if (r > 1) number = lx_add(lo, lx_mul(lo, p.at[r - 2], lx_dim(lo, dim_ceildiv(cx, width, size[0]))), t);
-    call_tile(lo, c, im, &p, tile, number);
+    Expr *number = t;
+    Dim line = dim_ceildiv(cx, width, size[0]), tiles = line;
+    if (r > 1) number = lx_add(lo, lx_mul(lo, p.at[r - 2], lx_dim(lo, line)), t);
+    if (r > 1) tiles = dim_mul(cx, g->out[r - 2], line);
+    call_tile(lo, c, im, &p, tile, lines_first ? NULL : number, tiles);
     store_columns(lo, c, &p, tile);
     lower_end_n(lo, lo->open.n - depth);
 }
-
-enum { ROWS_IN_BLOCK = 96 };
 
 /* All pixels of the batch are the rows of one matrix. */
 static void emit_flat(Lower *lo, const Conv *c, const Image *im) {
@@ -276,7 +277,7 @@ static void emit_flat(Lower *lo, const Conv *c, const Image *im) {
     const ConvGeometry *g = c->g;
     uint32_t depth = lo->open.n;
     Dim size[2] = {dim_const(cx, c->tile.rows), dim_const(cx, c->tile.cols)}, m = product_of(cx, g->batch, g->out, g->spatial);
-    int64_t per_block = ROWS_IN_BLOCK / c->tile.rows;
+    int64_t per_block = tile_block(&c->tile, c->cin);
     Dim tiles = dim_ceildiv(cx, m, size[0]), blocks = dim_ceildiv(cx, tiles, dim_const(cx, per_block));
     bool rows_first = dim_lo(cx, m) * c->cin > 1 << 18 && c->panels * c->tile.cols * c->cin < 1 << 18;
     Place p = {.n = lx_i(lo, 0), .group = lx_i(lo, 0)};
@@ -288,9 +289,10 @@ static void emit_flat(Lower *lo, const Conv *c, const Image *im) {
     Expr *first = lx_mul(lo, block, lx_i(lo, per_block));
     Expr *t = lower_for(lo, lx_2(lo, FN_MIN, lx_i(lo, per_block), lx_sub(lo, lx_dim(lo, tiles), first)));
     uint32_t tile = lower_array(lo, DT_F32, 2, size);
-    p.first = lx_mul(lo, lx_add(lo, first, t), lx_i(lo, c->tile.rows));
+    Expr *number = lx_add(lo, first, t);
+    p.first = lx_mul(lo, number, lx_i(lo, c->tile.rows));
     p.rows = tile_rows(lo, m, c->tile.rows, p.first);
-    call_tile(lo, c, im, &p, tile, t);
+    call_tile(lo, c, im, &p, tile, rows_first ? NULL : number, tiles);
     store_columns(lo, c, &p, tile);
     lower_end_n(lo, lo->open.n - depth);
 }

@@ -218,11 +218,12 @@ static void product_phase(Lower *lo, const Winograd *w) {
     Expr *i = lower_for(lo, lx_2(lo, FN_MIN, lx_i(lo, per_block), lx_sub(lo, lx_dim(lo, steps), first)));
     Expr *t0 = lx_mul(lo, lx_add(lo, first, i), lx_i(lo, w->tile.rows)), *tiles = lx_dim(lo, w->tiles);
     Expr *kp = lx_add(lo, lx_mul(lo, k, lx_i(lo, w->panels)), p);
-    tile_emit(lo, &w->tile, &(TileCall){
+    TileCall call = {
         .out = w->m, .out_at = lx_mul(lo, lx_add(lo, lx_mul(lo, kp, tiles), t0), lx_i(lo, nr)), .rows = tile_rows(lo, w->tiles, w->tile.rows, t0),
         .a = w->v, .a_at = lx_mul(lo, lx_add(lo, lx_mul(lo, k, tiles), t0), lx_i(lo, w->cin)), .a_row = lx_i(lo, w->cin), .a_k = lx_i(lo, 1),
-        .k = lx_i(lo, w->cin), .b = w->weights, .b_at = lx_mul(lo, kp, lx_i(lo, w->cin * nr)), .b_k = lx_i(lo, nr),
-        .ahead = tile_ahead(lo, &w->tile, kp, w->taps * w->panels, w->cin, i)});
+        .k = lx_i(lo, w->cin), .b = w->weights, .b_at = lx_mul(lo, kp, lx_i(lo, w->cin * nr)), .b_k = lx_i(lo, nr)};
+    tile_fetch_ahead(lo, &w->tile, kp, w->taps * w->panels, w->cin, lx_add(lo, first, i), steps, &call);
+    tile_emit(lo, &w->tile, &call);
     lower_end_n(lo, lo->open.n - depth);
 }
 

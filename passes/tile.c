@@ -54,6 +54,14 @@ Tile tile_choose_dividing(const Target *t, Dim m, int64_t n, int64_t k, Context 
 
 double tile_time(const Tile *tile, int64_t m, int64_t n, int64_t k) { return tile_cost(tile->rows, tile->cols / tile->vector, tile->vector, m, n, k); }
 
+enum { PIECE_CYCLES = 3000, PIECE_ROWS = 96 };
+
+int64_t tile_block(const Tile *tile, int64_t k) {
+    double cycles = step_cycles(tile->rows, tile->cols / tile->vector, false) * (double)k;
+    int64_t enough = 1 + (int64_t)((double)PIECE_CYCLES / cycles), most = PIECE_ROWS / tile->rows;
+    return enough < most ? enough : most > 1 ? most : 1;
+}
+
 void *tile_storage(Context *cx, int64_t bytes) {
     char *p = arena_alloc(&cx->arena, (size_t)bytes + 64);
     return (void *)(((uintptr_t)p + 63) & ~(uintptr_t)63);
@@ -94,14 +102,21 @@ Expr *tile_rows(Lower *lo, Dim m, int64_t rows, Expr *m0) {
     return lx_2(lo, FN_MIN, lx_i(lo, rows), lx_sub(lo, lx_dim(lo, m), m0));
 }
 
-enum { KEPT_BYTES = 1 << 20, CACHE_LINE_FLOATS = 16 };
+enum { KEPT_BYTES = 1 << 17, PANEL_MOST_BYTES = 1 << 20, LINE = 16 /* floats of a cache line */ };
 
-Expr *tile_ahead(Lower *lo, const Tile *tile, Expr *panel, int64_t n_panel, int64_t k, Expr *t) {
-    int64_t per_panel = k * tile->cols, parts = (tile->cols + CACHE_LINE_FLOATS - 1) / CACHE_LINE_FLOATS;
-    if (n_panel < 2 || n_panel * per_panel * 4 < KEPT_BYTES || per_panel * 4 > KEPT_BYTES || tile->cols % CACHE_LINE_FLOATS != 0) return NULL;
-    Expr *next = lx_2(lo, FN_MIN, lx_add(lo, panel, lx_i(lo, 1)), lx_i(lo, n_panel - 1));
-    Expr *part = lx_2(lo, FN_MOD, t, lx_i(lo, parts));
-    return lx_add(lo, lx_mul(lo, next, lx_i(lo, per_panel)), lx_mul(lo, part, lx_i(lo, k * CACHE_LINE_FLOATS)));
+void tile_fetch_ahead(Lower *lo, const Tile *tile, Expr *panel, int64_t n_panel, int64_t k, Expr *t, Dim tiles, TileCall *call) {
+    int64_t per_panel = k * tile->cols;
+    if (n_panel < 2 || n_panel * per_panel * 4 < KEPT_BYTES || per_panel * 4 > PANEL_MOST_BYTES || tile->cols % LINE != 0) return;
+    Expr *next = lx_2(lo, FN_MIN, lx_add(lo, panel, lx_i(lo, 1)), lx_i(lo, n_panel - 1)), *from;
+    call->pace = LINE;
+    if (dim_is_const(lo->cx, tiles)) {
+        int64_t n = dim_value(lo->cx, tiles), share = n > 0 ? (per_panel / LINE + n - 1) / n * LINE : per_panel;
+        while (call->pace > 2 && k * (call->pace / 2) >= share) call->pace /= 2;
+        from = lx_2(lo, FN_MIN, lx_mul(lo, t, lx_i(lo, share)), lx_i(lo, per_panel - k * call->pace));
+    } else {
+        from = lx_mul(lo, lx_2(lo, FN_MOD, t, lx_i(lo, tile->cols / LINE)), lx_i(lo, k * LINE));
+    }
+    call->ahead = lx_add(lo, lx_mul(lo, next, lx_i(lo, per_panel)), from);
 }
 
 TileColumns tile_columns(Lower *lo, Expr *panel, int64_t columns, int64_t width) {
@@ -121,7 +136,7 @@ void tile_columns_next(Lower *lo, TileColumns *c) {
 
 void tile_emit(Lower *lo, const Tile *t, const TileCall *c) {
     Contract *k = ARENA_NEW(&lo->cx->arena, Contract);
-    *k = (Contract){.kind = c->i8 ? CONTRACT_TILE_I8 : c->bf16 ? CONTRACT_TILE_BF16 : CONTRACT_TILE, .rows = (uint8_t)t->rows, .cols = (uint8_t)t->cols, .vector = (uint8_t)t->vector, .add = c->add, .ahead = c->ahead != NULL};
+    *k = (Contract){.kind = c->i8 ? CONTRACT_TILE_I8 : c->bf16 ? CONTRACT_TILE_BF16 : CONTRACT_TILE, .rows = (uint8_t)t->rows, .cols = (uint8_t)t->cols, .vector = (uint8_t)t->vector, .add = c->add, .ahead = c->ahead != NULL ? (uint8_t)c->pace : 0};
     CallArg *arg = ARENA_ARRAY(&lo->cx->arena, CallArg, TILE_ARGS);
     Expr *one = lx_i(lo, 1), *zero = lx_i(lo, 0);
     arg[TILE_OUT] = arg_buf(c->out);

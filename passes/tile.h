@@ -14,6 +14,10 @@ Tile tile_choose_dividing(const Target *t, Dim m, int64_t n, int64_t k, Context 
 /* Estimated cycles of the product with this tile. */
 double tile_time(const Tile *tile, int64_t m, int64_t n, int64_t k);
 
+/* How many tiles, one below the other, make one piece of work for a thread: enough that finding the piece costs nothing,
+ * few so that threads get equal shares of small products. */
+int64_t tile_block(const Tile *tile, int64_t k);
+
 /* Zeroed memory for packed weights, which start at a cache line. */
 void *tile_storage(Context *cx, int64_t bytes);
 
@@ -43,11 +47,13 @@ typedef struct TileCall {
     Expr *out_at, *rows, *a_at, *a_row, *a_k, *n1, *a_1, *n2, *a_2, *k, *b_at, *b_1, *b_2, *b_k;
     bool add, bf16, i8; /* bf16: CONTRACT_TILE_BF16; i8: CONTRACT_TILE_I8 */
     Expr *a_end; /* i8 only */
-    Expr *ahead; /* NULL: none */
+    Expr *ahead; /* by tile_fetch_ahead; NULL: none */
+    int64_t pace; /* of it: floats per k */
 } TileCall;
-/* Panels of b that no cache holds are fetched a panel ahead: for tile number t of a panel, the offset of the part of the
- * next panel it fetches; NULL when the whole of b (n_panel panels of k rows) is small enough to stay. */
-Expr *tile_ahead(Lower *lo, const Tile *tile, Expr *panel, int64_t n_panel, int64_t k, Expr *t);
+/* Panels of b that the last run's other layers have driven out of the cache are fetched one panel ahead, evenly over the
+ * tiles of a panel: sets call->ahead and call->pace for tile number t of `tiles`, in order. Nothing when the whole of b
+ * (n_panel panels of k rows) is small. */
+void tile_fetch_ahead(Lower *lo, const Tile *tile, Expr *panel, int64_t n_panel, int64_t k, Expr *t, Dim tiles, TileCall *call);
 void tile_emit(Lower *lo, const Tile *t, const TileCall *c);
 
 /* Micro-kernels whose tiles have many rows (bf16, integers, groups of codes) all stand in the same loops. */
