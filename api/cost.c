@@ -14,11 +14,16 @@ static double buffer_bytes(const Context *cx, const Buf *b) {
     return n;
 }
 
+double kernel_traffic(const Context *cx, const Kernel *k) {
+    double bytes = 0;
+    for (uint32_t i = 0; i < k->n_arg; i++) bytes += buffer_bytes(cx, &k->buf[i]) * (k->buf[i].kind == BUF_INOUT ? 2 : 1);
+    return bytes;
+}
+
 static double traffic(const Context *cx, const Step *s) {
     double bytes = 0;
     for (; s != NULL; s = s->next) {
-        for (uint32_t i = 0; s->kernel != NULL && i < s->kernel->n_arg; i++)
-            bytes += buffer_bytes(cx, &s->kernel->buf[i]) * (s->kernel->buf[i].kind == BUF_INOUT ? 2 : 1);
+        if (s->kernel != NULL) bytes += kernel_traffic(cx, s->kernel);
         double body = traffic(cx, s->body), orelse = traffic(cx, s->orelse);
         bytes += body > orelse ? body : orelse;
     }

@@ -58,18 +58,20 @@ static double pointwise(const Context *cx, const Node *n) {
 static double node_flops(const Context *cx, const Node *n) {
     switch (n->op) {
     case OP_MatMul: case OP_MatMulInteger: case OP_QLinearMatMul: case OP_MatMulInteger16: case OP_MatMulNBits: case OP_DynamicQuantizeMatMul:
-    case OP_MatMulIntegerToFloat: return product(cx, n, input(n, 0), false);
+    case OP_MatMulIntegerToFloat: case OP_MixedMatMul: case OP_IntegerMatMul: case OP_BlockMatMul: return product(cx, n, input(n, 0), false);
     case OP_FusedMatMul: return product(cx, n, input(n, 0), attr_i(n, AT_FusedMatMul_transA) != 0);
     case OP_Gemm: return product(cx, n, input(n, 0), attr_i(n, AT_Gemm_transA) != 0);
     case OP_FusedGemm: return product(cx, n, input(n, 0), attr_i(n, AT_FusedGemm_transA) != 0);
-    case OP_Conv: case OP_FusedConv: case OP_ConvInteger: case OP_DeformConv: return 2 * elements(cx, output(n), 0) * elements(cx, input(n, 1), 1);
+    case OP_Conv: case OP_ConvChannelsLast: case OP_FusedConv: case OP_ConvInteger: case OP_DeformConv: case OP_IntegerConv: case OP_IntegerConvChannelsLast: return 2 * elements(cx, output(n), 0) * elements(cx, input(n, 1), 1);
     case OP_QLinearConv: return 2 * elements(cx, output(n), 0) * elements(cx, input(n, 3), 1);
-    case OP_ConvTranspose: return 2 * elements(cx, input(n, 0), 0) * elements(cx, input(n, 1), 1);
+    case OP_ConvTranspose: case OP_ConvTransposeChannelsLast: return 2 * elements(cx, input(n, 0), 0) * elements(cx, input(n, 1), 1);
     case OP_LSTM: case OP_GRU: case OP_RNN: case OP_DynamicQuantizeLSTM: return recurrent(cx, n);
     case OP_Attention: case OP_MultiHeadAttention: case OP_FlexAttention:
         return 4 * elements(cx, input(n, 0), 0) * dim_from_end(cx, input(n, 1) != NULL ? input(n, 1) : input(n, 0), 1);
     case OP_Softmax: case OP_LogSoftmax: case OP_LayerNormalization: case OP_RMSNormalization: case OP_GroupNormalization: case OP_InstanceNormalization:
         return 5 * elements(cx, output(n), 0);
+    case OP_ConvGradWeight: case OP_ConvGradWeightChannelsLast: /* the sum runs over the pixels of the gradient, which is the second input */
+        return 2 * elements(cx, input(n, 1), 0) * elements(cx, output(n), 1);
     default: return pointwise(cx, n); /* of more than five hundred operators */
     }
 }
@@ -85,4 +87,12 @@ double count_flops(LatheModel *m) {
     Count c = {.cx = &m->cx};
     graph_visit(m->m->main, count_graph, &c);
     return c.flops;
+}
+
+double count_node_flops(const Context *cx, const Node *n) {
+    if (n->op != OP_Fused) return node_flops(cx, n);
+    double flops = 0;
+    const Graph *body = attr_at(n, AT_Fused_body)->graph;
+    for (const Node *inner = body->first; inner != NULL; inner = inner->next) flops += count_node_flops(cx, inner);
+    return flops;
 }

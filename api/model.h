@@ -12,6 +12,7 @@ struct LatheModel {
     bool compiled;          /* lathe_compile ran: the module is at plan level */
     LatheOptions options;   /* of the running or last compile; module->options points here */
     LatheStats stats;
+    struct PlanList *plan_list; /* api/plan_list.c: the plan as lists, NULL until somebody asks */
     struct Builder *builder; /* frontend/dsl.h: what the C DSL keeps; NULL until its first call */
 };
 
@@ -42,7 +43,10 @@ void staging_discard(Staging *s); /* removes what is left; allocates nothing, so
 
 /* api/flops.c: operations of the graph as it stands; types must be inferred. */
 double count_flops(LatheModel *m);
+double count_node_flops(const Context *cx, const Node *n); /* of one node; of all in the body of a Fused one */
 /* api/cost.c: fills everything but flops and seconds from the plan. */
 void stats_from_plan(LatheModel *m);
+struct Kernel;
+double kernel_traffic(const Context *cx, const struct Kernel *k); /* bytes of its arguments, at the upper bounds of dims */
 
 #endif

@@ -88,6 +88,7 @@ void html_open(Writer *w, const char *title) {
                  "body { font: 15px/1.5 sans-serif; color: #222; max-width: 1040px; margin: 2em auto; padding: 0 1em; }\n"
                  "table { border-collapse: collapse; margin: 1em 0; }\n"
                  "th, td { padding: .3em .7em; border-bottom: 1px solid #ddd; text-align: left; white-space: nowrap; }\n"
+                 "td:last-child { white-space: normal; }\n"
                  "td.n { text-align: right; font-variant-numeric: tabular-nums; }\n"
                  "svg { max-width: 100%%; height: auto; border: 1px solid #eee; }\n"
                  "</style></head><body>\n<h1>");

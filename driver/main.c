@@ -5,7 +5,7 @@
 #include "driver/commands.h"
 
 static const Command *const commands[] = {
-    &compile_command, &run_command, &verify_command, &bench_command, &info_command, &opt_command, &export_command, &quantize_command, NULL,
+    &compile_command, &run_command, &verify_command, &bench_command, &info_command, &opt_command, &export_command, &quantize_command, &report_command, NULL,
 };
 
 static void help(FILE *to) {

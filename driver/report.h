@@ -1,4 +1,4 @@
-/* The page `lathe compile --report` writes about a compiled model. */
+/* The page that `lathe report` and `lathe compile --report` write about a compiled model: memory plan, inputs and outputs, operators, steps. */
 #ifndef LATHE_DRIVER_REPORT_H
 #define LATHE_DRIVER_REPORT_H
 #include "driver/driver.h"

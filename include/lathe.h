@@ -219,6 +219,20 @@ typedef struct LatheStats {             /* after lathe_compile */
 } LatheStats;
 LatheStats lathe_stats(const LatheModel *m);
 
+/* The plan as lists, after lathe_compile; false past the end. Texts live as long as the model and come from it. */
+typedef struct LathePlanStep {          /* in the order of execution, those inside of loops and branches after the loop or branch itself */
+    const char *kernel, *what;          /* "conv_relu"; operators in it with the types of their results and names of nodes. Control: "loop", "if", … */
+    uint32_t time, depth;               /* depth: how many loops and branches it stands in */
+    double flops, bytes;                /* one execution: operations the model asks for, bytes its arguments have */
+} LathePlanStep;
+typedef struct LathePlanBuffer {        /* one lifetime of arena memory */
+    const char *name, *type;            /* of the tensor, or of the node that makes it */
+    uint64_t offset, bytes;
+    uint32_t first, last;               /* times of the first and last step that touch it */
+} LathePlanBuffer;
+bool lathe_plan_step(LatheModel *m, uint32_t i, LathePlanStep *step);
+bool lathe_plan_buffer(LatheModel *m, uint32_t i, LathePlanBuffer *buffer);
+
 /* ---- the C DSL: building a model -------------------------------------------------------------------------------- *
  * A layer is a function from values to a value. Layers that own parameters take a name; their parameters are called
  * NAME/weight, NAME/bias … inside the scopes that are open (lathe_scope). Sizes of inputs are inferred.

@@ -81,6 +81,12 @@ START_TEST(a_model_is_compiled_once) {
     ck_assert_msg(status == LATHE_OK, "%s", diagnostics(m));
     ck_assert(lathe_stats(m).kernels > 0 && lathe_stats(m).traffic_bytes > 0);
     ck_assert(lathe_stats(m).flops == 2 * 64 * 4 * 8 + 2 * 64 * 4); /* 64 rows: product, bias, relu; packing and padding do not count */
+    LathePlanStep step;
+    LathePlanBuffer buffer;
+    double flops = 0, bytes = 0;
+    ck_assert(!lathe_plan_buffer(m, 0, &buffer)); /* one kernel between input and output: nothing to keep */
+    for (uint32_t i = 0; lathe_plan_step(m, i, &step); i++) flops += step.flops, bytes += step.bytes;
+    ck_assert(flops == 2 * 64 * 4 * 8 + 64 * 4 && bytes == lathe_stats(m).traffic_bytes); /* the bias became part of a Gemm */
     ck_assert_ptr_nonnull(strstr(diagnostics(m), "using 1..64")); /* the note about the default bound */
     ck_assert_int_eq(lathe_compile(m, &o), LATHE_ERROR_USAGE);
     lathe_model_free(m);
