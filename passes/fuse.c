@@ -378,6 +378,7 @@ static bool fuse_graph(Fuse *f, Graph *g) {
 
 static void collect_graphs(Graph *g, void *user) {
     struct { Context *cx; VEC(Graph *) list; } *c = user;
+    if (g->first != NULL && g->first->op == OP_AttentionScores) return; /* a group already: passes/attention.c */
     vec_push(&c->cx->scratch, &c->list, g);
 }
 

@@ -52,6 +52,14 @@ static Tile choose(const Target *t, Dim m, int64_t n, int64_t k, Context *cx, bo
 Tile tile_choose(const Target *t, Dim m, int64_t n, int64_t k, Context *cx) { return choose(t, m, n, k, cx, false); }
 Tile tile_choose_dividing(const Target *t, Dim m, int64_t n, int64_t k, Context *cx) { return choose(t, m, n, k, cx, true); }
 
+Tile tile_of_columns(const Target *t, int64_t cols, int64_t m, int64_t k) {
+    int64_t vector = t->vector_bits / 32, nv = cols / vector, most = max_rows(t, nv);
+    Tile best = {1, cols, vector};
+    for (int64_t rows = most; rows > 1; rows--)
+        if (best.rows == 1 || tile_cost(rows, nv, vector, m, cols, k) < tile_cost(best.rows, nv, vector, m, cols, k)) best.rows = rows;
+    return best;
+}
+
 double tile_time(const Tile *tile, int64_t m, int64_t n, int64_t k) { return tile_cost(tile->rows, tile->cols / tile->vector, tile->vector, m, n, k); }
 
 enum { PIECE_CYCLES = 3000, PIECE_ROWS = 96 };

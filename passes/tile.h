@@ -10,6 +10,7 @@ typedef struct Tile { int64_t rows, cols, vector; } Tile; /* cols: a multiple of
 /* The tile for a product of m x k x n: the least estimated time, padding and the last rows included. */
 Tile tile_choose(const Target *t, Dim m, int64_t n, int64_t k, Context *cx);
 Tile tile_choose_dividing(const Target *t, Dim m, int64_t n, int64_t k, Context *cx); /* cols divides n; cols 0: none does */
+Tile tile_of_columns(const Target *t, int64_t cols, int64_t m, int64_t k); /* cols, a multiple of the vector, are given */
 
 /* Estimated cycles of the product with this tile. */
 double tile_time(const Tile *tile, int64_t m, int64_t n, int64_t k);
