@@ -11,10 +11,9 @@
 enum { MOST_READERS = 8 };
 
 static bool widens(const Node *n) {
-    const Value *x = n->n_in > 0 ? n->in[0] : NULL;
-    if (x == NULL || x->data != NULL || n->out[0]->type->kind != TYPE_TENSOR) return false;
-    if (n->op == OP_Cast) return x->type->dtype == DT_BF16 && n->out[0]->type->dtype == DT_F32;
-    return n->op == OP_DequantizeLinear || n->op == OP_Ms_DequantizeLinear;
+    bool scaled = n->op == OP_DequantizeLinear || n->op == OP_Ms_DequantizeLinear;
+    if ((!scaled && n->op != OP_Cast) || n->in[0]->data != NULL || n->out[0]->type->kind != TYPE_TENSOR) return false;
+    return scaled || (n->in[0]->type->dtype == DT_BF16 && n->out[0]->type->dtype == DT_F32);
 }
 
 static Value *copy_before(Module *m, const Node *n, Node *reader) {
