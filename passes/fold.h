@@ -7,4 +7,7 @@
  * reader sees that at once), and the node is taken out. False: nothing was done. The types must have been inferred. */
 bool fold_node(Module *m, Node *n);
 
+/* Puts the nodes of the branch that is taken in the place of an If. */
+void if_take_branch(Module *m, Node *n, bool condition);
+
 #endif

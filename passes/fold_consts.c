@@ -168,7 +168,7 @@ static void move_region(Graph *region, Node *before) {
     }
 }
 
-static void take_branch(Module *m, Node *n, bool condition) {
+void if_take_branch(Module *m, Node *n, bool condition) {
     Graph *branch = attr_at(n, condition ? AT_If_then_branch : AT_If_else_branch)->graph;
     move_region(branch, n);
     for (uint32_t i = 0; i < n->n_out; i++)
@@ -220,7 +220,7 @@ static void fold_graph(Folding *f, Graph *g) {
             continue;
         }
         if (condition >= 0 || expand_constant(m, n)) {
-            if (condition >= 0) take_branch(m, n, condition != 0);
+            if (condition >= 0) if_take_branch(m, n, condition != 0);
             next = prev != NULL ? prev->next : g->first; /* on with what has taken its place */
             f->changed = true;
             continue;

@@ -8,6 +8,7 @@
  * Operators on sequences become Seq* operators on the three tensors; regions and their nodes (If, Loop) pass the tensors
  * around, so that control flow needs to know nothing of sequences. The graph's own inputs and outputs are split the same
  * way; Module.io_in/io_out keep what they were. */
+#include "passes/fold.h"
 #include "passes/lower.h"
 #include "passes/pass.h"
 
@@ -370,8 +371,38 @@ static void expand_maps(Split *s, Graph *g) {
     }
 }
 
+static bool is_inferred(const Graph *branch) {
+    for (uint32_t i = 0; i < branch->n_out; i++)
+        if (branch->out[i]->type == NULL) return false;
+    return true;
+}
+
+/* A branch that never runs has no types to split by: the other one takes the place of its If. */
+static bool take_known_branches(Module *m, Graph *g) {
+    bool changed = false;
+    for (Node *n = g->first, *next; n != NULL; n = next) {
+        Node *prev = n->prev;
+        next = n->next;
+        bool then = true, known = false;
+        if (n->op == OP_If) {
+            then = is_inferred(attr_at(n, AT_If_then_branch)->graph);
+            known = then != is_inferred(attr_at(n, AT_If_else_branch)->graph);
+        }
+        if (known) {
+            if_take_branch(m, n, then);
+            next = prev != NULL ? prev->next : g->first;
+            changed = true;
+            continue;
+        }
+        for (uint32_t i = 0; i < n->n_attr; i++)
+            if (n->attr[i].present && attr_kind(n, i) == ATTR_GRAPH) changed |= take_known_branches(m, n->attr[i].graph);
+    }
+    return changed;
+}
+
 bool pass_sequences(Context *cx, Module *m) {
     Split s = {.cx = cx, .m = m};
+    bool changed = take_known_branches(m, m->main);
     expand_maps(&s, m->main);
     s.n_parts = m->n_value + 256;
     s.parts = ARENA_ARRAY(&cx->scratch, Parts, s.n_parts);
@@ -380,7 +411,7 @@ bool pass_sequences(Context *cx, Module *m) {
     struct ModelIo *in = describe(&s, m->main->in, io_types(&s, m->main->in, n_in), n_in), *out = describe(&s, m->main->out, results, n_out);
     split_params(&s, m->main);
     split_graph(&s, m->main);
-    if (!s.any) return false;
+    if (!s.any) return changed;
     split_results(&s, m->main, results);
     m->io_in = in;
     m->io_out = out;

@@ -224,6 +224,10 @@ bool shape_scan(Module *m, Node *n) {
         return false;
     }
     uint32_t scan_in = (uint32_t)given, states = n->n_in - scan_in;
+    if (n->n_out > body->n_out || states > body->n_out) {
+        diag(cx, SEV_ERROR, n->loc, "%u outputs, the body gives %u; its states are %u", n->n_out, body->n_out, states);
+        return false;
+    }
     Dim trip = 0;
     for (uint32_t i = 0; i < n->n_in; i++) {
         if (!tensor_of_rank(m, n, n->in[i], "an input")) return false;

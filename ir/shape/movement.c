@@ -233,6 +233,11 @@ bool shape_depth_to_space(Module *m, Node *n) {
     Dim by = dim_const(cx, b), square = dim_mul(cx, by, by), dim[4] = {t->dim[0], t->dim[1], t->dim[2], t->dim[3]};
     dim[1] = to_space ? dim_floordiv(cx, dim[1], square) : dim_mul(cx, dim[1], square);
     for (int i = 2; i < 4; i++) dim[i] = to_space ? dim_mul(cx, dim[i], by) : dim_floordiv(cx, dim[i], by);
+    for (int i = 1; i < 4; i++) {
+        if (dim[i] != 0) continue;
+        diag(cx, SEV_ERROR, n->loc, "blocksize %lld gives a size beyond 64 bits", (long long)b);
+        return false;
+    }
     shape_out(m, n, 0, t->dtype, 4, dim);
     return true;
 }

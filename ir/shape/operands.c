@@ -113,13 +113,86 @@ static bool takes_class(Module *m, const Node *n, uint32_t i) {
     return t->dtype != DT_STRING || converts || !(op->flags & OPF_INPLACE) || wrong(m, n, "the operator does not take strings", i, t);
 }
 
+/* All operands of one numeric type: products of numbers. */
+static bool numbers(Module *m, const Node *n) {
+    const Type *x = type_of(n, 0);
+    if (x != NULL && !dtype_is_float(x->dtype) && !dtype_is_int(x->dtype)) return wrong(m, n, "numbers are needed", 0, x);
+    for (uint32_t i = 1; i < n->n_in; i++)
+        if (!same_type(m, n, i)) return false;
+    return true;
+}
+
+static bool one_byte(Module *m, const Node *n, uint32_t i) {
+    const Type *t = type_of(n, i);
+    if (t == NULL || (dtype_bits(t->dtype) == 8 && t->dtype != DT_BOOL && t->dtype != DT_STRING)) return true;
+    return wrong(m, n, "8-bit numbers are needed", i, t);
+}
+
+static bool of_type(Module *m, const Node *n, uint32_t i, DType dtype, const char *what) {
+    const Type *t = type_of(n, i);
+    return t == NULL || t->dtype == dtype || wrong(m, n, what, i, t);
+}
+
+/* (codes, scale, zero point) at first: the zero point has the type of the codes, the scale is a float. */
+static bool quantized(Module *m, const Node *n, uint32_t first) {
+    const Type *codes = type_of(n, first), *scale = type_of(n, first + 1);
+    if (!one_byte(m, n, first)) return false;
+    if (scale != NULL && !dtype_is_float(scale->dtype)) return wrong(m, n, "a scale is a float", first + 1, scale);
+    return codes == NULL || of_type(m, n, first + 2, codes->dtype, "a zero point has the type of what it belongs to");
+}
+
+static bool qlinear(Module *m, const Node *n) { /* a and b with scales and zero points, then the result's */
+    const Type *scale = type_of(n, 6);
+    if (!quantized(m, n, 0) || !quantized(m, n, 3)) return false;
+    if (scale != NULL && !dtype_is_float(scale->dtype)) return wrong(m, n, "a scale is a float", 6, scale);
+    if (n->op == OP_QLinearConv && !of_type(m, n, 8, DT_I32, "a bias is int32")) return false;
+    return one_byte(m, n, 7);
+}
+
+static bool integer_product(Module *m, const Node *n) { /* a, b, zero points of both */
+    const Type *a = type_of(n, 0), *b = type_of(n, 1);
+    if (!one_byte(m, n, 0) || !one_byte(m, n, 1)) return false;
+    if (a != NULL && !of_type(m, n, 2, a->dtype, "a zero point has the type of what it belongs to")) return false;
+    return b == NULL || of_type(m, n, 3, b->dtype, "a zero point has the type of what it belongs to");
+}
+
+/* Weights of classes: a vector of the scores' type. */
+static bool class_weights(Module *m, Node *n) {
+    const Type *x = type_of(n, 0), *labels = type_of(n, 1), *w = type_of(n, 2);
+    if (x != NULL && !dtype_is_float(x->dtype)) return wrong(m, n, "floats are needed", 0, x);
+    if (labels != NULL && !dtype_is_int(labels->dtype)) return wrong(m, n, "labels are integers", 1, labels);
+    if (x == NULL || w == NULL) return true;
+    if (w->rank != 1) return wrong(m, n, "a vector with a weight per class is needed", 2, w);
+    return same_type(m, n, 2) && shape_unify(m, n, x->dim[1], w->dim[0], "classes and weights") != 0;
+}
+
+/* rate, step, then tensors in groups (values, gradients, states): one group has one type. */
+static bool optimizer(Module *m, Node *n) {
+    uint32_t groups = n->op == OP_Adam ? 4 : 3, count = (n->n_in - 2) / groups;
+    const Type *rate = type_of(n, 0), *step = type_of(n, 1);
+    if (rate != NULL && (rate->rank != 0 || !dtype_is_float(rate->dtype))) return wrong(m, n, "a rate is one float", 0, rate);
+    if (step != NULL && (step->rank != 0 || !dtype_is_int(step->dtype))) return wrong(m, n, "a step is one integer", 1, step);
+    for (uint32_t i = 2 + count; i < n->n_in; i++) {
+        const Type *x = type_of(n, 2 + (i - 2) % count), *t = type_of(n, i);
+        if (x == NULL || t == NULL) continue;
+        if (t->dtype != x->dtype || t->rank != x->rank) return wrong(m, n, "gradients and states have the type of the values", i, t);
+        for (uint32_t d = 0; d < t->rank; d++)
+            if (shape_unify(m, n, x->dim[d], t->dim[d], "values, gradients and states") == 0) return false;
+    }
+    return true;
+}
+
 bool shape_operands_fit(Module *m, Node *n) {
     const Type *x = type_of(n, 0);
     for (uint32_t i = 0; i < n->n_in; i++)
         if (!takes_class(m, n, i)) return false;
     if (wants_floats((Op)n->op) && x != NULL && !dtype_is_float(x->dtype)) return wrong(m, n, "floats are needed", 0, x);
     switch ((Op)n->op) {
-    case OP_Gemm: return same_type(m, n, 1) && same_type(m, n, 2);
+    case OP_Gemm: case OP_Einsum: return numbers(m, n);
+    case OP_QLinearMatMul: case OP_QLinearConv: return qlinear(m, n);
+    case OP_MatMulInteger: case OP_ConvInteger: return integer_product(m, n);
+    case OP_SoftmaxCrossEntropyLoss: case OP_NegativeLogLikelihoodLoss: return class_weights(m, n);
+    case OP_Adagrad: case OP_Adam: case OP_Momentum: return optimizer(m, n);
     case OP_MatMul: return same_type(m, n, 1);
     case OP_PRelu: return same_type(m, n, 1) && fits_into(m, n, 1);
     case OP_Clip: case OP_Range: return same_type(m, n, 1) && same_type(m, n, 2);

@@ -168,12 +168,32 @@ static bool ranks_known(Module *m, const Node *n) {
     return true;
 }
 
+/* Sizes that are known are sizes, and their bits can be counted: what comes later relies on it. */
+static bool sizes_possible(Module *m, const Node *n) {
+    for (uint32_t i = 0; i < n->n_out; i++) {
+        const Type *t = n->out[i] != NULL ? n->out[i]->type : NULL;
+        int64_t count = 1024;
+        if (t == NULL || t->kind != TYPE_TENSOR || t->rank == RANK_UNKNOWN) continue;
+        bool empty = false, possible = true;
+        for (uint32_t d = 0; d < t->rank; d++) {
+            if (t->dim[d] == 0 || !dim_is_const(m->cx, t->dim[d])) continue;
+            int64_t size = dim_value(m->cx, t->dim[d]);
+            empty = empty || size == 0;
+            possible = size >= 0 && possible && (size == 0 || !__builtin_mul_overflow(count, size, &count));
+            if (size >= 0 && (possible || empty)) continue;
+            diag(m->cx, SEV_ERROR, n->loc, "output %u has an impossible size: %lld in dim %u", i, (long long)size, d);
+            return false;
+        }
+    }
+    return true;
+}
+
 bool node_infer(Module *m, Node *n) {
     bool poison = false;
     n->agree = NULL;
     n->n_agree = 0;
     for (uint32_t i = 0; i < n->n_in; i++) poison |= n->in[i] != NULL && n->in[i]->poison;
-    if (!poison) poison = !rules[n->op](m, n) || !ranks_known(m, n) || !shape_operands_fit(m, n);
+    if (!poison) poison = !rules[n->op](m, n) || !ranks_known(m, n) || !shape_operands_fit(m, n) || !sizes_possible(m, n);
     for (uint32_t i = 0; i < n->n_out; i++)
         if (n->out[i] != NULL) n->out[i]->poison = poison;
     return !poison;
