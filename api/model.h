@@ -13,6 +13,7 @@ struct LatheModel {
     LatheOptions options;   /* of the running or last compile; module->options points here */
     LatheStats stats;
     struct PlanList *plan_list; /* api/plan_list.c: the plan as lists, NULL until somebody asks */
+    LatheStagingHooks staging_hooks;
     struct Builder *builder; /* frontend/dsl.h: what the C DSL keeps; NULL until its first call */
 };
 
@@ -36,7 +37,7 @@ void dims_apply(LatheModel *m, const char *const *dims);
 void dims_bound(LatheModel *m);
 
 /* api/output.c: a directory beside the output in which files are written before they appear under their names. */
-typedef struct Staging { const char *dir, *c_path; } Staging; /* c_path: the C file inside dir */
+typedef struct Staging { const char *dir, *c_path; const LatheStagingHooks *hooks; } Staging; /* c_path: the C file inside dir */
 bool staging_open(LatheModel *m, const char *output, Staging *s); /* false after diag(): the place cannot be written */
 bool staging_publish(LatheModel *m, Staging *s, const char *output); /* moves every file out; false after diag() */
 void staging_discard(Staging *s); /* removes what is left; allocates nothing, so it also works after an escape */

@@ -1,5 +1,6 @@
 /* Files appear all at once or not at all: they are written into a fresh directory beside the output and renamed when
- * everything is there. A run that is killed leaves that directory, never half a file under the output's name. */
+ * everything is there. A program that a signal ends can
+ * remove that directory (lathe_on_staging); one that is killed leaves it, but never half a file under the output's name. */
 #include "api/model.h"
 
 #include <dirent.h>
@@ -29,6 +30,16 @@ static bool fail(LatheModel *m, const char *output, const char *reason) {
     return false;
 }
 
+static void hold(const LatheStagingHooks *hooks, bool begins) {
+    if (hooks->hold != NULL) hooks->hold(hooks->user, begins);
+}
+
+static void changed(const LatheStagingHooks *hooks, const char *dir, bool there) {
+    if (hooks->changed != NULL) hooks->changed(hooks->user, dir, there);
+}
+
+void lathe_on_staging(LatheModel *m, const LatheStagingHooks *hooks) { m->staging_hooks = *hooks; }
+
 bool staging_open(LatheModel *m, const char *output, Staging *s) {
     struct stat st;
     *s = (Staging){0};
@@ -39,9 +50,17 @@ bool staging_open(LatheModel *m, const char *output, Staging *s) {
     const char *slash = strrchr(output, '/');
     if ((slash != NULL ? slash + 1 : output)[0] == 0) return fail(m, output, "it names no file");
     char *dir = (char *)(uintptr_t)join(m, directory_of(m, output), ".lathe-XXXXXX");
-    if (mkdtemp(dir) == NULL) return fail(m, output, strerror(errno));
+    const char *c_path = join(m, dir, slash != NULL ? slash + 1 : output);
+    s->hooks = &m->staging_hooks;
+    hold(s->hooks, true);
+    bool made = mkdtemp(dir) != NULL;
+    int reason = errno;
+    if (made) changed(s->hooks, dir, true);
+    hold(s->hooks, false);
+    if (!made) return fail(m, output, strerror(reason));
+    memcpy((char *)(uintptr_t)c_path, dir, strlen(dir)); /* its name is known now */
     s->dir = dir;
-    s->c_path = join(m, dir, slash != NULL ? slash + 1 : output);
+    s->c_path = c_path;
     return true;
 }
 
@@ -69,10 +88,12 @@ bool staging_publish(LatheModel *m, Staging *s, const char *output) {
         struct stat st;
         if (stat(to[i], &st) == 0 && !S_ISREG(st.st_mode)) return fail(m, to[i], "it is not a regular file");
     }
+    hold(s->hooks, true);
     while (moved < n && rename(from[moved], to[moved]) == 0) moved++;
-    if (moved == n) return true;
     int reason = errno;
-    for (uint32_t i = 0; i < moved; i++) unlink(to[i]);
+    for (uint32_t i = 0; moved < n && i < moved; i++) unlink(to[i]);
+    hold(s->hooks, false);
+    if (moved == n) return true;
     return fail(m, to[moved], strerror(reason));
 }
 
@@ -83,5 +104,6 @@ void staging_discard(Staging *s) {
         if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0) unlinkat(dirfd(dir), e->d_name, 0);
     closedir(dir);
     rmdir(s->dir);
+    changed(s->hooks, s->dir, false);
     s->dir = NULL;
 }

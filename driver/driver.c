@@ -9,11 +9,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "driver/interrupt.h"
 #include "driver/progress.h"
 
 static void out_of_memory(void *user) {
     (void)user;
     fputs("lathe: error: out of memory\n", stderr);
+    interrupt_clean();
     exit(BROKEN);
 }
 
@@ -125,13 +127,15 @@ bool driver_write_file(Driver *d, const char *path, const void *data, size_t n) 
     int reason = 0;
     bool in_place = stat(path, &st) == 0 && !S_ISREG(st.st_mode); /* /dev/stdout, a pipe: nothing to rename over */
     const char *to = in_place ? path : driver_format(d, "%s.lathe-%ld", path, (long)getpid());
+    uint32_t slot = in_place ? UINT32_MAX : interrupt_add(to);
     bool good = write_to(to, data, n, &reason);
     if (good && !in_place && rename(to, path) != 0) {
         good = false;
         reason = errno;
     }
+    if (!good && !in_place) unlink(to);
+    interrupt_drop(slot);
     if (good) return true;
-    if (!in_place) unlink(to);
     driver_error(d, "cannot write %s: %s", path, strerror(reason));
     return false;
 }
@@ -139,8 +143,13 @@ bool driver_write_file(Driver *d, const char *path, const void *data, size_t n) 
 const char *driver_temp_dir(Driver *d) {
     const char *base = getenv("TMPDIR");
     char *dir = driver_format(d, "%s/lathe-XXXXXX", base != NULL && base[0] != 0 ? base : "/tmp");
-    if (mkdtemp(dir) != NULL) return dir;
-    driver_error(d, "cannot make a temporary directory %s: %s", dir, strerror(errno));
+    interrupt_hold();
+    bool made = mkdtemp(dir) != NULL;
+    int reason = errno;
+    if (made) interrupt_add(dir);
+    interrupt_release();
+    if (made) return dir;
+    driver_error(d, "cannot make a temporary directory %s: %s", dir, strerror(reason));
     return NULL;
 }
 
@@ -151,6 +160,7 @@ void driver_remove_dir(const char *path) {
         if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0) unlinkat(dirfd(dir), e->d_name, 0);
     closedir(dir);
     rmdir(path);
+    interrupt_forget(path);
 }
 
 bool driver_make_dirs(Driver *d, const char *path, bool report) {

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "driver/commands.h"
+#include "driver/interrupt.h"
 
 static const Command *const commands[] = {
     &compile_command, &run_command, &verify_command, &bench_command, &info_command, &opt_command, &export_command, &quantize_command, &report_command, NULL,
@@ -54,6 +55,7 @@ static Exit run(Driver *d, int argc, char **argv) {
 int main(int argc, char **argv) {
     Driver d;
     driver_init(&d);
+    interrupt_init();
     Exit e = run(&d, argc, argv);
     progress_clear(&d);
     if (fflush(stdout) != 0 || ferror(stdout) != 0) { /* a full disk must not look like success */

@@ -1,6 +1,6 @@
 /* Running other programs without a shell: arguments are passed as they are, nothing is interpreted.
  *
- *     Process r = process_run(d, (const char *[]){"clang", "--version", NULL}, NULL);
+ *     Process r = process_run(d, (const char *[]){"clang", "--version", NULL}, NULL, NULL);
  *     if (!r.started) …            // r.output: why
  *     if (r.status != 0) …         // r.output: what it printed, stdout and stderr together */
 #ifndef LATHE_DRIVER_PROCESS_H
@@ -13,7 +13,8 @@ typedef struct Process {
     const char *output; /* at most the first MiB */
 } Process;
 
-/* argv[0] is searched in $PATH. what: text of the progress display, NULL: none. */
-Process process_run(Driver *d, const char *const *argv, const char *what);
+/* argv[0] is searched in $PATH. what: text of the progress display, NULL: none. temp: its $TMPDIR, where what it leaves behind when it is
+ * ended by force is removed with the rest; NULL: as here. */
+Process process_run(Driver *d, const char *const *argv, const char *what, const char *temp);
 
 #endif

@@ -9,10 +9,25 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "driver/interrupt.h"
 #include "driver/progress.h"
 #include "driver/text.h"
 
 /* ---- reading and compiling -------------------------------------------------------------------------------------- */
+static void hold_signals(void *user, bool begins) {
+    (void)user;
+    if (begins) interrupt_hold();
+    else interrupt_release();
+}
+
+static void staging_changed(void *user, const char *directory, bool there) {
+    (void)user;
+    if (there) interrupt_add(directory);
+    else interrupt_forget(directory);
+}
+
+static const LatheStagingHooks staging_hooks = {.hold = hold_signals, .changed = staging_changed};
+
 LatheModel *model_open(Driver *d, const char *path, Exit *code) {
     const char *base = file_base_name(path);
     LatheModel *m = lathe_model_new(arena_strdup(&d->arena, base, strcspn(base, ".")));
@@ -21,6 +36,7 @@ LatheModel *model_open(Driver *d, const char *path, Exit *code) {
         *code = BROKEN;
         return NULL;
     }
+    lathe_on_staging(m, &staging_hooks);
     if (strcmp(path, "-") == 0) path = "/dev/stdin";
     bool is_text = text_ends_with(path, ".lir") || strcmp(path, "/dev/stdin") == 0;
     LatheStatus status = is_text ? lathe_import_ir(m, path) : lathe_import_onnx(m, path);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "driver/cache.h"
+#include "driver/interrupt.h"
 #include "driver/process.h"
 
 /* ---- finding ---------------------------------------------------------------------------------------------------- */
@@ -29,7 +30,7 @@ static bool try_compiler(Driver *d, const char *command, Toolchain *t, const cha
     push_words(d, &argv, command);
     vec_push(&d->arena, &argv, "--version");
     vec_push(&d->arena, &argv, NULL);
-    Process p = process_run(d, argv.v, NULL);
+    Process p = process_run(d, argv.v, NULL, NULL);
     if (!p.started || p.status != 0) {
         *why = p.started ? driver_format(d, "exit code %d", p.status) : p.output;
         return false;
@@ -116,7 +117,7 @@ static bool openmp_works(Driver *d, const Request *r, const Toolchain *t, const 
     const char *source = driver_format(d, "%s/openmp_probe.c", dir), *object = driver_format(d, "%s/openmp_probe.so", dir);
     static const char text[] = "#include <omp.h>\nint probe(void) { return omp_get_max_threads(); }\n";
     if (!driver_write_file(d, source, text, sizeof text - 1)) return false;
-    Process p = process_run(d, build_command(d, r, t, dir, source, object).v, NULL);
+    Process p = process_run(d, build_command(d, r, t, dir, source, object).v, NULL, dir);
     unlink(source);
     return p.started && p.status == 0;
 }
@@ -133,12 +134,12 @@ static bool build_failed(Driver *d, const Toolchain *t, const Process *p) {
 
 static bool build_once(Driver *d, const Request *r, Toolchain *t, const char *dir, const char *source, const char *object) {
     const char *what = driver_format(d, "building with %s", t->command.v[0]);
-    Process p = process_run(d, build_command(d, r, t, dir, source, object).v, what);
+    Process p = process_run(d, build_command(d, r, t, dir, source, object).v, what, dir);
     if (p.started && p.status == 0) return true;
     if (p.started && t->openmp && !openmp_works(d, r, t, dir)) {
         t->openmp = false;
         driver_note(d, "%s cannot build with -fopenmp: building for one thread", t->command.v[0]);
-        p = process_run(d, build_command(d, r, t, dir, source, object).v, what);
+        p = process_run(d, build_command(d, r, t, dir, source, object).v, what, dir);
         if (p.started && p.status == 0) return true;
     }
     return build_failed(d, t, &p);
@@ -177,13 +178,16 @@ Exit toolchain_build(Driver *d, const Request *r, Toolchain *t, const char *dir,
         if (*cached) return DONE;
         built = driver_format(d, "%s.%ld", kept, (long)getpid()); /* the rename below stays on one file system */
     }
+    uint32_t slot = interrupt_add(built);
     if (!build_once(d, r, t, dir, source, built)) {
         unlink(built);
+        interrupt_drop(slot);
         return BROKEN;
     }
     *object = built;
     if (kept != NULL && rename(built, kept) == 0) {
         *object = kept;
+        interrupt_drop(slot);
         cache_trim(d, &cache);
     }
     return DONE;

@@ -90,6 +90,15 @@ LatheOptions lathe_options(void); /* the defaults: opt_level 2, verify off */
 
 LatheModel *lathe_model_new(const char *name); /* NULL: out of memory */
 void lathe_model_free(LatheModel *m);
+/* Files are written into a directory of their own beside the output, which is gone when a call returns. For programs that remove it when
+ * they are interrupted: changed() says that it is there, and that it is there no longer; hold() is called with true before and with false
+ * after what a signal must not split (making the directory and telling of it, renaming all files). Either may be NULL. */
+typedef struct LatheStagingHooks {
+    void (*hold)(void *user, bool begins);
+    void (*changed)(void *user, const char *directory, bool there);
+    void *user;
+} LatheStagingHooks;
+void lathe_on_staging(LatheModel *m, const LatheStagingHooks *hooks);
 void lathe_print_diagnostics(const LatheModel *m, FILE *to);
 uint32_t lathe_error_count(const LatheModel *m);
 
