@@ -69,6 +69,7 @@ typedef struct Emit {
     Plan *plan;
     const char *name, *upper;       /* prefix of identifiers and macros */
     uint32_t n_in, n_out;           /* of main's inputs and outputs, those of the caller (the others are states) */
+    bool pool;                      /* threads are the caller's (LATHE_POOL) */
     bool trains;                    /* has states and entries: train_c.c instead of NAME_run */
     Writer head, data, helpers, kernels, run;
     Names global;
@@ -157,6 +158,11 @@ void emit_train_functions(Emit *e, Writer *h);
 void emit_train_types(Emit *e, Writer *h);
 /* entry_c.c: checks of a call's arguments (those in the bit sets of entry_inputs and entry_owners that have a bit of mask) and the call of
  * the steps function; up to and without the return. */
+void emit_team(Emit *e, Writer *w);                   /* pool_c.c: types and functions of teams, for the head */
+void emit_task(Emit *e, Writer *w, const char *steps); /* the function that a pool runs */
+void emit_run_by_pool(Emit *e, const char *steps);
+void emit_critical(Emit *e, Writer *w, bool begins);  /* around what one thread does at a time */
+void emit_pool_fields(Emit *e, Writer *h);            /* of the context, with what a pool has to do */
 void emit_call_body(Emit *e, const char *steps, uint32_t mask);
 bool emit_is_distributed(const Emit *e);              /* train_c.c: the module trains over MPI */
 void emit_messages(Emit *e);

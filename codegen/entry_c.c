@@ -39,6 +39,7 @@ void emit_bind_memory(Emit *e) {
         else cw_printf(w, "    ctx->weights = NULL;\n");
     }
     cw_printf(w, "    ctx->arena = arena;\n    ctx->threads = 0;\n");
+    if (e->pool) cw_printf(w, "    ctx->pool = NULL;\n    ctx->yield = NULL;\n    ctx->user = NULL;\n");
 }
 
 static void init(Emit *e) {
@@ -108,7 +109,9 @@ void emit_call_body(Emit *e, const char *steps, uint32_t mask) {
     }
     number_run(e, mask);
     emit_check_given_sizes(e, w);
-    if (e->any_parallel) {
+    if (e->any_parallel && e->pool) {
+        emit_run_by_pool(e, steps);
+    } else if (e->any_parallel) {
         cw_printf(w, "#ifdef _OPENMP\n    const int threads = ctx->threads > 0 ? ctx->threads : omp_get_max_threads();\n    if (threads > 1) {\n"
                      "#pragma omp parallel num_threads(threads)\n        %s(ctx, in, out, dims, omp_get_thread_num(), omp_get_num_threads(), &status);\n    } else\n#endif\n", steps);
         cw_printf(w, "    {\n        %s(ctx, in, out, dims, 0, 1, &status);\n    }\n", steps);

@@ -91,7 +91,9 @@ static void structs(Emit *e, Writer *h) {
     complex_type(e, h, DT_C128, "LATHE_C128", "double");
     cw_printf(h, "\ntypedef struct %s_ctx {\n    void *arena;         /* %s_ARENA_BYTES, not shared between runs at the same time */\n", n, e->upper);
     if (e->trains) cw_printf(h, "    void *state;         /* %s_STATE_BYTES, changed by training */\n", e->upper);
-    cw_printf(h, "    const void *weights; /* may be shared */\n    int threads;         /* 0: as many as OpenMP gives */\n");
+    cw_printf(h, "    const void *weights; /* may be shared */\n");
+    if (e->pool) emit_pool_fields(e, h);
+    else cw_printf(h, "    int threads;         /* 0: as many as OpenMP gives */\n");
     if (e->m->run_number != 0 && !e->trains) cw_printf(h, "    int64_t runs;        /* so far: random operators without a seed draw other numbers in each */\n");
     if (emit_is_distributed(e)) cw_printf(h, "    MPI_Comm comm;       /* the processes that train together: MPI_COMM_WORLD, or what you set it to */\n");
     cw_printf(h, "} %s_ctx;\n", n);

@@ -396,7 +396,7 @@ static void print_parallel(Emit *e, const Stmt *s) {
 static void print_phases(Emit *e, const Stmt *first, bool several);
 
 static void phase_barrier(Emit *e) {
-    cw_line(e->w, "lathe_barrier(nt);");
+    cw_line(e->w, "lathe_barrier(%snt);", e->pool ? "team, " : "");
     e->uses_barrier = true;
 }
 
@@ -484,7 +484,7 @@ void emit_kernel(Emit *e, uint32_t index) {
     e->local_symbol = ARENA_ARRAY(&cx->scratch, const char *, n_symbol);
     e->reduced_as_key = ARENA_ARRAY(&cx->scratch, bool, k->n_var);
     e->uses_fault = e->uses_tiles = false;
-    static const char *const own[] = {"at", "row", "first", "last", "begin", "end", "sum", "key", "dims", "tid", "nt", "err", "fault"};
+    static const char *const own[] = {"at", "row", "first", "last", "begin", "end", "sum", "key", "dims", "tid", "nt", "team", "err", "fault"};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) names_reserve(&e->local, own[i]);
     for (uint32_t i = 0; i < k->n_buf; i++) {
         e->buf_name[i] = str_text(cx, str_format(cx, "b%u", i));
@@ -515,7 +515,7 @@ void emit_kernel(Emit *e, uint32_t index) {
     for (uint32_t i = 0; i < k->n_arg; i++) cw_printf(w, "%s%s", i != 0 ? ", " : "", parameter(e, i));
     const char *comma = k->n_arg != 0 ? ", " : "";
     if (sig->dims) cw_printf(w, "%sconst int64_t *dims", comma), comma = ", ";
-    if (sig->parallel) cw_printf(w, "%sint tid, int nt", comma), comma = ", ";
+    if (sig->parallel) cw_printf(w, "%sint tid, int nt%s", comma, e->pool ? ", lathe_team *team" : ""), comma = ", ";
     if (sig->err) cw_printf(w, "%sint *err", comma);
     if (k->n_arg == 0 && !sig->dims && !sig->parallel && !sig->err) cw_printf(w, "void");
     cw_printf(w, ")\n{\n");
@@ -525,6 +525,7 @@ void emit_kernel(Emit *e, uint32_t index) {
     for (uint32_t i = 0; i < k->n_arg; i++)
         if (!e->buf_used[i]) cw_line(w, "(void)%s;", e->buf_name[i]);
     print_locals(e, w);
+    if (e->pool && sig->parallel) cw_line(w, "(void)team;");
     if (sig->err) cw_line(w, "int fault = 0;");
     if (e->uses_tiles) {
         emit_need(e, "lathe_amx_configure");

@@ -49,7 +49,7 @@ static bool overlap(const Access *a, const Access *b) {
 }
 
 static void barrier(Walk *k) {
-    if (k->e->any_parallel) cw_line(k->w, "lathe_barrier(nt);"), k->e->uses_barrier = true;
+    if (k->e->any_parallel) cw_line(k->w, "lathe_barrier(%snt);", k->e->pool ? "team, " : ""), k->e->uses_barrier = true;
     k->pending.n = 0;
 }
 
@@ -159,7 +159,7 @@ static void print_kernel_step(Walk *k, const Step *s) {
         cw_printf(w, "%s%s", i != 0 ? ", " : "", pointer(k, s->value[i], s->kernel->buf[i].dtype, s->kernel->buf[i].kind != BUF_IN));
     const char *comma = s->n_value != 0 ? ", " : "";
     if (sig->dims) cw_printf(w, "%sdims", comma), comma = ", ";
-    if (sig->parallel) cw_printf(w, "%stid, nt", comma), comma = ", ";
+    if (sig->parallel) cw_printf(w, "%stid, nt%s", comma, e->pool ? ", team" : ""), comma = ", ";
     if (sig->err) cw_printf(w, "%s&err", comma);
     cw_printf(w, ");");
     if (sig->err) note_fault(k, s);
@@ -265,8 +265,9 @@ static void publish_fault(Walk *k) {
     Writer *w = k->w;
     k->faulty = true;
     cw_line(w, "if (code != 0) {");
-    if (k->e->any_parallel) cw_printf(w, "#ifdef _OPENMP\n#pragma omp critical\n#endif\n");
+    emit_critical(k->e, w, true);
     cw_line(w, "    if (*status == 0 || code < *status) *status = code;");
+    emit_critical(k->e, w, false);
     cw_line(w, "}");
     barrier(k);
 }
@@ -370,24 +371,28 @@ static void helpers(Emit *e, Writer *w) {
 }
 
 static void steps_function(Emit *e, Writer *w, uint32_t entry, const Writer *body, bool faults, bool ends, uint32_t messages) {
-    cw_printf(w, "static void %s(const %s_ctx *ctx, const %s_inputs *in, const %s_outputs *out, int64_t *dims, int tid, int nt, int *status)\n{\n",
-              emit_steps_name(e, entry), e->name, e->name, e->name);
+    cw_printf(w, "static void %s(const %s_ctx *ctx, const %s_inputs *in, const %s_outputs *out, int64_t *dims, int tid, int nt, int *status%s)\n{\n",
+              emit_steps_name(e, entry), e->name, e->name, e->name, e->pool && e->any_parallel ? ", lathe_team *team" : "");
     cw_printf(w, "    unsigned char *const a = (unsigned char *)ctx->arena;\n");
     if (e->trains) cw_printf(w, "    unsigned char *const s = (unsigned char *)ctx->state;\n");
     if (!e->embed && e->plan->weight_bytes != 0) cw_printf(w, "    const unsigned char *const w = (const unsigned char *)ctx->weights;\n");
     if (faults) cw_printf(w, "    int err = 0, code = 0;\n");
     if (messages != 0) cw_printf(w, "    MPI_Request request[%u]; /* thread 0's */\n", messages);
     cw_printf(w, "    (void)a, (void)in, (void)out, (void)dims, (void)tid, (void)nt, (void)status;\n");
+    if (e->pool && e->any_parallel) cw_printf(w, "    (void)team;\n");
     if (messages != 0) cw_printf(w, "    (void)request;\n");
     if (e->trains) cw_printf(w, "    (void)s%s;\n", !e->embed && e->plan->weight_bytes != 0 ? ", (void)w" : "");
     cw_text(w, body->text != NULL ? body->text : "", body->n);
     if (ends) cw_printf(w, "end:\n");
     if (faults) {
         cw_printf(w, "    if (code != 0) {\n");
-        if (e->any_parallel) cw_printf(w, "#ifdef _OPENMP\n#pragma omp critical\n#endif\n");
-        cw_printf(w, "        if (*status == 0 || code < *status) *status = code;\n    }\n");
+        emit_critical(e, w, true);
+        cw_printf(w, "        if (*status == 0 || code < *status) *status = code;\n");
+        emit_critical(e, w, false);
+        cw_printf(w, "    }\n");
     }
     cw_printf(w, "}\n\n");
+    if (e->pool && e->any_parallel) emit_task(e, w, emit_steps_name(e, entry));
 }
 
 void emit_steps(Emit *e) {

@@ -41,6 +41,7 @@ typedef struct Request {
     int weights;               /* LatheWeights */
     const char *share_weights;
     int precision;             /* LathePrecision */
+    int threading;             /* LatheThreading */
     bool fast_math;
     Texts dims, disable;
     bool time_passes, verify_ir;

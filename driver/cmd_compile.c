@@ -13,6 +13,7 @@ static const Option options[] = {
     {"--name", OPT_TEXT, "NAME", "prefix of everything in the C file (default: from the file's name)", offsetof(Request, name)},
     {"--memory", OPT_TEXT, "SIZE", "limit of the arena, as 64M: training computes parts of the forward pass again to stay below it", offsetof(Request, memory)},
     {"--share-weights", OPT_TEXT, "FILE", "put the weights into a file of several models: what is there already is not written again", offsetof(Request, share_weights)},
+    {"--threading", OPT_CHOICE, "openmp|pool", "pool: a function in the context runs the tasks of a call on the caller's own threads", offsetof(Request, threading)},
     {"--report", OPT_TEXT, "FILE.html", "write a page about what was compiled: sizes, operations, inputs and outputs", offsetof(Request, report)},
     {0},
 };
@@ -88,6 +89,7 @@ static Exit compile(Driver *d, const Request *r) {
     o.output = r->output;
     o.recompute = segments;
     o.share_weights = r->share_weights;
+    o.threading = (LatheThreading)r->threading;
     o.progress = progress_step;
     o.progress_user = &progress;
     LatheStatus status = lathe_compile(m, &o);

@@ -60,6 +60,10 @@ typedef enum LatheDistributed {
     LATHE_LOCAL,
     LATHE_MPI,            /* training: every process has a part of the batch, gradients are averaged over MPI_COMM_WORLD (docs/TRAINING.md) */
 } LatheDistributed;
+typedef enum LatheThreading {
+    LATHE_OPENMP,              /* default */
+    LATHE_POOL                 /* the caller's threads: a function in the context runs tasks at the same time */
+} LatheThreading;
 
 typedef struct LatheModel LatheModel;
 
@@ -72,6 +76,7 @@ typedef struct LatheOptions {
     const char *share_weights; /* a file for the weights of several models: tensors that are in it are used, others are put at its end */
     LathePrecision precision;
     LatheDistributed distributed;
+    LatheThreading threading;
     uint32_t recompute;        /* training: the forward pass is cut into so many segments, and what the backward pass needs of one is computed again
                                   from what the segments exchange; 0 and 1: everything is kept */
     uint64_t bucket_bytes;     /* gradients that are exchanged in one message; 0: 1 MiB */

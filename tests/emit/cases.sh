@@ -54,4 +54,18 @@ two=$(stat -c %s net.bin)
 $compiler "${warnings[@]}" "${sanitize[@]}" "$here/shared.c" shared_a.c shared_b.c -o shared -lm && ./shared net.bin || fail shared
 printf 'x' > alone.bin
 "$lathe" compile "$here/cases/shared_a.lir" -o alone.c --share-weights alone.bin > log 2>&1 && fail "a file that is no shared file was accepted"
+# Threads of the caller's own: warnings in both languages, bits and errors, races.
+"$lathe" compile "$here/cases/team.lir" -o team.c --threading pool > log 2>&1 || fail "team: $(cat log)"
+for c in "${compilers[@]}"; do
+    for language in "c -std=c11" "c++ -std=c++17"; do
+        for openmp in "" -fopenmp; do
+            # shellcheck disable=SC2086
+            $c "${warnings[@]}" -O1 -fsyntax-only $openmp -x $language team.c || fail "team $c $language $openmp"
+        done
+    done
+done
+grep -q 'omp_\|omp parallel\|omp critical\|omp barrier' team.c && fail "team.c uses OpenMP's threads"
+grep -q lathe_barrier team.c || fail "team.c has no barrier: the test tests nothing"
+$compiler "${warnings[@]}" "${sanitize[@]}" -pthread "$here/pool.c" team.c -o pool -lm && ./pool || fail pool
+$compiler -g -O1 -std=gnu11 -fsanitize=thread -I. -pthread "$here/pool.c" team.c -o pool_races -lm && ./pool_races || fail "pool, races"
 exit $failed
