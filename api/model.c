@@ -98,13 +98,14 @@ static LatheStatus fill_info(LatheModel *m, void *user) {
     InfoRequest *r = user;
     LatheTensorInfo *info = &r->info;
     info->name = str_text(&m->cx, r->v->name);
-    const Type *t = r->v->type;
+    const Type *t = r->v->type != NULL ? r->v->type : r->v->declared; /* outputs have no other before they are inferred */
     if (t != NULL && t->kind == TYPE_SEQUENCE) info->kind = 1;
     if (t != NULL && t->kind == TYPE_OPTIONAL) info->kind = t->elem->kind == TYPE_SEQUENCE ? 3 : 2;
     while (t != NULL && (t->kind == TYPE_SEQUENCE || t->kind == TYPE_OPTIONAL)) t = t->elem;
     if (t == NULL) return LATHE_OK;
     info->dtype = (LatheDType)dtype_to_onnx(t->dtype);
-    info->rank = t->kind == TYPE_TENSOR && t->rank != RANK_UNKNOWN ? t->rank : 0;
+    info->open_rank = t->kind == TYPE_TENSOR && t->rank == RANK_UNKNOWN;
+    info->rank = t->kind == TYPE_TENSOR && !info->open_rank ? t->rank : 0;
     fill_dims(m, info, t);
     return LATHE_OK;
 }

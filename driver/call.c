@@ -4,6 +4,7 @@
 
 #include "driver/data.h"
 #include "driver/text.h"
+#include "driver/values.h"
 
 int64_t tensor_count(const Tensor *t) {
     int64_t n = 1;
@@ -21,9 +22,23 @@ static bool output_bytes(const LatheTensorInfo *info, size_t *bytes) {
     return true;
 }
 
+/* The tensors of all inputs, one after the other: a sequence or an optional is several. */
+static Tensor *input_tensors(Driver *d, const Program *p, const DataSet *set) {
+    Tensor *t = ARENA_ARRAY(&d->arena, Tensor, p->n_in);
+    for (uint32_t i = 0; i < p->n_in_group; i++) {
+        LatheGroup g = p->in_group[i];
+        if (!g.sequence && !g.optional) t[g.first] = set->in[i];
+        else if (!value_pack(d, &set->in[i], g, &p->in[g.first], &t[g.first])) return NULL;
+    }
+    return t;
+}
+
 Exit call_prepare(Driver *d, const Program *p, const DataSet *set, Call *c) {
     uint32_t n_in_dim = 0, n_out_dim = 0;
-    for (uint32_t i = 0; i < p->n_in; i++) n_in_dim += set->in[i].rank;
+    *c = (Call){0};
+    const Tensor *in = input_tensors(d, p, set);
+    if (in == NULL) return BAD_USAGE;
+    for (uint32_t i = 0; i < p->n_in; i++) n_in_dim += in[i].rank;
     for (uint32_t i = 0; i < p->n_out; i++) n_out_dim += p->out[i].rank;
     *c = (Call){
         .p = p,
@@ -34,9 +49,9 @@ Exit call_prepare(Driver *d, const Program *p, const DataSet *set, Call *c) {
     };
     int64_t *dim = c->in_dims;
     for (uint32_t i = 0; i < p->n_in; i++) {
-        c->in[i] = set->in[i].data;
-        if (set->in[i].rank != 0) memcpy(dim, set->in[i].dim, set->in[i].rank * sizeof *dim);
-        dim += set->in[i].rank;
+        c->in[i] = in[i].data;
+        if (in[i].rank != 0) memcpy(dim, in[i].dim, in[i].rank * sizeof *dim);
+        dim += in[i].rank;
     }
     for (uint32_t i = 0; i < p->n_out; i++) {
         size_t bytes = 0;
@@ -69,7 +84,13 @@ Tensor *call_outputs(Driver *d, const Call *c) {
         t[i].bytes = element_bytes(t[i].number, tensor_count(&t[i]));
         if (element_class(t[i].number) == ELEMENT_STRING) own_strings(d, &t[i]);
     }
-    return t;
+    Tensor *value = ARENA_ARRAY(&d->arena, Tensor, c->p->n_out_group);
+    for (uint32_t i = 0; i < c->p->n_out_group; i++) {
+        LatheGroup g = c->p->out_group[i];
+        value[i] = t[g.first];
+        if ((g.sequence || g.optional) && !value_unpack(d, g, &t[g.first], &value[i])) return NULL;
+    }
+    return value;
 }
 
 void call_free(Call *c) {

@@ -82,11 +82,11 @@ static int run_call(void *user, int threads) {
     return call_run(&c->program, threads, &c->call);
 }
 
-static Exit prepare(Bench *b, const DataSet *set, const char *const *dims) {
+static Exit prepare(Bench *b, const DataSet *set, const Sizes *sizes) {
     Exit e = DONE;
     for (uint32_t i = 0; e == DONE && i < b->n_config; i++) {
         Config *c = &b->config[i];
-        e = program_make(b->d, b->r, &c->variant, dims, &c->program);
+        e = program_make(b->d, b->r, &c->variant, sizes, &c->program);
         if (e == DONE) e = call_prepare(b->d, &c->program, set, &c->call);
     }
     return e;
@@ -247,9 +247,9 @@ static void print_results(const Bench *b) {
 }
 
 /* ---- the command ------------------------------------------------------------------------------------------------ */
-static Exit inputs(Bench *b, DataSet *set, const char *const **dims) {
+static Exit inputs(Bench *b, DataSet *set, Sizes *sizes) {
     DataSets sets;
-    Exit e = data_open(b->d, b->r, &sets, dims);
+    Exit e = data_open(b->d, b->r, &sets, sizes);
     if (e != DONE) return e;
     if (sets.n != 0) {
         *set = sets.v[0];
@@ -260,7 +260,7 @@ static Exit inputs(Bench *b, DataSet *set, const char *const **dims) {
     if (e != DONE) return e;
     driver_note(b->d, "random inputs%s", c.description);
     *set = c.set;
-    *dims = c.dims;
+    *sizes = c.sizes;
     program_free(&c.program);
     return DONE;
 }
@@ -272,9 +272,9 @@ static Exit bench(Driver *d, const Request *r) {
     if (!good) return BAD_USAGE;
     if (b.threads.n == 0) vec_push(&d->arena, &b.threads, (int)sysconf(_SC_NPROCESSORS_ONLN));
     DataSet set;
-    const char *const *dims;
-    Exit e = inputs(&b, &set, &dims);
-    if (e == DONE) e = prepare(&b, &set, dims);
+    Sizes sizes;
+    Exit e = inputs(&b, &set, &sizes);
+    if (e == DONE) e = prepare(&b, &set, &sizes);
     if (e == DONE) e = time_all(&b);
     if (e == DONE) {
         print_results(&b);

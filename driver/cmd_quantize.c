@@ -43,7 +43,7 @@ typedef struct Job {
     const Request *r;
     DataSets sets, test; /* test: what the models are compared on */
     Tensor labels;
-    const char *const *dims;
+    Sizes sizes;
     LatheCalibration *c;
     Progress progress;
 } Job;
@@ -127,7 +127,7 @@ static Exit run_probe(Job *j, Program *p) {
 static Exit calibrate(Job *j) {
     while (lathe_calibration_pending(j->c)) {
         Program p;
-        Exit e = program_make(j->d, j->r, &(Variant){.name = "probe", .level = j->r->level, .change = add_probes, .user = j}, j->dims, &p);
+        Exit e = program_make(j->d, j->r, &(Variant){.name = "probe", .level = j->r->level, .change = add_probes, .user = j}, &j->sizes, &p);
         if (e != DONE) return lathe_calibration_problem(j->c)[0] != 0 ? problem(j) : e;
         e = run_probe(j, &p);
         program_free(&p);
@@ -147,7 +147,7 @@ static Exit read_data(Job *j) {
         j->test = (DataSets){0};
         e = data_calibration(j->d, m, j->r->quantize.test, &j->test, &j->labels);
     }
-    if (e == DONE) j->dims = data_dims(j->d, m, &j->sets);
+    if (e == DONE) j->sizes = data_sizes(j->d, m, &j->sets);
     lathe_model_free(m);
     return e;
 }
@@ -209,8 +209,8 @@ static Exit compare_set(Job *j, Program *p, uint32_t set, Tally *t) {
     }
     if (e == DONE) {
         const Tensor *a = call_outputs(j->d, &call[0]), *b = call_outputs(j->d, &call[1]);
-        for (uint32_t o = 0; o < p[0].n_out; o++) {
-            if (a[o].number != LATHE_F32 || a[o].bytes != b[o].bytes) continue;
+        for (uint32_t o = 0; o < p[0].n_out_group; o++) {
+            if (a[o].kind != TENSOR || a[o].number != LATHE_F32 || a[o].bytes != b[o].bytes) continue;
             const float *x = a[o].data, *y = b[o].data;
             for (size_t i = 0; i < a[o].bytes / 4; i++) {
                 t->signal += (double)x[i] * (double)x[i];
@@ -246,9 +246,9 @@ static Exit compare(Job *j, const char *path, QuantizeOutcome *o) {
     vec_push(&j->d->arena, &quantized.files, path);
     Program p[2] = {{0}};
     Tally t = {0};
-    Exit e = program_make(j->d, j->r, NULL, j->dims, &p[0]);
+    Exit e = program_make(j->d, j->r, NULL, &j->sizes, &p[0]);
     if (e != DONE) return e;
-    e = program_make(j->d, &quantized, NULL, j->dims, &p[1]);
+    e = program_make(j->d, &quantized, NULL, &j->sizes, &p[1]);
     for (uint32_t i = 0; i < j->test.n && e == DONE; i++) {
         progress_step(&j->progress, "comparing", (double)i / j->test.n);
         e = compare_set(j, p, i, &t);

@@ -4,6 +4,7 @@
 #include "driver/commands.h"
 #include "driver/files.h"
 #include "driver/text.h"
+#include "driver/values.h"
 
 static const Option options[] = {
     {"--output", OPT_TEXT, "DIR", "directory for the outputs, one NAME.npy each", offsetof(Request, output)},
@@ -30,9 +31,12 @@ static const char *output_path(Driver *d, const char *dir, const Tensor *t, uint
     return taken ? driver_format(d, "%s/%s.%u.npy", dir, name, i) : driver_format(d, "%s/%s.npy", dir, name);
 }
 
-static Exit write_outputs(Driver *d, const Request *r, const Program *p, const Tensor *t) {
-    if (!driver_make_dirs(d, r->output, true)) return BROKEN;
-    for (uint32_t i = 0; i < p->n_out; i++) {
+static Exit write_outputs(Driver *d, const Request *r, const Program *p, const Tensor *value) {
+    Tensors leaves = {0};
+    if (value == NULL || !driver_make_dirs(d, r->output, true)) return BROKEN;
+    for (uint32_t i = 0; i < p->n_out_group; i++) value_leaves(d, &value[i], &leaves);
+    const Tensor *t = leaves.v;
+    for (uint32_t i = 0; i < leaves.n; i++) {
         const char *path = output_path(d, r->output, t, i);
         if (!tensor_write_npy(d, path, &t[i])) return BROKEN;
         printf("%s %s[%s]\n", path, element_name(t[i].number), shape_text(d, t[i].rank, t[i].dim));
@@ -63,15 +67,15 @@ static Exit run(Driver *d, const Request *r) {
     }
     if (!threads_one(d, r, &threads)) return BAD_USAGE;
     DataSets sets;
-    const char *const *dims;
-    Exit e = data_open(d, r, &sets, &dims);
+    Sizes sizes;
+    Exit e = data_open(d, r, &sets, &sizes);
     if (e != DONE) return e;
     if (sets.n == 0) {
         driver_error(d, "no inputs given: use --input [NAME=]FILE or --inputs FILE.npz; `lathe info %s` lists the inputs", r->files.v[0]);
         return BAD_USAGE;
     }
     Program p;
-    e = program_make(d, r, NULL, dims, &p);
+    e = program_make(d, r, NULL, &sizes, &p);
     if (e != DONE) return e;
     e = run_set(d, r, &p, &sets.v[0], threads);
     program_free(&p);

@@ -4,8 +4,8 @@
 
 #include "driver/commands.h"
 #include "driver/compare.h"
-#include "driver/data.h"
 #include "driver/text.h"
+#include "driver/values.h"
 
 static const Option options[] = {
     {"--data", OPT_TEXTS, "DIR", "input_K.pb and output_K.pb, test_data_set_* folders with them, or NAME.in.npz and NAME.ref.npz (may be repeated)", offsetof(Request, data)},
@@ -58,22 +58,58 @@ static void compare_output(Verify *v, const DataSet *set, const Tensor *got, con
     table_cell(t, driver_format(v->d, "FAIL: %lld of %lld elements, worst at %lld", (long long)c.n_bad, (long long)c.n, (long long)c.worst));
 }
 
+/* An output that may be a sequence or an optional: tensor by tensor when it is built the same way. */
+static void compare_value(Verify *v, const DataSet *set, const Tensor *got, const Tensor *want) {
+    Tensors a = {0}, b = {0};
+    Tensor held = *value_held(got), expected = *value_held(want);
+    held.name = expected.name = got->name;
+    value_leaves(v->d, &held, &a);
+    value_leaves(v->d, &expected, &b);
+    bool same = a.n == b.n && held.kind == expected.kind;
+    for (uint32_t i = 0; same && i < a.n; i++) compare_output(v, set, &a.v[i], &b.v[i]);
+    if (same) return;
+    static const char *const kinds[] = {[TENSOR] = "a tensor", [SEQUENCE] = "a sequence", [OPTIONAL] = "an empty optional"};
+    table_cell(&v->table, set->name);
+    table_cell(&v->table, got->name);
+    table_cell(&v->table, kinds[held.kind]);
+    table_row(&v->table, "-,-,-,-");
+    table_cell(&v->table, driver_format(v->d, "FAIL: %s of %u, expected %s of %u", kinds[held.kind], held.n_elem, kinds[expected.kind], expected.n_elem));
+    v->n_output++;
+    v->n_bad++;
+}
+
 /* Copies of a call's outputs, to compare a later run with. */
 static Tensor *copied(Driver *d, const Tensor *t, uint32_t n) {
     Tensor *copy = ARENA_ARRAY(&d->arena, Tensor, n);
     for (uint32_t i = 0; i < n; i++) {
         copy[i] = t[i];
+        if (t[i].kind != TENSOR) {
+            copy[i].elem = copied(d, t[i].elem, t[i].n_elem);
+            continue;
+        }
         copy[i].data = arena_alloc(&d->arena, t[i].bytes);
         memcpy(copy[i].data, t[i].data, t[i].bytes);
     }
     return copy;
 }
 
+static bool same_bits(Verify *v, const Tensor *a, const Tensor *b) {
+    Tensors x = {0}, y = {0};
+    value_leaves(v->d, a, &x);
+    value_leaves(v->d, b, &y);
+    bool same = x.n == y.n;
+    for (uint32_t i = 0; same && i < x.n; i++) {
+        const Tensor *p = &x.v[i], *q = &y.v[i];
+        same = p->number == q->number && p->bytes == q->bytes;
+        if (same && element_class(p->number) == ELEMENT_STRING) same = compare_elements(p->number, tensor_count(p), p->data, q->data, &v->tolerance).pass;
+        else if (same) same = memcmp(p->data, q->data, p->bytes) == 0;
+    }
+    return same;
+}
+
 static void check_same_bits(Verify *v, const DataSet *set, const Tensor *first, const Tensor *now, uint32_t n, int threads) {
     for (uint32_t i = 0; i < n; i++) {
-        bool text = element_class(now[i].number) == ELEMENT_STRING && first[i].bytes == now[i].bytes;
-        if (text && compare_elements(now[i].number, tensor_count(&now[i]), now[i].data, first[i].data, &v->tolerance).pass) continue;
-        if (!text && first[i].bytes == now[i].bytes && memcmp(first[i].data, now[i].data, first[i].bytes) == 0) continue;
+        if (same_bits(v, &first[i], &now[i])) continue;
         driver_error(v->d, "%s: output %s has other bits with %d threads than with %d", set->name, printable(v->d, now[i].name), threads, v->threads.v[0]);
         v->n_bad++;
     }
@@ -89,11 +125,12 @@ static Exit run_all(Verify *v, Program *p, const DataSet *set, int *code, Tensor
         *code = call_run(p, v->threads.v[i], &c);
         if (*code != 0) break;
         Tensor *now = call_outputs(v->d, &c);
-        if (*out == NULL) *out = copied(v->d, now, p->n_out);
-        else check_same_bits(v, set, *out, now, p->n_out, v->threads.v[i]);
+        if (now == NULL) e = BROKEN;
+        else if (*out == NULL) *out = copied(v->d, now, p->n_out_group);
+        else check_same_bits(v, set, *out, now, p->n_out_group, v->threads.v[i]);
     }
     call_free(&c);
-    return DONE;
+    return e;
 }
 
 static void report_stop(Verify *v, const Program *p, const DataSet *set, int code, int reference_code) {
@@ -114,8 +151,8 @@ static Exit verify_set(Verify *v, Program *p, Program *reference, const DataSet 
         v->n_bad++;
         return DONE;
     }
-    for (uint32_t i = 0; i < p->n_out; i++)
-        if (want[i].data != NULL) compare_output(v, set, &got[i], &want[i]);
+    for (uint32_t i = 0; i < p->n_out_group; i++)
+        if (want[i].data != NULL) compare_value(v, set, &got[i], &want[i]);
     return DONE;
 }
 
@@ -131,25 +168,25 @@ static const char *const *all_but_folding(Driver *d) {
 
 /* The same graph with no optimisation. Some models cannot be compiled like that: sizes that are computed from constants
  * have no bound before these are folded. Then folding, which does not run on emitted code, is all they get. */
-static Exit make_reference(Verify *v, const char *const *dims, Program *p) {
+static Exit make_reference(Verify *v, const Sizes *sizes, Program *p) {
     static const char *const none[] = {NULL};
     Request plain = *v->r;
     plain.dump = NULL;
     v->d->quiet = true;
-    Exit e = program_make(v->d, &plain, &(Variant){.name = "unoptimised", .level = 0, .disable = none}, dims, p);
+    Exit e = program_make(v->d, &plain, &(Variant){.name = "unoptimised", .level = 0, .disable = none}, sizes, p);
     v->d->quiet = false;
     if (e != DIFFERS) return e;
     driver_note(v->d, "without any optimisation this model has sizes without bounds: the reference has its constants folded");
-    return program_make(v->d, &plain, &(Variant){.name = "folded", .level = 1, .disable = all_but_folding(v->d)}, dims, p);
+    return program_make(v->d, &plain, &(Variant){.name = "folded", .level = 1, .disable = all_but_folding(v->d)}, sizes, p);
 }
 
-static Exit verify_given(Verify *v, const DataSets *sets, const char *const *dims) {
+static Exit verify_given(Verify *v, const DataSets *sets, const Sizes *sizes) {
     bool needs_reference = false;
     for (uint32_t i = 0; i < sets->n; i++) needs_reference = needs_reference || sets->v[i].want == NULL;
     Program p, reference = {0};
-    Exit e = program_make(v->d, v->r, NULL, dims, &p);
+    Exit e = program_make(v->d, v->r, NULL, sizes, &p);
     if (e != DONE) return e;
-    if (needs_reference) e = make_reference(v, dims, &reference);
+    if (needs_reference) e = make_reference(v, sizes, &reference);
     for (uint32_t i = 0; e == DONE && i < sets->n; i++) e = verify_set(v, &p, &reference, &sets->v[i]);
     if (needs_reference) program_free(&reference);
     program_free(&p);
@@ -162,7 +199,7 @@ static Exit verify_random(Verify *v) {
     if (e != DONE) return e;
     driver_note(v->d, "no data given: random inputs%s, compared with an unoptimised build", c.description);
     Program reference;
-    e = make_reference(v, c.dims, &reference);
+    e = make_reference(v, &c.sizes, &reference);
     if (e == DONE) {
         e = verify_set(v, &c.program, &reference, &c.set);
         program_free(&reference);
@@ -181,9 +218,9 @@ static Exit verify(Driver *d, const Request *r) {
         return BAD_USAGE;
     }
     DataSets sets;
-    const char *const *dims;
-    Exit e = data_open(d, r, &sets, &dims);
-    if (e == DONE) e = sets.n != 0 ? verify_given(&v, &sets, dims) : verify_random(&v);
+    Sizes sizes;
+    Exit e = data_open(d, r, &sets, &sizes);
+    if (e == DONE) e = sets.n != 0 ? verify_given(&v, &sets, &sizes) : verify_random(&v);
     if (e != DONE) return e;
     if (v.n_output != 0) table_print(&v.table, stdout);
     if (v.n_bad == 0 && v.n_output != 0) printf("verified: %u output%s\n", v.n_output, v.n_output == 1 ? "" : "s");

@@ -8,6 +8,7 @@
 
 #include "driver/progress.h"
 #include "driver/text.h"
+#include "driver/values.h"
 #include "frontend/host_values.h"
 #include "frontend/tensor_file.h"
 
@@ -64,8 +65,7 @@ static bool report(Driver *d, bool good) {
 }
 
 /* Failed internal checks of the reader leave through cx->escape. */
-typedef bool FileBody(Driver *d, const char *path, void *user);
-static bool guarded(Driver *d, FileBody *body, const char *path, void *user) {
+bool files_guarded(Driver *d, FileBody *body, const char *path, void *user) {
     jmp_buf here;
     d->files.escape = &here;
     if (setjmp(here) != 0) {
@@ -77,31 +77,43 @@ static bool guarded(Driver *d, FileBody *body, const char *path, void *user) {
     return report(d, good);
 }
 
+typedef struct Reading { Tensors *list; int kind; } Reading;
+
+static const Type *type_of_kind(Context *cx, int kind) {
+    const Type *tensor = type_tensor(cx, DT_F32, RANK_UNKNOWN, NULL);
+    switch (kind) {
+    case 1: return type_sequence(cx, tensor, 0);
+    case 2: return type_optional(cx, tensor);
+    case 3: return type_optional(cx, type_sequence(cx, tensor, 0));
+    default: return NULL;
+    }
+}
+
+static bool fits(const HostTensor *h) {
+    bool good = h->kind != HOST_MAP && h->rank <= LATHE_RANK_MAX;
+    for (uint32_t i = 0; good && h->kind != HOST_TENSOR && i < h->n_elem; i++) good = fits(&h->elem[i]);
+    return good;
+}
+
 static bool read_body(Driver *d, const char *path, void *user) {
     Context *cx = &d->files;
+    const Reading *r = user;
     HostTensor one, *all = &one;
     uint32_t n = 1;
-    if (!(text_ends_with(path, ".npz") ? npz_load(cx, path, &n, &all) : tensor_file_load(cx, path, NULL, &one))) return false;
+    if (!(text_ends_with(path, ".npz") ? npz_load(cx, path, &n, &all) : tensor_file_load(cx, path, type_of_kind(cx, r->kind), &one))) return false;
     for (uint32_t i = 0; i < n; i++) {
-        if (all[i].kind != HOST_TENSOR || all[i].rank > LATHE_RANK_MAX) {
-            diag(cx, SEV_ERROR, (Loc){.file = str_intern(cx, path)}, "expected a tensor, found %s", all[i].kind != HOST_TENSOR ? "a sequence, an optional or a map" : "too many dims");
+        if (!fits(&all[i])) {
+            diag(cx, SEV_ERROR, (Loc){.file = str_intern(cx, path)}, "expected a tensor, a sequence or an optional, found %s", all[i].kind == HOST_MAP ? "a map" : "too many dims");
             return false;
         }
-        Tensor t = {.name = str_text(cx, all[i].name), .number = dtype_to_onnx(all[i].dtype), .rank = all[i].rank, .data = all[i].data, .bytes = all[i].bytes};
-        for (uint32_t k = 0; k < t.rank; k++) t.dim[k] = all[i].dim[k];
-        if (all[i].dtype == DT_STRING) {
-            t.data = (void *)(uintptr_t)host_string_pointers(cx, &all[i]);
-            t.bytes = (size_t)all[i].numel * sizeof(char *);
-        }
-        if (t.data == NULL) t.data = arena_alloc(&d->arena, 1); /* no elements, but given */
-        vec_push(&d->arena, (Tensors *)user, t);
+        vec_push(&d->arena, r->list, tensor_from_host(d, &all[i]));
     }
     return true;
 }
 
-bool tensors_read(Driver *d, const char *path, Tensors *list) {
+bool tensors_read(Driver *d, const char *path, int kind, Tensors *list) {
     *list = (Tensors){0};
-    return guarded(d, read_body, path, list);
+    return files_guarded(d, read_body, path, &(Reading){list, kind});
 }
 
 static bool write_body(Driver *d, const char *path, void *user) {
@@ -113,5 +125,5 @@ static bool write_body(Driver *d, const char *path, void *user) {
 }
 
 bool tensor_write_npy(Driver *d, const char *path, const Tensor *t) {
-    return guarded(d, write_body, path, (void *)(uintptr_t)t);
+    return files_guarded(d, write_body, path, (void *)(uintptr_t)t);
 }

@@ -175,14 +175,9 @@ static Exit compile(Driver *d, const Request *r, const Variant *v, const char *d
     o.dims = NULL; /* applied before */
     o.progress = progress_step;
     o.progress_user = &progress;
-    uint32_t n_out = lathe_output_count(p->model);
     LatheStatus status = lathe_compile(p->model, &o);
     progress_clear(d);
     if (status != LATHE_OK) return driver_model_failed(d, p->model, status);
-    if (lathe_output_count(p->model) != n_out) { /* emitted code has several tensors for one sequence or optional */
-        driver_error(d, "an output of the model is a sequence or an optional; this command runs models of tensors only");
-        return DIFFERS;
-    }
     p->stats = lathe_stats(p->model);
     p->n_in = lathe_input_count(p->model);
     p->n_out = lathe_output_count(p->model);
@@ -190,12 +185,27 @@ static Exit compile(Driver *d, const Request *r, const Variant *v, const char *d
     p->out = ARENA_ARRAY(&d->arena, LatheTensorInfo, p->n_out);
     for (uint32_t i = 0; i < p->n_in; i++) p->in[i] = lathe_input_info(p->model, i);
     for (uint32_t i = 0; i < p->n_out; i++) p->out[i] = lathe_output_info(p->model, i);
+    p->n_in_group = lathe_input_group_count(p->model);
+    p->n_out_group = lathe_output_group_count(p->model);
+    p->in_group = ARENA_ARRAY(&d->arena, LatheGroup, p->n_in_group);
+    p->out_group = ARENA_ARRAY(&d->arena, LatheGroup, p->n_out_group);
+    for (uint32_t i = 0; i < p->n_in_group; i++) p->in_group[i] = lathe_input_group(p->model, i);
+    for (uint32_t i = 0; i < p->n_out_group; i++) p->out_group[i] = lathe_output_group(p->model, i);
     return DONE;
 }
 
 static Exit set_dims(Driver *d, LatheModel *m, const char *const *dims) {
     LatheStatus status = dims != NULL ? lathe_set_dims(m, dims) : LATHE_OK;
     return status == LATHE_OK ? DONE : driver_model_failed(d, m, status);
+}
+
+static Exit set_shapes(Driver *d, LatheModel *m, const Sizes *sizes) {
+    for (uint32_t i = 0; i < sizes->shapes.n; i++) {
+        const InputShape *s = &sizes->shapes.v[i];
+        LatheStatus status = lathe_shape_input(m, s->input, s->rank, s->dim);
+        if (status != LATHE_OK) return driver_model_failed(d, m, status);
+    }
+    return DONE;
 }
 
 LatheModel *model_open_with_dims(Driver *d, const Request *r, Exit *code) {
@@ -207,13 +217,14 @@ LatheModel *model_open_with_dims(Driver *d, const Request *r, Exit *code) {
     return NULL;
 }
 
-Exit program_make(Driver *d, const Request *r, const Variant *v, const char *const *dims, Program *p) {
+Exit program_make(Driver *d, const Request *r, const Variant *v, const Sizes *sizes, Program *p) {
     Exit e = DONE;
     Request files = *r; /* loading needs no assembler work: constants that are not embedded on request are mapped */
     if (files.weights == LATHE_WEIGHTS_AUTO) files.weights = LATHE_WEIGHTS_FILE;
     *p = (Program){.model = model_open_with_dims(d, r, &e)};
     if (p->model == NULL) return e;
-    e = set_dims(d, p->model, dims);
+    if (sizes != NULL) e = set_shapes(d, p->model, sizes);
+    if (e == DONE && sizes != NULL) e = set_dims(d, p->model, sizes->dims);
     if (e == DONE && v != NULL && v->change != NULL) {
         LatheStatus status = v->change(p->model, v->user);
         if (status != LATHE_OK) e = driver_model_failed(d, p->model, status);

@@ -10,11 +10,29 @@ static bool has_open_dim(const LatheModel *m) {
     return false;
 }
 
+/* What the inputs are: the file's, before compilation makes several tensors of a sequence or an optional. Usable after the model is gone. */
+static LatheTensorInfo *input_infos(Driver *d, const LatheModel *m) {
+    LatheTensorInfo *info = ARENA_ARRAY(&d->arena, LatheTensorInfo, lathe_input_count(m));
+    for (uint32_t i = 0; i < lathe_input_count(m); i++) {
+        info[i] = lathe_input_info(m, i);
+        info[i].name = driver_format(d, "%s", info[i].name);
+    }
+    return info;
+}
+
+/* The same with the final bounds of tensors. */
+static LatheTensorInfo *final_infos(Driver *d, const Program *p, const LatheTensorInfo *file) {
+    LatheTensorInfo *info = ARENA_ARRAY(&d->arena, LatheTensorInfo, p->n_in_group);
+    for (uint32_t i = 0; i < p->n_in_group; i++) info[i] = file[i].kind == 0 ? p->in[p->in_group[i].first] : file[i];
+    return info;
+}
+
 /* Finds integers small enough for the compiled c->program. c->set is set when true. */
-static Exit try_values(Driver *d, const Request *r, RandomCase *c, int64_t size, int *code) {
+static Exit try_values(Driver *d, const Request *r, RandomCase *c, const LatheTensorInfo *file, int64_t size, int *code) {
+    const LatheTensorInfo *info = final_infos(d, &c->program, file);
     static const int64_t below[] = {10, 2, 1};
     for (size_t i = 0; i < sizeof below / sizeof *below; i++) {
-        c->set = data_random(d, c->program.model, (uint64_t)r->seed, below[i], size);
+        c->set = data_random(d, c->program.n_in_group, info, (uint64_t)r->seed, below[i], size);
         Call call;
         Exit e = call_prepare(d, &c->program, &c->set, &call);
         if (e != DONE) return e;
@@ -32,19 +50,20 @@ Exit random_case(Driver *d, const Request *r, RandomCase *c) {
         Exit e = DONE;
         LatheModel *m = model_open_with_dims(d, r, &e);
         if (m == NULL) return e;
+        const LatheTensorInfo *info = input_infos(d, m);
         DataSets sets = {0};
-        vec_push(&d->arena, &sets, data_random(d, m, (uint64_t)r->seed, 1, sizes[i]));
-        c->dims = data_dims(d, m, &sets);
+        vec_push(&d->arena, &sets, data_random(d, lathe_input_count(m), info, (uint64_t)r->seed, 1, sizes[i]));
+        c->sizes = data_sizes(d, m, &sets);
         bool open = has_open_dim(m);
         lathe_model_free(m);
         bool last = !open || i + 1 == sizeof sizes / sizeof *sizes;
         d->quiet = !last;
-        e = program_make(d, r, NULL, c->dims, &c->program);
+        e = program_make(d, r, NULL, &c->sizes, &c->program);
         d->quiet = false;
         if (e == DIFFERS && !last) continue; /* not even compiled at this size: an image smaller than a kernel */
         if (e != DONE) return e;
         int code = 0;
-        e = try_values(d, r, c, sizes[i], &code);
+        e = try_values(d, r, c, info, sizes[i], &code);
         if (e == DONE && code == 0) {
             if (open) c->description = driver_format(d, " with open dims at %lld where their bounds allow (choose with --dim)", (long long)sizes[i]);
             return DONE;

@@ -23,11 +23,12 @@ char *count_text(char *to, size_t n, double count) {
 }
 
 char *dims_text(Driver *d, const LatheTensorInfo *info) {
-    static const char *const kinds[] = {"", "sequence of ", "optional "};
+    static const char *const kinds[] = {"", "sequence of ", "optional ", "optional sequence of "};
     Writer w = {.arena = &d->arena};
-    cw_printf(&w, "%s%s[", kinds[info->kind], element_name((int)info->dtype));
+    cw_printf(&w, "%s%s%s", kinds[info->kind], element_name((int)info->dtype), info->open_rank ? "" : "[");
     for (uint32_t i = 0; i < info->rank; i++) cw_printf(&w, "%s%s", i == 0 ? "" : ",", printable(d, info->dim[i]));
-    cw_printf(&w, "]");
+    if (info->open_rank) cw_printf(&w, " of any rank");
+    else cw_printf(&w, "]");
     return w.text;
 }
 

@@ -187,6 +187,7 @@ typedef struct LatheTensorInfo {
     const char *name;                   /* in the model's file */
     LatheDType dtype;
     int kind;                           /* 0 tensor, 1 sequence of tensors, 2 optional tensor, 3 optional sequence */
+    bool open_rank;                     /* the file leaves the rank open (lathe_shape_input); rank is 0 then */
     uint32_t rank;
     int64_t lo[LATHE_RANK_MAX], hi[LATHE_RANK_MAX]; /* bounds of each dim; equal when fixed. hi < 0: unbounded */
     const char *dim[LATHE_RANK_MAX];    /* dims as text: "4", "N", "2*N" */

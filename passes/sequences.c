@@ -54,12 +54,12 @@ static uint32_t part_types(Context *cx, const Type *t, const Type **out) {
     return n;
 }
 
-static Str part_name(Context *cx, const Value *v, const Type *t, uint32_t i) {
-    if (v->name == 0) return 0;
+static Str part_name(Context *cx, Str name, const Type *t, uint32_t i) {
+    if (name == 0 || !is_split(t)) return name;
     uint32_t optional = t->kind == TYPE_OPTIONAL;
-    if (optional && i == 0) return str_format(cx, "%s_present", str_text(cx, v->name));
-    if ((optional ? t->elem : t)->kind != TYPE_SEQUENCE || i - optional == 2) return v->name;
-    return str_format(cx, "%s_%s", str_text(cx, v->name), i - optional == 0 ? "length" : "dims");
+    if (optional && i == 0) return str_format(cx, "%s_present", str_text(cx, name));
+    if ((optional ? t->elem : t)->kind != TYPE_SEQUENCE || i - optional == 2) return name;
+    return str_format(cx, "%s_%s", str_text(cx, name), i - optional == 0 ? "length" : "dims");
 }
 
 static Parts *parts_of(Split *s, const Value *v) {
@@ -76,7 +76,7 @@ static Parts *parts_of(Split *s, const Value *v) {
 static Parts new_parts(Split *s, const Value *v) {
     const Type *t[4];
     Parts p = {.n = part_types(s->cx, v->type, t), .type = v->type};
-    for (uint32_t i = 0; i < p.n; i++) p.v[i] = value_new(s->m, t[i], part_name(s->cx, v, v->type, i));
+    for (uint32_t i = 0; i < p.n; i++) p.v[i] = value_new(s->m, t[i], part_name(s->cx, v->name, v->type, i));
     return p;
 }
 
@@ -153,11 +153,6 @@ static void split_params(Split *s, Graph *g) {
 static void split_results(Split *s, Graph *g, const Type *const *want) {
     List list = {0};
     for (uint32_t i = 0; i < g->n_out; i++) list_add(s, &list, NULL, g, g->out[i], want != NULL ? want[i] : NULL);
-    for (uint32_t i = 0; i < g->n_out; i++) { /* results of the whole model keep their names */
-        Parts *p = parts_of(s, g->out[i]);
-        for (uint32_t k = 0; k < p->n && g->outer == NULL; k++)
-            if (p->v[k]->name == 0) p->v[k]->name = part_name(s->cx, g->out[i], p->type, k);
-    }
     g->out = list.v;
     g->n_out = list.n;
 }
@@ -346,6 +341,22 @@ static struct ModelIo *describe(Split *s, Value *const *v, const Type *const *ty
     return io;
 }
 
+/* Results of the whole model keep their names, also those that became a part of something else. */
+static void name_results(Split *s, Graph *g, const struct ModelIo *io, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t end = i + 1 < n ? io[i + 1].first : g->n_out;
+        for (uint32_t k = io[i].first; k < end; k++) {
+            Str name = part_name(s->cx, io[i].name, io[i].type, k - io[i].first);
+            if (g->out[k]->name == 0) g->out[k]->name = name;
+            if (g->out[k]->name == name) continue;
+            Node *copy = node_new(s->m, g, NULL, OP_Identity, 1, &g->out[k], 1);
+            copy->out[0]->type = g->out[k]->type;
+            copy->out[0]->name = name;
+            g->out[k] = copy->out[0];
+        }
+    }
+}
+
 /* What the model's inputs or outputs are. An optional that is declared to be there (a loop that starts with an optional and
  * ends with its element) is its element. */
 static const Type **io_types(Split *s, Value *const *v, uint32_t n) {
@@ -413,6 +424,7 @@ bool pass_sequences(Context *cx, Module *m) {
     split_graph(&s, m->main);
     if (!s.any) return changed;
     split_results(&s, m->main, results);
+    name_results(&s, m->main, out, n_out);
     m->io_in = in;
     m->io_out = out;
     m->n_io_in = n_in;

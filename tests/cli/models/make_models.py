@@ -39,6 +39,18 @@ save("unsupported", [helper.make_node("Relu", ["x"], ["r"], name="fine"), helper
 # an image of any size, but not smaller than the kernel
 save("window", [helper.make_node("Conv", ["x", "k"], ["y"], name="window")], [tensor("x", [1, 1, "H", "W"])], [tensor("y", [1, 1, "P", "Q"])],
      [("k", np.linspace(-1, 1, 144, dtype=np.float32).reshape(1, 1, 12, 12))])
+# a sequence, an optional and an optional sequence: in and out; elements of any size
+floats = helper.make_tensor_type_proto(TensorProto.FLOAT, None)
+row = helper.make_tensor_type_proto(TensorProto.FLOAT, [2])
+sequence, optional = helper.make_sequence_type_proto(floats), helper.make_optional_type_proto(row)
+then = helper.make_graph([helper.make_node("OptionalGetElement", ["o"], ["held"]), helper.make_node("SequenceInsert", ["s", "held"], ["more"], name="insert")],
+                         "then", [], [helper.make_value_info("more", sequence)])
+other = helper.make_graph([helper.make_node("Identity", ["s"], ["same"])], "else", [], [helper.make_value_info("same", sequence)])
+save("sequence", [helper.make_node("OptionalHasElement", ["o"], ["has"]), helper.make_node("If", ["has"], ["longer"], then_branch=then, else_branch=other),
+                  helper.make_node("SequenceLength", ["s"], ["n"]), helper.make_node("Identity", ["o"], ["maybe"]), helper.make_node("OptionalHasElement", ["t"], ["listed"])],
+     [helper.make_value_info("s", sequence), helper.make_value_info("o", optional), helper.make_value_info("t", helper.make_optional_type_proto(sequence))],
+     [helper.make_value_info("longer", sequence), tensor("n", [], TensorProto.INT64), helper.make_value_info("maybe", optional),
+      tensor("listed", [], TensorProto.BOOL)], opset=18)
 # names that would break out of a comment, a string, or the directory of the outputs
 save("hostile", [helper.make_node("Neg", ["in*/ \"\\\n"], ["../../out"], name="*/ int main(void) { return 1; } /*")],
      [tensor("in*/ \"\\\n", [2, 3])], [tensor("../../out", [2, 3])])
@@ -63,3 +75,11 @@ np.savez(os.path.join(data, "dense.ref.npz"), y=y)
 for name, value in [("input_0", x), ("output_0", y)]:
     with open(os.path.join(data, "dense", "test_data_set_0", name + ".pb"), "wb") as f:
         f.write(numpy_helper.from_array(value).SerializeToString())
+
+# data for sequence: elements of different sizes; nothing; parts that do not fit together; the sequence of ONNX test data
+a, b, o = np.arange(6, dtype=np.float32).reshape(3, 2), np.ones((1, 4), np.float32), np.array([7, 8], np.float32)
+np.savez(os.path.join(data, "sequence.in.npz"), **{"s.0": a, "s.1": b, "o": o, "t.0": a})
+np.savez(os.path.join(data, "sequence.ref.npz"), **{"longer.0": a, "longer.1": b, "longer.2": o, "n": np.int64(2), "maybe": o, "listed": np.bool_(True)})
+np.savez(os.path.join(data, "sequence_none.npz"), **{"s.length": np.int64(0), "o.present": np.bool_(False), "t.present": np.bool_(False)})
+np.savez(os.path.join(data, "sequence_gap.npz"), **{"s.0": a, "s.2": b, "o": o, "o.present": np.bool_(False), "t": a})
+np.savez(os.path.join(data, "sequence_wrong.npz"), **{"s.0": a.astype(np.int64), "o": np.zeros(3, np.float32), "t.present": np.bool_(False)})
