@@ -395,6 +395,16 @@ Value *lower_dim_cell(Lower *lo, Dim symbol) {
 }
 
 /* ---- one node ---------------------------------------------------------------------------------------------------- */
+enum { FEW_CHANNELS = 4 };
+
+/* A transpose that brings a few planes together (an image's colours to channels last): with a statement per plane, the loop
+ * that compilers vectorise runs along the lines. Else 0. */
+static int64_t planes_together(const Lower *lo, const Node *n, const Type *t) {
+    if (n->op != OP_Transpose || t->rank < 2 || !dim_is_const(lo->cx, t->dim[t->rank - 1])) return 0;
+    int64_t planes = dim_value(lo->cx, t->dim[t->rank - 1]);
+    return planes > 1 && planes <= FEW_CHANNELS && dim_lo(lo->cx, t->dim[t->rank - 2]) > FEW_CHANNELS ? planes : 0;
+}
+
 /* All outputs of a body or operator of definitions: outputs of equal type share one loop nest. */
 static void lower_definitions(Lower *lo, const Node *n, Value *const *inner, Value *const *outer, uint32_t n_out) {
     bool done[256] = {false};
@@ -404,6 +414,16 @@ static void lower_definitions(Lower *lo, const Node *n, Value *const *inner, Val
         Expr *idx[RANK_MAX], *e[256];
         Value *to[256];
         uint32_t n_e = 0;
+        int64_t planes = lo->body == NULL ? planes_together(lo, n, t) : 0;
+        if (planes != 0) {
+            for (uint32_t d = 0; d + 1 < t->rank; d++) idx[d] = lower_for_dim(lo, t->dim[d]);
+            for (int64_t p = 0; p < planes; p++) {
+                idx[t->rank - 1] = lx_i(lo, p);
+                lower_store(lo, outer[i], idx, op_rules(n->op).define(lo, n, i, idx));
+            }
+            lower_end_n(lo, t->rank - 1);
+            continue;
+        }
         lower_for_type(lo, t, idx);
         for (uint32_t j = i; j < n_out; j++) {
             const Type *tj = inner[j] != NULL ? inner[j]->type : NULL;

@@ -21,6 +21,8 @@ static Dim product_of(Context *cx, Dim start, const Dim *d, uint32_t n) {
 static bool is_zero(const Context *cx, Dim d) { return dim_is_const(cx, d) && dim_value(cx, d) == 0; }
 
 /* ---- the padded input ------------------------------------------------------------------------------------------------ */
+enum { FEW_CHANNELS = 4 };
+
 /* Opens the line loops of the padded copy; the position in x and the condition that the line is inside. */
 static Expr *open_lines(Lower *lo, const ConvGeometry *g, const Image *im, Expr **to, Expr **from) {
     Expr *inside = NULL;
@@ -56,9 +58,16 @@ static void copy_padded(Lower *lo, const Value *x, const ConvGeometry *g, const 
     Dim copied = dim_min(cx, width, dim_sub(cx, total, left));
     from[last] = lower_for_dim(lo, copied);
     to[last] = lx_add(lo, from[last], lx_dim(lo, left));
-    to[last + 1] = from[last + 1] = lower_for_dim(lo, g->in_channels);
-    lower_store_buf(lo, im->buf, to, FN_NONE, lower_load(lo, x, from));
-    lower_end(lo);
+    int64_t few = dim_is_const(cx, g->in_channels) && dim_value(cx, g->in_channels) <= FEW_CHANNELS ? dim_value(cx, g->in_channels) : 0;
+    for (int64_t c = 0; c < few; c++) { /* the loop over pixels is the one to vectorise */
+        to[last + 1] = from[last + 1] = lx_i(lo, c);
+        lower_store_buf(lo, im->buf, to, FN_NONE, lower_load(lo, x, from));
+    }
+    if (few == 0) {
+        to[last + 1] = from[last + 1] = lower_for_dim(lo, g->in_channels);
+        lower_store_buf(lo, im->buf, to, FN_NONE, lower_load(lo, x, from));
+        lower_end(lo);
+    }
     if (im->channels != g->in_channels) {
         Expr *c = lower_for_dim(lo, dim_sub(cx, im->channels, g->in_channels));
         to[last + 1] = lx_add(lo, c, lx_dim(lo, g->in_channels));
