@@ -70,13 +70,22 @@ class OpenVinoBf16(OpenVino):
     precision = "bf16"
 
 
+def in_huge_pages(path):
+    """The file as an array that starts at a huge page; NumPy asks for such pages itself."""
+    page, size = 2 << 20, os.path.getsize(path)
+    memory = np.empty(size + page, np.uint8)
+    start = -memory.ctypes.data % page
+    memory[start:start + size] = np.fromfile(path, np.uint8)
+    return memory[start:start + size]
+
+
 class Lathe:
     def __init__(self, model, threads, inputs, library, weights, input_names, output_names, output_shapes, **_):
         self.library, self.threads, self.names = ctypes.CDLL(library), threads, output_names
         self.library.bench_error.restype = ctypes.c_char_p
         self.weights = None
         if os.path.exists(weights) and os.path.getsize(weights) > 0:
-            self.weights = np.memmap(weights, dtype=np.uint8, mode="r")
+            self.weights = in_huge_pages(weights)
         pointer = self.weights.ctypes.data if self.weights is not None else None
         self.check(self.library.bench_init(ctypes.c_void_p(pointer), ctypes.c_size_t(0 if self.weights is None else self.weights.size)))
         self.arrays = [np.ascontiguousarray(inputs[n]) for n in input_names]

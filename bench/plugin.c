@@ -3,6 +3,7 @@
 #include "model.c"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <time.h>
 
 static model_ctx ctx;
@@ -17,7 +18,10 @@ static double now(void)
 int bench_init(const void *weights, size_t weight_bytes)
 {
     void *arena = NULL;
-    if (posix_memalign(&arena, 64, MODEL_ARENA_BYTES + 64) != 0) return -1;
+    if (posix_memalign(&arena, 2 << 20, MODEL_ARENA_BYTES + 64) != 0) return -1;
+#ifdef MADV_HUGEPAGE
+    (void)madvise(arena, MODEL_ARENA_BYTES, MADV_HUGEPAGE); /* advice only */
+#endif
     return model_init(&ctx, arena, MODEL_ARENA_BYTES, weights, weight_bytes);
 }
 

@@ -121,9 +121,18 @@ static bool map_weights(Driver *d, const char *path, Program *p) {
     return false;
 }
 
+static const size_t HUGE_PAGE = 2 << 20;
+
 static bool allocate(Driver *d, size_t align, size_t n, void **memory) {
     if (align < sizeof(void *)) align = sizeof(void *);
-    if (posix_memalign(memory, align, n != 0 ? n : align) == 0) return true;
+    bool large = n >= 2 * HUGE_PAGE;
+    if (large) align = HUGE_PAGE;
+    if (posix_memalign(memory, align, n != 0 ? n : align) == 0) {
+#ifdef MADV_HUGEPAGE
+        if (large) (void)madvise(*memory, n, MADV_HUGEPAGE); /* advice only: the program runs without them, too */
+#endif
+        return true;
+    }
     *memory = NULL;
     driver_error(d, "the model needs %zu bytes of memory; the machine does not have them", n);
     return false;
