@@ -260,7 +260,7 @@ static void emit_product(Lower *lo, const Product *p, const Rows *a, const Panel
         b_at = lx_add(lo, b_at, b->own_batch ? lx_mul(lo, matrix_number(lo, p, p->b, &g->b, batch), lx_dim(lo, b->per_batch)) : batch_offset(lo, p->b, &g->b, g->n_batch, batch));
     TileCall call = {.out = out, .rows = rows, .k = lx_dim(lo, g->k), .b = b->buf, .b_at = b_at, .b_k = b->step};
     call_rows(lo, p, a, batch, m0, &call);
-    if (p->b->data != NULL && (p->flat || g->n_batch == 0) && !rows_first) tile_fetch_ahead(lo, tile, panel, np, p->k, number, tiles, &call);
+    if (p->b->data != NULL && (p->flat || g->n_batch == 0) && !rows_first) tile_fetch_ahead(lo, tile, panel, np, p->k, p->k, number, tiles, &call);
     tile_emit(lo, tile, &call);
     for (TileColumns c = tile_columns(lo, panel, p->cols, nr); c.count != 0; tile_columns_next(lo, &c)) store_tile(lo, p, out, batch, m0, n0, rows, c.count);
     lower_end_n(lo, lo->open.n - depth);

@@ -174,6 +174,9 @@ static uint32_t pack_weights(Lower *lo, const Conv *c) {
 /* ---- the loops --------------------------------------------------------------------------------------------------------- */
 typedef struct Place { /* inside the loops: a tile's position */
     Expr *n, *group, *panel, *at[RANK_MAX], *first, *rows; /* at: spatial but the last; first: pixel of row 0 */
+    Expr *sums;               /* row of the array of sums where the tile begins; NULL: 0 */
+    Expr *tap, *piece;        /* a part of the summed dimension: window line, part of it */
+    int64_t piece_length;     /* 0: all of it at once */
 } Place;
 
 /* Stores `cols` columns of the tile through the epilogue. */
@@ -192,7 +195,7 @@ static void store_tile(Lower *lo, const Conv *c, const Place *p, uint32_t tile, 
         idx[r] = pixel;
     }
     idx[r + 1] = oc;
-    Expr *sum = lower_load_buf(lo, tile, (Expr *[]){row, j});
+    Expr *sum = lower_load_buf(lo, tile, (Expr *[]){p->sums != NULL ? lx_add(lo, p->sums, row) : row, j});
     if (c->bias < c->n->n_in) sum = lx_add(lo, sum, lower_load(lo, c->n->in[c->bias], &oc));
     lower_store(lo, c->n->out[0], idx, sum);
     lower_end_n(lo, 2);
@@ -244,7 +247,17 @@ static void call_tile(Lower *lo, const Conv *c, const Image *im, const Place *p,
     int64_t per_panel = c->taps * c->cin * c->tile.cols;
     call.b_at = lx_mul(lo, lx_add(lo, lx_mul(lo, p->group, lx_i(lo, c->panels)), p->panel), lx_i(lo, per_panel));
     call.b_k = lx_i(lo, c->tile.cols);
-    if (c->groups == 1 && number != NULL) tile_fetch_ahead(lo, &c->tile, p->panel, c->panels, c->taps * c->cin, number, tiles, &call);
+    int64_t length = c->taps * c->cin;
+    if (p->piece_length != 0) {
+        Expr *from = lx_mul(lo, p->piece, lx_i(lo, length = p->piece_length));
+        call.a_at = lx_add(lo, call.a_at, lx_add(lo, lx_mul(lo, p->tap, step[0]), from));
+        call.b_at = lx_add(lo, call.b_at, lx_mul(lo, lx_add(lo, lx_mul(lo, p->tap, call.k), from), call.b_k));
+        call.k = lx_i(lo, length);
+        call.n2 = NULL;
+        call.add = true;
+        call.out_at = lx_mul(lo, p->sums, call.b_k);
+    }
+    if (c->groups == 1 && number != NULL) tile_fetch_ahead(lo, &c->tile, p->panel, c->panels, c->taps * c->cin, length, number, tiles, &call);
     tile_emit(lo, &c->tile, &call);
 }
 
@@ -277,6 +290,60 @@ static void emit_lines(Lower *lo, const Conv *c, const Image *im) {
     if (r > 1) tiles = dim_mul(cx, g->out[r - 2], line);
     call_tile(lo, c, im, &p, tile, lines_first ? NULL : number, tiles);
     store_columns(lo, c, &p, tile);
+    lower_end_n(lo, lo->open.n - depth);
+}
+
+enum { SUMS_MOST_BYTES = 32768, PIECE_BYTES = 24576, PANEL_LEAST_BYTES = 1 << 17 };
+
+/* Small images with many channels: a panel of weights is too long for the first-level cache, and every line of tiles would
+ * fetch it from the second again. The length of the parts (of a window line) to sum all pixels over, one part after another,
+ * or 0. */
+static int64_t piece_length(const Lower *lo, const Conv *c) {
+    const Context *cx = lo->cx;
+    const ConvGeometry *g = c->g;
+    if (g->spatial != 2 || c->groups != 1 || g->dilation[1] != 1 || !dim_is_const(cx, g->out[0]) || !dim_is_const(cx, g->out[1])) return 0;
+    int64_t rows = c->tile.rows, cols = c->tile.cols, run = dim_value(cx, g->kernel[1]) * c->cin, tiles = (dim_value(cx, g->out[1]) + rows - 1) / rows;
+    int64_t sums = dim_value(cx, g->out[0]) * tiles * rows * cols * 4, most = PIECE_BYTES / (cols * 4), parts = (run + most - 1) / most;
+    bool balanced = c->panels % 2 == 0 || c->panels > 10; /* panels are what threads share */
+    if (dim_value(cx, g->kernel[0]) < 2 || sums > SUMS_MOST_BYTES || c->taps * c->cin * cols * 4 < PANEL_LEAST_BYTES || !balanced) return 0;
+    while (run % parts != 0) parts++;
+    return run / parts >= most / 4 ? run / parts : 0;
+}
+
+static void emit_pieces(Lower *lo, const Conv *c, const Image *im, int64_t length) {
+    Context *cx = lo->cx;
+    const ConvGeometry *g = c->g;
+    uint32_t depth = lo->open.n;
+    int64_t rows = c->tile.rows, run = dim_value(cx, g->kernel[1]) * c->cin, parts = run / length, high = dim_value(cx, g->out[0]);
+    int64_t tiles = (dim_value(cx, g->out[1]) + rows - 1) / rows;
+    Expr *zero[2];
+    Place p = {.piece_length = length, .group = lx_i(lo, 0)};
+    p.n = lower_for_dim(lo, g->batch);
+    p.panel = lower_for(lo, lx_i(lo, c->panels));
+    lo->open.v[depth]->parallel = 2;
+    uint32_t sums = lower_array(lo, DT_F32, 2, (Dim[]){dim_const(cx, high * tiles * rows), dim_const(cx, c->tile.cols)});
+    zero[0] = lower_for(lo, lx_i(lo, high * tiles * rows));
+    zero[1] = lower_for(lo, lx_i(lo, c->tile.cols));
+    lower_store_buf(lo, sums, zero, FN_NONE, lx_const(lo, DT_F32, 0));
+    lower_end_n(lo, 2);
+    for (int store = 0; store < 2; store++) {
+        uint32_t inner = lo->open.n;
+        if (!store) p.tap = lower_for_dim(lo, g->kernel[0]);
+        if (!store) p.piece = lower_for(lo, lx_i(lo, parts));
+        p.at[0] = lower_for(lo, lx_i(lo, high));
+        Expr *t = lower_for(lo, lx_i(lo, tiles)), *in_plane = lx_add(lo, lx_mul(lo, p.at[0], lx_i(lo, tiles)), t);
+        p.first = lx_mul(lo, t, lx_i(lo, rows));
+        p.rows = tile_rows(lo, g->out[1], rows, p.first);
+        p.sums = lx_mul(lo, in_plane, lx_i(lo, rows));
+        if (store) {
+            store_columns(lo, c, &p, sums);
+        } else {
+            Expr *part = lx_add(lo, lx_mul(lo, p.tap, lx_i(lo, parts)), p.piece);
+            Dim calls = dim_const(cx, dim_value(cx, g->kernel[0]) * parts * high * tiles);
+            call_tile(lo, c, im, &p, sums, lx_add(lo, lx_mul(lo, part, lx_i(lo, high * tiles)), in_plane), calls);
+        }
+        lower_end_n(lo, lo->open.n - inner);
+    }
     lower_end_n(lo, lo->open.n - depth);
 }
 
@@ -349,6 +416,7 @@ bool lower_conv_contract(Lower *lo, const Node *n, const ConvGeometry *g) {
     c.weights = pack_weights(lo, &c);
     Image im = conv_image(lo, n->in[c.x], g, g->in_channels, true);
     if (c.flat) emit_flat(lo, &c, &im);
+    else if (piece_length(lo, &c) != 0) emit_pieces(lo, &c, &im, piece_length(lo, &c));
     else emit_lines(lo, &c, &im);
     return true;
 }

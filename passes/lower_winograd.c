@@ -222,7 +222,7 @@ static void product_phase(Lower *lo, const Winograd *w) {
         .out = w->m, .out_at = lx_mul(lo, lx_add(lo, lx_mul(lo, kp, tiles), t0), lx_i(lo, nr)), .rows = tile_rows(lo, w->tiles, w->tile.rows, t0),
         .a = w->v, .a_at = lx_mul(lo, lx_add(lo, lx_mul(lo, k, tiles), t0), lx_i(lo, w->cin)), .a_row = lx_i(lo, w->cin), .a_k = lx_i(lo, 1),
         .k = lx_i(lo, w->cin), .b = w->weights, .b_at = lx_mul(lo, kp, lx_i(lo, w->cin * nr)), .b_k = lx_i(lo, nr)};
-    tile_fetch_ahead(lo, &w->tile, kp, w->taps * w->panels, w->cin, lx_add(lo, first, i), steps, &call);
+    tile_fetch_ahead(lo, &w->tile, kp, w->taps * w->panels, w->cin, w->cin, lx_add(lo, first, i), steps, &call);
     tile_emit(lo, &w->tile, &call);
     lower_end_n(lo, lo->open.n - depth);
 }

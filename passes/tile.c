@@ -112,17 +112,17 @@ Expr *tile_rows(Lower *lo, Dim m, int64_t rows, Expr *m0) {
 
 enum { KEPT_BYTES = 1 << 17, PANEL_MOST_BYTES = 1 << 20, LINE = 16 /* floats of a cache line */ };
 
-void tile_fetch_ahead(Lower *lo, const Tile *tile, Expr *panel, int64_t n_panel, int64_t k, Expr *t, Dim tiles, TileCall *call) {
+void tile_fetch_ahead(Lower *lo, const Tile *tile, Expr *panel, int64_t n_panel, int64_t k, int64_t call_k, Expr *t, Dim tiles, TileCall *call) {
     int64_t per_panel = k * tile->cols;
     if (n_panel < 2 || n_panel * per_panel * 4 < KEPT_BYTES || per_panel * 4 > PANEL_MOST_BYTES || tile->cols % LINE != 0) return;
     Expr *next = lx_2(lo, FN_MIN, lx_add(lo, panel, lx_i(lo, 1)), lx_i(lo, n_panel - 1)), *from;
     call->pace = LINE;
     if (dim_is_const(lo->cx, tiles)) {
         int64_t n = dim_value(lo->cx, tiles), share = n > 0 ? (per_panel / LINE + n - 1) / n * LINE : per_panel;
-        while (call->pace > 2 && k * (call->pace / 2) >= share) call->pace /= 2;
-        from = lx_2(lo, FN_MIN, lx_mul(lo, t, lx_i(lo, share)), lx_i(lo, per_panel - k * call->pace));
+        while (call->pace > 2 && call_k * (call->pace / 2) >= share) call->pace /= 2;
+        from = lx_2(lo, FN_MIN, lx_mul(lo, t, lx_i(lo, share)), lx_i(lo, per_panel - call_k * call->pace));
     } else {
-        from = lx_mul(lo, lx_2(lo, FN_MOD, t, lx_i(lo, tile->cols / LINE)), lx_i(lo, k * LINE));
+        from = lx_mul(lo, lx_2(lo, FN_MOD, t, lx_i(lo, tile->cols / LINE)), lx_i(lo, call_k * LINE));
     }
     call->ahead = lx_add(lo, lx_mul(lo, next, lx_i(lo, per_panel)), from);
 }

@@ -53,8 +53,8 @@ typedef struct TileCall {
 } TileCall;
 /* Panels of b that the last run's other layers have driven out of the cache are fetched one panel ahead, evenly over the
  * tiles of a panel: sets call->ahead and call->pace for tile number t of `tiles`, in order. Nothing when the whole of b
- * (n_panel panels of k rows) is small. */
-void tile_fetch_ahead(Lower *lo, const Tile *tile, Expr *panel, int64_t n_panel, int64_t k, Expr *t, Dim tiles, TileCall *call);
+ * (n_panel panels of k rows) is small. call_k: the rows of b that one call multiplies with. */
+void tile_fetch_ahead(Lower *lo, const Tile *tile, Expr *panel, int64_t n_panel, int64_t k, int64_t call_k, Expr *t, Dim tiles, TileCall *call);
 void tile_emit(Lower *lo, const Tile *t, const TileCall *c);
 
 /* Micro-kernels whose tiles have many rows (bf16, integers, groups of codes) all stand in the same loops. */

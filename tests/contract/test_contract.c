@@ -201,6 +201,16 @@ static void add_conv(Builder *b, bool transposed) {
     finish(b, windowed(b, transposed ? OP_ConvTranspose : OP_Conv, in[2] != NULL ? 3 : 2, in, spatial, &w, group, transposed ? more : NULL));
 }
 
+/* Many channels on a small image: the summed dimension is taken part by part. Stride 2 keeps Winograd's filters away. */
+static void add_deep_conv(Builder *b) {
+    Random *r = &b->r;
+    Window w = draw_window(b, 2, false);
+    int64_t cin = chance(r, 2) ? 64 * between(r, 3, 5) : between(r, 190, 300), cout = 16 * between(r, 1, 8);
+    for (int i = 0; i < 2; i++) w.kernel[i] = 3, w.stride[i] = 2, w.in[i] = between(r, 7, 13), w.pads[i] = w.pads[2 + i] = between(r, 0, 1);
+    Value *in[2] = {operand(b, input(b, 4, (int64_t[]){between(r, 1, 2), cin, w.in[0], w.in[1]})), weights(b, 4, (int64_t[]){cout, cin, 3, 3}, 0)};
+    finish(b, windowed(b, OP_Conv, 2, in, 2, &w, 1, NULL));
+}
+
 static void add_conv_grad(Builder *b) {
     Random *r = &b->r;
     uint32_t spatial = chance(r, 5) ? 1 : chance(r, 8) ? 3 : 2;
@@ -259,6 +269,7 @@ static void build(Builder *b, uint64_t seed, const LatheOptions *options) {
         default: add_conv(b, false); break;
         }
     }
+    add_deep_conv(b);
 }
 
 /* ---- running ---------------------------------------------------------------------------------------------------------------- */
