@@ -144,6 +144,7 @@ static bool is_tiny(Emit *e) { return e->plan->weight_bytes + e->plan->arena_byt
 bool codegen_emit(Module *m, const char *c_path) {
     Context *cx = m->cx;
     Emit em = {.cx = cx, .m = m, .plan = m->plan, .n_in = module_caller_in(m), .n_out = module_caller_out(m), .trains = m->n_entry != 0,
+               .profile = m->options != NULL && m->options->profile,
                .pool = m->options != NULL && m->options->threading == LATHE_POOL}, *e = &em;
     Writer *all[] = {&e->head, &e->data, &e->helpers, &e->kernels, &e->run};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) all[i]->arena = &cx->scratch;

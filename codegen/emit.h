@@ -69,6 +69,7 @@ typedef struct Emit {
     Plan *plan;
     const char *name, *upper;       /* prefix of identifiers and macros */
     uint32_t n_in, n_out;           /* of main's inputs and outputs, those of the caller (the others are states) */
+    bool profile;                   /* LatheOptions.profile */
     bool pool;                      /* threads are the caller's (LATHE_POOL) */
     bool trains;                    /* has states and entries: train_c.c instead of NAME_run */
     Writer head, data, helpers, kernels, run;

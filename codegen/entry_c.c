@@ -39,6 +39,7 @@ void emit_bind_memory(Emit *e) {
         else cw_printf(w, "    ctx->weights = NULL;\n");
     }
     cw_printf(w, "    ctx->arena = arena;\n    ctx->threads = 0;\n");
+    if (e->profile) cw_printf(w, "    ctx->tick = NULL;\n    ctx->tick_user = NULL;\n");
     if (e->pool) cw_printf(w, "    ctx->pool = NULL;\n    ctx->yield = NULL;\n    ctx->user = NULL;\n");
 }
 

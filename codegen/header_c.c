@@ -94,6 +94,7 @@ static void structs(Emit *e, Writer *h) {
     cw_printf(h, "    const void *weights; /* may be shared */\n");
     if (e->pool) emit_pool_fields(e, h);
     else cw_printf(h, "    int threads;         /* 0: as many as OpenMP gives */\n");
+    if (e->profile) cw_printf(h, "    void (*tick)(void *user, unsigned step, int ends); /* told when a kernel call begins and ends, by thread 0; may be NULL */\n    void *tick_user;\n");
     if (e->m->run_number != 0 && !e->trains) cw_printf(h, "    int64_t runs;        /* so far: random operators without a seed draw other numbers in each */\n");
     if (emit_is_distributed(e)) cw_printf(h, "    MPI_Comm comm;       /* the processes that train together: MPI_COMM_WORLD, or what you set it to */\n");
     cw_printf(h, "} %s_ctx;\n", n);

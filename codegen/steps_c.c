@@ -143,6 +143,14 @@ static void compare_step_sizes(Walk *k, const Step *s) {
     for (const Node *n = attr_at(s->node, AT_Fused_body)->graph->first; n != NULL; n = n->next) compare_sizes(k, s, n);
 }
 
+/* A profile sees each call by itself: all threads meet before and behind it. */
+static void print_tick(Walk *k, const Step *s, bool ends) {
+    if (!k->e->profile) return;
+    barrier(k);
+    cw_line(k->w, "if (%sctx->tick != NULL) ctx->tick(ctx->tick_user, %uu, %d);", k->e->any_parallel ? "tid == 0 && " : "", s->time, ends);
+    if (!ends) barrier(k);
+}
+
 static void print_kernel_step(Walk *k, const Step *s) {
     Emit *e = k->e;
     compare_step_sizes(k, s);
@@ -150,6 +158,7 @@ static void print_kernel_step(Walk *k, const Step *s) {
     Access *access = ARENA_ARRAY(&e->cx->scratch, Access, s->n_value);
     for (uint32_t i = 0; i < s->n_value; i++) access[i] = access_of(k, s->value[i], s->kernel->buf[i].kind != BUF_IN, sig->parallel);
     order(k, access, s->n_value);
+    print_tick(k, s, false);
     Writer *w = k->w;
     cw_begin(w);
     bool guard = !sig->parallel && e->any_parallel;
@@ -164,6 +173,7 @@ static void print_kernel_step(Walk *k, const Step *s) {
     cw_printf(w, ");");
     if (sig->err) note_fault(k, s);
     cw_printf(w, guard && sig->err ? " }\n" : "\n");
+    print_tick(k, s, true);
 }
 
 /* dims[symbol] = value, on one thread. Beyond its bounds the step fails, and the run ends for all threads: kernels behind it

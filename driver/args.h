@@ -55,7 +55,8 @@ typedef struct Request {
     /* bench */
     Texts threads;             /* numbers as text, split at commas */
     Texts compare;
-    const char *svg, *html;
+    const char *svg, *html, *trace;
+    bool profile;
     int format;                /* index into table|json|csv */
     int64_t runs;              /* 0: by time */
     /* opt */

@@ -7,6 +7,7 @@
 #include "driver/commands.h"
 #include "driver/data.h"
 #include "driver/measure.h"
+#include "driver/profile.h"
 
 enum { FORMAT_TABLE, FORMAT_JSON, FORMAT_CSV };
 static const Option options[] = {
@@ -14,6 +15,8 @@ static const Option options[] = {
     {"--threads", OPT_LIST, "1,2", "numbers of threads (default: all processors)", offsetof(Request, threads)},
     {"--runs", OPT_COUNT, "N", "runs per configuration (default: about a second's worth)", offsetof(Request, runs)},
     {"--format", OPT_CHOICE, "table|json|csv", "what is printed", offsetof(Request, format)},
+    {"--profile", OPT_FLAG, NULL, "the time of every kernel of the last configuration, with operations and bytes per second against what this machine can do", offsetof(Request, profile)},
+    {"--trace", OPT_TEXT, "FILE.json", "write its fastest run for chrome://tracing or Perfetto (implies --profile)", offsetof(Request, trace)},
     {"--svg", OPT_TEXT, "FILE", "write a chart", offsetof(Request, svg)},
     {"--html", OPT_TEXT, "FILE", "write a page with chart and table", offsetof(Request, html)},
     {"--data", OPT_TEXTS, "DIR", "inputs as `lathe verify` takes them", offsetof(Request, data)},
@@ -35,6 +38,7 @@ typedef struct Bench {
     Config *config;
     uint32_t n_config;
     Threads threads;
+    Profile *profile;     /* by number of threads; NULL: not asked for */
     Contender *contender; /* config-major: contender[c * threads.n + t] */
 } Bench;
 
@@ -145,24 +149,9 @@ static void print_csv(const Bench *b) {
     }
 }
 
-static const char *cpu_name(Driver *d) {
-    FILE *f = fopen("/proc/cpuinfo", "r");
-    const char *name = "unknown";
-    char line[4096];
-    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
-        if (strncmp(line, "model name", 10) != 0) continue;
-        line[strcspn(line, "\n")] = 0;
-        const char *colon = strchr(line, ':');
-        if (colon != NULL) name = driver_format(d, "%s", colon + 2);
-        break;
-    }
-    if (f != NULL) fclose(f);
-    return name;
-}
-
 static void print_json(const Bench *b) {
     Writer w = {.arena = &b->d->arena};
-    const char *model = b->r->files.v[0], *cpu = cpu_name(b->d);
+    const char *model = b->r->files.v[0], *cpu = machine_cpu(b->d);
     cw_open(&w, "{");
     cw_begin(&w);
     cw_printf(&w, "\"model\": ");
@@ -184,7 +173,13 @@ static void print_json(const Bench *b) {
         cw_printf(&w, "\"kernels\": %u, \"steps\": %u, \"compile_s\": %.4f, \"build_s\": %.4f, \"code_bytes\": %zu}%s\n", p->stats.kernels, p->stats.steps,
                   p->stats.seconds, p->build_seconds, p->code_bytes, i + 1 < b->n_config * b->threads.n ? "," : "");
     }
-    cw_close(&w, "]");
+    cw_close(&w, b->profile != NULL ? "]," : "]");
+    for (uint32_t i = 0; b->profile != NULL && i < b->threads.n; i++) {
+        cw_begin(&w);
+        cw_printf(&w, i == 0 ? "\"profile\": [" : "");
+        profile_json(&w, &b->profile[i]);
+        cw_printf(&w, i + 1 < b->threads.n ? ",\n" : "]\n");
+    }
     cw_close(&w, "}");
     fputs(cw_cstr(&w), stdout);
 }
@@ -208,7 +203,7 @@ static const BarGroup *bar_groups(const Bench *b) {
 }
 
 static Exit write_charts(const Bench *b) {
-    const char *model = file_base_name(b->r->files.v[0]), *cpu = cpu_name(b->d);
+    const char *model = file_base_name(b->r->files.v[0]), *cpu = machine_cpu(b->d);
     Chart chart = {
         .title = driver_format(b->d, "%s: latency", model),
         .note = driver_format(b->d, "median of interleaved runs, tick: minimum; %s", cpu),
@@ -229,6 +224,12 @@ static Exit write_charts(const Bench *b) {
         html_table(&w, &t);
         html_paragraph(&w, "Speed-up: median of the first configuration over the median. Traffic: bytes all kernels of one run read and write. "
                            "Arena: working memory. Configurations take turns in rounds.");
+        for (uint32_t i = 0; b->profile != NULL && i < b->threads.n; i++) {
+            Table kernels = profile_table(b->d, &b->profile[i]);
+            html_heading(&w, "Kernels");
+            html_paragraph(&w, profile_summary(b->d, &b->profile[i]));
+            html_table(&w, &kernels);
+        }
         html_close(&w);
         if (!driver_write_file(b->d, b->r->html, w.text, w.n)) e = BROKEN;
     }
@@ -243,7 +244,21 @@ static void print_results(const Bench *b) {
     } else {
         Table t = result_table(b);
         table_print(&t, stdout);
+        for (uint32_t i = 0; b->profile != NULL && i < b->threads.n; i++) {
+            Table kernels = profile_table(b->d, &b->profile[i]);
+            printf("\n%s\n", profile_summary(b->d, &b->profile[i]));
+            table_print(&kernels, stdout);
+        }
     }
+}
+
+static Exit profile_all(Bench *b, const DataSet *set, const Sizes *sizes) {
+    if (!b->r->profile && b->r->trace == NULL) return DONE;
+    Exit e = DONE;
+    b->profile = ARENA_ARRAY(&b->d->arena, Profile, b->threads.n);
+    for (uint32_t i = 0; e == DONE && i < b->threads.n; i++) e = profile_make(b->d, b->r, &b->config[b->n_config - 1].variant, set, sizes, b->threads.v[i], &b->profile[i]);
+    if (e == DONE && b->r->trace != NULL && !profile_trace(b->d, b->r->trace, &b->profile[b->threads.n - 1])) e = BROKEN;
+    return e;
 }
 
 /* ---- the command ------------------------------------------------------------------------------------------------ */
@@ -276,6 +291,7 @@ static Exit bench(Driver *d, const Request *r) {
     Exit e = inputs(&b, &set, &sizes);
     if (e == DONE) e = prepare(&b, &set, &sizes);
     if (e == DONE) e = time_all(&b);
+    if (e == DONE) e = profile_all(&b, &set, &sizes);
     if (e == DONE) {
         print_results(&b);
         e = write_charts(&b);

@@ -71,6 +71,7 @@ LatheOptions request_options(Driver *d, const Request *r, const Variant *v) {
     if (v == NULL) return o;
     if (v->level >= 0) o.opt_level = v->level;
     if (v->disable != NULL) o.disable = v->disable;
+    o.profile = v->profile;
     return o;
 }
 
@@ -91,6 +92,9 @@ static const char glue[] =
     "    return model_call((model_ctx *)ctx, in, in_dims, out, out_dims);\n"
     "}\n"
     "const char *lathe_glue_error(int code) { return model_error(code); }\n";
+static const char profile_glue[] =
+    "void lathe_glue_tick(void *ctx, void (*tick)(void *, unsigned, int), void *user) {\n"
+    "    ((model_ctx *)ctx)->tick = tick;\n    ((model_ctx *)ctx)->tick_user = user;\n}\n";
 
 static bool symbol(Driver *d, void *handle, const char *name, void *pointer) {
     void *s = dlsym(handle, name);
@@ -139,7 +143,7 @@ static bool allocate(Driver *d, size_t align, size_t n, void **memory) {
 }
 
 /* The object is never unloaded: threads of its OpenMP runtime may still be parked in it. */
-static bool load(Driver *d, const char *object, bool weights_in_file, const char *weights_file, Program *p) {
+static bool load(Driver *d, const char *object, bool profile, bool weights_in_file, const char *weights_file, Program *p) {
     void *handle = dlopen(object, RTLD_NOW | RTLD_LOCAL);
     size_t (*ctx_bytes)(void), (*arena_bytes)(void), (*align)(void);
     if (handle == NULL) {
@@ -150,6 +154,7 @@ static bool load(Driver *d, const char *object, bool weights_in_file, const char
         !symbol(d, handle, "lathe_glue_align", &align) || !symbol(d, handle, "lathe_glue_init", &p->init) ||
         !symbol(d, handle, "lathe_glue_call", &p->call) || !symbol(d, handle, "lathe_glue_error", &p->error))
         return false;
+    if (profile && !symbol(d, handle, "lathe_glue_tick", &p->set_tick)) return false;
     if (weights_in_file && !map_weights(d, weights_file, p)) return false;
     p->arena_bytes = arena_bytes();
     if (!allocate(d, align(), p->arena_bytes, &p->arena) || !allocate(d, 64, ctx_bytes(), &p->ctx)) return false;
@@ -160,10 +165,11 @@ static bool load(Driver *d, const char *object, bool weights_in_file, const char
     return false;
 }
 
-static Exit build(Driver *d, const Request *r, const char *dir, Program *p) {
+static Exit build(Driver *d, const Request *r, bool profile, const char *dir, Program *p) {
     Toolchain t;
     if (!toolchain_find(d, r, &t)) return BROKEN;
-    if (!driver_write_file(d, driver_format(d, "%s/glue.c", dir), glue, sizeof glue - 1)) return BROKEN;
+    const char *text = driver_format(d, "%s%s", glue, profile ? profile_glue : "");
+    if (!driver_write_file(d, driver_format(d, "%s/glue.c", dir), text, strlen(text))) return BROKEN;
     const char *object;
     double start = driver_now();
     Exit e = toolchain_build(d, r, &t, dir, "glue.c", &object, &p->cached);
@@ -173,7 +179,7 @@ static Exit build(Driver *d, const Request *r, const char *dir, Program *p) {
     struct stat st;
     if (stat(object, &st) == 0) p->code_bytes = (size_t)st.st_size;
     bool in_file = r->weights == LATHE_WEIGHTS_FILE;
-    return load(d, object, in_file, driver_format(d, "%s/model.bin", dir), p) ? DONE : BROKEN;
+    return load(d, object, profile, in_file, driver_format(d, "%s/model.bin", dir), p) ? DONE : BROKEN;
 }
 
 static Exit compile(Driver *d, const Request *r, const Variant *v, const char *dir, Program *p) {
@@ -241,7 +247,7 @@ Exit program_make(Driver *d, const Request *r, const Variant *v, const Sizes *si
     const char *dir = e == DONE ? driver_temp_dir(d) : NULL;
     if (e == DONE && dir == NULL) e = BROKEN;
     if (e == DONE) e = compile(d, &files, v, dir, p);
-    if (e == DONE) e = build(d, &files, dir, p);
+    if (e == DONE) e = build(d, &files, v != NULL && v->profile, dir, p);
     if (dir != NULL) driver_remove_dir(dir);
     if (e != DONE) program_free(p);
     return e;

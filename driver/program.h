@@ -15,6 +15,7 @@ typedef struct Variant {
     const char *const *disable; /* NULL-terminated; NULL: those of the request */
     LatheStatus (*change)(LatheModel *m, void *user); /* applied to the imported model; NULL: none */
     void *user;
+    bool profile;               /* code that tells when kernels begin and end */
 } Variant;
 
 /* What data decides about a model: NULL-terminated dim options, and the ranks and largest dims of inputs that the file leaves open. */
@@ -38,6 +39,7 @@ typedef struct Program {
     int (*init)(void *ctx, void *arena, size_t arena_bytes, const void *weights, size_t weight_bytes);
     int (*call)(void *ctx, int threads, const void *const *in, const int64_t *in_dims, void *const *out, int64_t *out_dims);
     const char *(*error)(int code);
+    void (*set_tick)(void *ctx, void (*tick)(void *user, unsigned time, int ends), void *user); /* of a profile */
 } Program;
 
 /* Reads a model by its file name: .lir is IR text, everything else ONNX; "-" is IR text on standard input. NULL after messages, *code then says how it failed. */

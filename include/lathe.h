@@ -80,6 +80,8 @@ typedef struct LatheOptions {
     uint32_t recompute;        /* training: the forward pass is cut into so many segments, and what the backward pass needs of one is computed again
                                   from what the segments exchange; 0 and 1: everything is kept */
     uint64_t bucket_bytes;     /* gradients that are exchanged in one message; 0: 1 MiB */
+    bool profile;              /* the context gets a function that is told when each kernel begins and ends, with the time of its step
+                                  (LathePlanStep); for `lathe bench --profile` */
     bool fast_math;            /* exp, tanh, sigmoid, sin and cos of float within 4 ULP instead of 2: see docs/COMMAND.md */
     const char *const *dims;   /* "N=4" pins, "N=1..64" bounds; NULL-terminated list or NULL */
     const char *const *disable; /* names of passes to skip ("fuse", "cse", …); NULL-terminated list or NULL */
