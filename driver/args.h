@@ -55,7 +55,7 @@ typedef struct Request {
     /* bench */
     Texts threads;             /* numbers as text, split at commas */
     Texts compare;
-    const char *svg, *html, *trace;
+    const char *svg, *html, *trace, *batch;
     bool profile;
     int format;                /* index into table|json|csv */
     int64_t runs;              /* 0: by time */

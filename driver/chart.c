@@ -1,6 +1,9 @@
 #include "driver/chart.h"
 
 #include <ctype.h>
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 void xml_text(Writer *w, const char *text) {
@@ -77,6 +80,61 @@ void chart_svg(Writer *w, const Chart *c) {
         y += group_gap;
     }
     if (c->note != NULL) text_at(w, 16, y + 8, "font-size=\"11\" fill=\"#777\"", c->note);
+    cw_printf(w, "</svg>\n");
+}
+
+/* ---- lines ------------------------------------------------------------------------------------------------------ */
+typedef struct Axis { double lo, hi, from, to; } Axis; /* values, positions on the page */
+
+static double position(const Axis *a, double value) { return a->from + (log(value) - log(a->lo)) / (log(a->hi) - log(a->lo)) * (a->to - a->from); }
+
+static void extend(Axis *a, double value) {
+    if (value < a->lo) a->lo = value;
+    if (value > a->hi) a->hi = value;
+}
+
+static void ticks(Writer *w, const Axis *x, const Axis *y) {
+    char text[32];
+    for (double v = exp2(ceil(log2(x->lo) - 1e-9)); v <= x->hi * 1.0001; v *= 2) {
+        snprintf(text, sizeof text, "%.0f", v);
+        text_at(w, position(x, v), y->from + 18, "text-anchor=\"middle\" font-size=\"12\" fill=\"#555\"", text);
+        cw_printf(w, "<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"#eee\"/>\n", position(x, v), position(x, v), y->from, y->to);
+    }
+    static const double steps[] = {1, 2, 5};
+    for (double power = pow(10, floor(log10(y->lo))); power <= y->hi; power *= 10) {
+        for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+            double v = power * steps[i];
+            if (v < y->lo || v > y->hi) continue;
+            snprintf(text, sizeof text, "%.4g", v);
+            text_at(w, x->from - 8, position(y, v) + 4, "text-anchor=\"end\" font-size=\"12\" fill=\"#555\"", text);
+            cw_printf(w, "<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"#eee\"/>\n", x->from, x->to, position(y, v), position(y, v));
+        }
+    }
+}
+
+void lines_svg(Writer *w, const LineChart *c) {
+    Axis x = {DBL_MAX, 0, 90, 780}, y = {DBL_MAX, 0, 360, 70};
+    for (uint32_t s = 0; s < c->n; s++)
+        for (uint32_t i = 0; i < c->series[s].n; i++) extend(&x, c->series[s].x[i]), extend(&y, c->series[s].y[i]);
+    if (x.hi <= x.lo) x.hi = x.lo * 2; /* one point */
+    y.lo *= 0.9;
+    y.hi *= 1.1;
+    cw_printf(w, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 820 410\" width=\"820\" height=\"410\" font-family=\"sans-serif\" role=\"img\">\n<rect width=\"100%%\" height=\"100%%\" fill=\"#fff\"/>\n");
+    text_at(w, 16, 28, "font-size=\"17\" font-weight=\"bold\" fill=\"#222\"", c->title);
+    ticks(w, &x, &y);
+    text_at(w, (x.from + x.to) / 2, y.from + 38, "text-anchor=\"middle\" font-size=\"13\" fill=\"#333\"", c->x_name);
+    text_at(w, 16, y.to - 12, "font-size=\"13\" fill=\"#333\"", c->y_name);
+    for (uint32_t s = 0; s < c->n; s++) {
+        const char *paint = colours[(s + 1) % (sizeof colours / sizeof *colours)];
+        cw_printf(w, "<polyline fill=\"none\" stroke=\"%s\" stroke-width=\"2\" points=\"", paint);
+        for (uint32_t i = 0; i < c->series[s].n; i++) cw_printf(w, "%.1f,%.1f ", position(&x, c->series[s].x[i]), position(&y, c->series[s].y[i]));
+        cw_printf(w, "\"/>\n");
+        for (uint32_t i = 0; i < c->series[s].n; i++)
+            cw_printf(w, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3.5\" fill=\"%s\"><title>%.0f: %.5g</title></circle>\n", position(&x, c->series[s].x[i]), position(&y, c->series[s].y[i]), paint,
+                      c->series[s].x[i], c->series[s].y[i]);
+        cw_printf(w, "<rect x=\"%.0f\" y=\"44\" width=\"12\" height=\"12\" fill=\"%s\"/>\n", 240.0 + 120 * s, paint);
+        text_at(w, 258.0 + 120 * s, 55, "font-size=\"13\" fill=\"#333\"", c->series[s].label);
+    }
     cw_printf(w, "</svg>\n");
 }
 

@@ -14,6 +14,10 @@ typedef struct Chart { const char *title, *note; const BarGroup *group; uint32_t
 
 void chart_svg(Writer *w, const Chart *c); /* an <svg> element, usable as a file of its own */
 
+typedef struct LineSeries { const char *label; const double *x, *y; uint32_t n; } LineSeries; /* all > 0 */
+typedef struct LineChart { const char *title, *x_name, *y_name; const LineSeries *series; uint32_t n; } LineChart;
+void lines_svg(Writer *w, const LineChart *c); /* both axes logarithmic; an <svg> element like the other */
+
 void html_open(Writer *w, const char *title);
 void html_heading(Writer *w, const char *text);
 void html_paragraph(Writer *w, const char *text);

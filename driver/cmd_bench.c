@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "driver/batch.h"
 #include "driver/chart.h"
 #include "driver/commands.h"
 #include "driver/data.h"
@@ -17,6 +18,7 @@ static const Option options[] = {
     {"--format", OPT_CHOICE, "table|json|csv", "what is printed", offsetof(Request, format)},
     {"--profile", OPT_FLAG, NULL, "the time of every kernel of the last configuration, with operations and bytes per second against what this machine can do", offsetof(Request, profile)},
     {"--trace", OPT_TEXT, "FILE.json", "write its fastest run for chrome://tracing or Perfetto (implies --profile)", offsetof(Request, trace)},
+    {"--batch", OPT_TEXT, "NAME=1..512", "instead: latency and throughput with this dim at 1, 2, 4 … 512, on random inputs", offsetof(Request, batch)},
     {"--svg", OPT_TEXT, "FILE", "write a chart", offsetof(Request, svg)},
     {"--html", OPT_TEXT, "FILE", "write a page with chart and table", offsetof(Request, html)},
     {"--data", OPT_TEXTS, "DIR", "inputs as `lathe verify` takes them", offsetof(Request, data)},
@@ -286,6 +288,7 @@ static Exit bench(Driver *d, const Request *r) {
     good = choose_configs(&b) && good;
     if (!good) return BAD_USAGE;
     if (b.threads.n == 0) vec_push(&d->arena, &b.threads, (int)sysconf(_SC_NPROCESSORS_ONLN));
+    if (r->batch != NULL) return batch_curve(d, r, &b.threads);
     DataSet set;
     Sizes sizes;
     Exit e = inputs(&b, &set, &sizes);
