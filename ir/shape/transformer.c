@@ -100,3 +100,43 @@ bool shape_ms_attention(Module *m, Node *n) {
     shape_out(m, n, 1, x->dtype, 5, (Dim[]){dim_const(cx, 2), x->dim[0], heads, length, dim_floordiv(cx, key, heads)});
     return true;
 }
+
+/* query [B,S,H*D] with key and value [B,S,Hk*D], or all in one; past [B,Hk,P,D] -> output like query, present [B,Hk,max(P, total),D] */
+bool shape_group_query_attention(Module *m, Node *n) {
+    Context *cx = m->cx;
+    const Type *q = shape_in(m, n, 0), *lengths = q != NULL ? shape_in(m, n, 5) : NULL, *total = lengths != NULL ? shape_in(m, n, 6) : NULL;
+    int64_t heads = attr_i(n, AT_GroupQueryAttention_num_heads), kv = attr_i(n, AT_GroupQueryAttention_kv_num_heads);
+    if (total == NULL) return false;
+    if (q->rank != 3 || lengths->rank != 1) return fail(m, n, "query must be [B,S,H*D] and seqlens_k [B]");
+    if (heads < 1 || kv < 1 || heads > 1 << 20 || kv > 1 << 20 || heads % kv != 0) return fail(m, n, "num_heads must be a multiple of kv_num_heads");
+    if (shape_has_in(n, 1) != shape_has_in(n, 2) || shape_has_in(n, 3) != shape_has_in(n, 4)) return fail(m, n, "key and value, and past_key and past_value, come together");
+    if (shape_has_in(n, 12) || shape_has_in(n, 13) || shape_has_in(n, 16) || attr_i(n, AT_GroupQueryAttention_sliding_window_cache) != 0)
+        return fail(m, n, "quantized caches, query_seqlens and sliding_window_cache are not supported");
+    if (shape_has_in(n, 14) != shape_has_in(n, 15)) return fail(m, n, "q_norm_weight and k_norm_weight come together");
+    Dim size = dim_floordiv(cx, q->dim[2], dim_const(cx, shape_has_in(n, 1) ? heads : heads + 2 * kv)), length = q->dim[1];
+    for (uint32_t i = 1; i < 3; i++) {
+        const Type *t = shape_has_in(n, i) ? shape_in(m, n, i) : NULL;
+        if (!shape_has_in(n, i)) continue;
+        if (t == NULL || t->rank != 3) return fail(m, n, "key and value must be [B,S,Hk*D]");
+        if (!shape_unify(m, n, t->dim[1], q->dim[1], "lengths of query and key") || !shape_unify(m, n, t->dim[2], dim_mul(cx, size, dim_const(cx, kv)), "sizes of query and key")) return false;
+    }
+    for (uint32_t i = 3; i < 5; i++) {
+        const Type *t = shape_has_in(n, i) ? shape_in(m, n, i) : NULL;
+        if (!shape_has_in(n, i)) continue;
+        if (t == NULL || t->rank != 4 || t->dtype != q->dtype) return fail(m, n, "past_key and past_value must be [B,Hk,P,D] of the query's type");
+        if (!shape_unify(m, n, t->dim[1], dim_const(cx, kv), "heads of the cache") || !shape_unify(m, n, t->dim[3], size, "head sizes of the cache")) return false;
+    }
+    if (shape_has_in(n, 3)) {
+        Dim past = n->in[3]->type->dim[2];
+        uint32_t count;
+        const Dim *known = value_dims(m, n->in[6], &count);
+        int64_t most = dim_hi(cx, dim_add(cx, past, q->dim[1]));
+        if (known != NULL && count == 1) length = dim_max(cx, past, known[0]);
+        else length = shape_data_dim(m, n, n->n_out > 1 && n->out[1] != NULL ? 1 : 2, 2, dim_lo(cx, past), most);
+    }
+    shape_out(m, n, 0, q->dtype, 3, (Dim[]){q->dim[0], q->dim[1], dim_mul(cx, size, dim_const(cx, heads))});
+    shape_out(m, n, 1, q->dtype, 4, (Dim[]){q->dim[0], dim_const(cx, kv), length, size});
+    shape_out(m, n, 2, q->dtype, 4, (Dim[]){q->dim[0], dim_const(cx, kv), length, size});
+    shape_out(m, n, 3, q->dtype, 4, (Dim[]){q->dim[0], dim_const(cx, heads), q->dim[1], length});
+    return true;
+}

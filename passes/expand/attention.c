@@ -46,6 +46,13 @@ Value *attention_concat(Module *m, Node *at, Value *a, Value *b, int64_t axis) {
     return done(m, n);
 }
 
+/* Elements from (the first is 0) to `to` along an axis. */
+static Value *attention_slice(Module *m, Node *at, Value *v, int64_t from, int64_t to, int64_t axis) {
+    if (v == NULL) return NULL;
+    Value *in[4] = {v, value_const_i64(m, 1, &from), value_const_i64(m, 1, &to), value_const_i64(m, 1, &axis)};
+    return done(m, add(m, at, OP_Slice, 4, in));
+}
+
 Value *attention_split_heads(Module *m, Node *at, Value *v, int64_t heads) {
     Value *split = build2(m, at, OP_Reshape, v, value_const_i64(m, 4, (int64_t[]){0, 0, heads, -1}));
     return transpose(m, at, split, 4, (int64_t[]){0, 2, 1, 3});
@@ -100,7 +107,20 @@ static Value *inline_region(Module *m, Node *at, const Graph *region, Value *in)
     return copy->out[0];
 }
 
+/* A softmax over the scores and one more column, which is dropped again. */
+static Value *with_sink(Module *m, Node *at, Value *sink, Value *s) {
+    Value *first = attention_slice(m, at, build1(m, at, OP_Shape, s), 0, 3, 0), *one = value_const_i64(m, 1, (int64_t[]){1});
+    Value *column = build2(m, at, OP_Reshape, cast(m, at, sink, s->type->dtype), value_const_i64(m, 4, (int64_t[]){1, -1, 1, 1}));
+    if (first == NULL || column == NULL) return NULL;
+    column = build2(m, at, OP_Expand, column, attention_concat(m, at, first, one, 0));
+    if (column == NULL) return NULL;
+    Node *n = add(m, at, OP_Softmax, 1, (Value *[]){attention_concat(m, at, s, column, 3)});
+    attr_set_i(n, AT_Softmax_axis, -1);
+    return attention_slice(m, at, done(m, n), 0, -1, 3);
+}
+
 static Value *probabilities(Module *m, Node *at, const AttentionParts *p, Value *s) {
+    if (p->sink != NULL) return with_sink(m, at, p->sink, s);
     bool whole_rows = p->mask == NULL && p->valid == NULL && p->left < 0 && p->right < 0; /* some key is always allowed */
     Node *n = add(m, at, whole_rows ? OP_Softmax : OP_MaskedSoftmax, 1, &s);
     attr_set_i(n, attr_named(n, "axis"), -1);

@@ -9,6 +9,7 @@ typedef struct AttentionParts {
     Value *mask;                 /* NULL, or bool (true: attend) or float (added), broadcast to [B,Hq,S,T]; a shorter last axis masks the rest */
     Value *valid;                /* NULL, or [B] integers: keys from there on are padding */
     Value *past;                 /* NULL, or a tensor whose dimension 2 counts keys in front of the first query */
+    Value *sink;                 /* NULL, or [Hq] or a scalar: a score per head that takes part in the sum of the softmax and has no value */
     bool causal;
     int64_t left, right;         /* window around the query's position; -1: open */
     DType softmax_type;          /* DT_NONE: as it comes */
