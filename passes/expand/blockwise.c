@@ -17,9 +17,7 @@ static bool fail(Module *m, const Node *n, const char *what) {
 
 static DType packed_type(int64_t bits) { return bits == 2 ? DT_U2 : bits == 4 ? DT_U4 : bits == 8 ? DT_U8 : DT_NONE; }
 
-/* u8 [rows, bytes] with 8 / bits numbers to a byte, low bits first, as numbers [rows, numbers]: a packed type for
- * constants, u8 otherwise. */
-static Value *unpacked(Module *m, Node *n, Value *v, int64_t rows, int64_t bytes, int64_t bits) {
+Value *expand_unpacked(Module *m, Node *n, Value *v, int64_t rows, int64_t bytes, int64_t bits) {
     int64_t each = 8 / bits;
     if (v->data != NULL && v->data->bytes == (size_t)(rows * bytes)) {
         Dim dim[2] = {dim_const(m->cx, rows), dim_const(m->cx, bytes * each)};
@@ -48,7 +46,7 @@ static Value *zero_points(Module *m, Node *n, Value *zero, Value *w, int64_t row
     }
     if (dtype_is_float(zero->type->dtype)) return expand_reshape(m, n, zero, 2, (int64_t[]){rows, blocks});
     int64_t bytes = (blocks * bits + 7) / 8;
-    Value *all = unpacked(m, n, zero, rows, bytes, bits);
+    Value *all = expand_unpacked(m, n, zero, rows, bytes, bits);
     if (all == NULL) return NULL;
     if (bytes * 8 / bits != blocks) all = expand_slice(m, n, as_type(m, n, all, DT_U8), 0, blocks, 1);
     return as_type(m, n, all, t);
@@ -82,7 +80,7 @@ bool expand_matmul_nbits(Module *m, Node *n, Value **out) {
     if (attr_i(n, AT_MatMulNBits_weight_prepacked) != 0) return fail(m, n, "weight_prepacked: the packed forms of other programs are not read");
     int64_t blocks = (k + block - 1) / block, padded = blocks * block;
     DType t = n->in[0]->type->dtype;
-    Value *w = unpacked(m, n, n->in[1], rows, padded * bits / 8, bits);
+    Value *w = expand_unpacked(m, n, n->in[1], rows, padded * bits / 8, bits);
     Value *scale = as_type(m, n, expand_reshape(m, n, n->in[2], 2, (int64_t[]){rows, blocks}), t);
     Value *zero = w != NULL ? zero_points(m, n, expand_input(n, 3), w, rows, blocks, bits) : NULL, *group = expand_input(n, 4);
     if (w != NULL && padded != k) w = expand_slice(m, n, group != NULL ? as_type(m, n, w, DT_U8) : w, 0, k, 1);
@@ -142,7 +140,7 @@ static bool unpack_table(Module *m, Node *n, Table *t) {
         shape[i] = dim_value(m->cx, t->data->type->dim[i]);
         if (i + 1 < rank) rows *= shape[i];
     }
-    Value *w = unpacked(m, n, t->data, rows, shape[rank - 1], t->bits);
+    Value *w = expand_unpacked(m, n, t->data, rows, shape[rank - 1], t->bits);
     shape[rank - 1] = shape[rank - 1] * 8 / t->bits;
     int64_t blocks = (shape[rank - 1] + t->block - 1) / t->block, zero_bytes = (blocks * t->bits + 7) / 8;
     t->data = w != NULL ? expand_reshape(m, n, w, (uint32_t)rank, shape) : NULL;
@@ -151,7 +149,7 @@ static bool unpack_table(Module *m, Node *n, Table *t) {
         t->zero = build2(m, n, OP_Expand, value_const_scalar(m, t->data->type->dtype, (double)(1 << (t->bits - 1))), build1(m, n, OP_Shape, t->scale));
         return t->zero != NULL;
     }
-    Value *z = unpacked(m, n, t->zero, rows, zero_bytes, t->bits);
+    Value *z = expand_unpacked(m, n, t->zero, rows, zero_bytes, t->bits);
     if (z != NULL && zero_bytes * 8 / t->bits != blocks) z = expand_slice(m, n, as_type(m, n, z, DT_U8), 0, blocks, 1);
     shape[rank - 1] = blocks;
     t->zero = z != NULL ? as_type(m, n, expand_reshape(m, n, z, (uint32_t)rank, shape), t->data->type->dtype) : NULL;

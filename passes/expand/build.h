@@ -18,6 +18,9 @@ Value *expand_floats(Module *m, uint32_t rank, const int64_t *dim, const double 
 Value *expand_ints(Module *m, uint32_t rank, const int64_t *dim, const int64_t *v);
 /* The product of integers a and b less their zero points, times the scale, plus a bias; zero points and bias may be NULL. */
 Value *expand_scaled_product(Module *m, Node *at, Value *a, Value *b, Value *scale, Value *za, Value *zb, Value *bias);
+/* u8 [rows, bytes] with 8 / bits numbers to a byte, low bits first (bits 2, 4 or 8), as numbers [rows, numbers]: of a packed type for constants,
+ * else u8. */
+Value *expand_unpacked(Module *m, Node *at, Value *v, int64_t rows, int64_t bytes, int64_t bits);
 static inline Value *expand_input(const Node *n, uint32_t i) { return i < n->n_in ? n->in[i] : NULL; }
 
 #endif
