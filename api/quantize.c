@@ -45,11 +45,11 @@ static bool smooths(const LatheQuantization *q) { return (q->smooth > 0 && !weig
 
 /* What is measured once channels are known. */
 static Step main_step(const LatheQuantization *q) {
-    return q->scheme == LATHE_QUANTIZE_STATIC ? STEP_RANGE : weights_only(q) && q->gptq ? STEP_SQUARES : STEP_DONE;
+    return q->scheme == LATHE_QUANTIZE_STATIC ? STEP_RANGE : q->gptq ? STEP_SQUARES : STEP_DONE;
 }
 
 static Step first_step(const LatheQuantization *q) {
-    bool channels = smooths(q) || (q->bias_correction && q->scheme == LATHE_QUANTIZE_STATIC);
+    bool channels = smooths(q) || q->outliers != 0 || (q->bias_correction && q->scheme == LATHE_QUANTIZE_STATIC);
     return channels ? STEP_CHANNELS : main_step(q);
 }
 
@@ -72,7 +72,7 @@ void lathe_calibration_free(LatheCalibration *c) {
     for (uint32_t i = 0; i < c->n_point; i++) free(c->point_name[i]);
     for (uint32_t i = 0; i < c->n_layer; i++) {
         Layer *l = &c->layer[i];
-        free(l->name), free(l->op), free(l->w), free(l->codes.code), free(l->codes.scale), free(l->codes.zero);
+        free(l->name), free(l->op), free(l->w), free(l->codes.code), free(l->codes.scale), free(l->codes.zero), free(l->codes.outlier), free(l->codes.exact);
     }
     free(c->point_name), free(c->range), free(c->chosen), free(c->bins), free(c->squares), free(c->layer), free(c);
 }
@@ -285,24 +285,43 @@ static int64_t group_of(const LatheQuantization *q, int64_t k) {
     return g;
 }
 
-static bool new_codes(const LatheQuantization *q, Layer *l) {
+/* The inputs of a layer with the largest elements; all but one at most. */
+static bool choose_outliers(const LatheQuantization *q, Layer *l, const QuantizeChannels *channels) {
     QuantizeCodes *c = &l->codes;
-    *c = (QuantizeCodes){.rows = l->rows, .k = l->k, .group = group_of(q, l->k), .bits = q->scheme == LATHE_QUANTIZE_WEIGHT4 ? 4 : 8};
+    if (q->outliers == 0 || channels == NULL || channels->n != l->k) return true;
+    c->outlier = calloc((size_t)l->k, sizeof *c->outlier);
+    c->exact = calloc((size_t)(l->rows * l->k), sizeof *c->exact);
+    if (c->outlier == NULL || c->exact == NULL) return false;
+    for (int64_t n = 0; n < (int64_t)q->outliers && n + 1 < l->k; n++) {
+        int64_t best = -1;
+        for (int64_t k = 0; k < l->k; k++)
+            if (!c->outlier[k] && (best < 0 || channels->most[k] > channels->most[best])) best = k;
+        c->outlier[best] = true;
+    }
+    return true;
+}
+
+/* channels: of the layer's input, NULL when they were not measured */
+static bool new_codes(const LatheQuantization *q, Layer *l, const QuantizeChannels *channels) {
+    QuantizeCodes *c = &l->codes;
+    *c = (QuantizeCodes){.rows = l->rows, .k = l->k, .group = weights_only(q) ? group_of(q, l->k) : l->k, .bits = q->scheme == LATHE_QUANTIZE_WEIGHT4 ? 4 : 8};
     size_t groups = (size_t)(l->rows * ((l->k + c->group - 1) / c->group));
     c->code = calloc((size_t)(l->rows * l->k), 1);
     c->scale = calloc(groups, sizeof *c->scale);
     c->zero = calloc(groups, sizeof *c->zero);
-    return c->code != NULL && c->scale != NULL && c->zero != NULL;
+    return c->code != NULL && c->scale != NULL && c->zero != NULL && choose_outliers(q, l, channels);
 }
 
-static QuantizeZero zero_kind(const LatheQuantization *q) { return q->symmetric ? QUANTIZE_ZERO_MIDDLE : QUANTIZE_ZERO_CODE; }
+static const QuantizeChannels *channels_of(const LatheCalibration *c, const Layer *l) { return l->point < c->n_channel_point ? &c->channels[l->point] : NULL; }
+
+static QuantizeZero zero_kind(const LatheQuantization *q) { return q->symmetric || !weights_only(q) ? QUANTIZE_ZERO_MIDDLE : QUANTIZE_ZERO_CODE; }
 
 static LatheStatus round_current(LatheCalibration *c) {
     double *h = malloc((size_t)(c->k * c->k) * sizeof *h);
     for (uint32_t i = 0; i < c->n_layer; i++) {
         Layer *l = &c->layer[i];
         if (l->keep || l->conv || l->point != c->current || is_coded(l)) continue;
-        if (h == NULL || !new_codes(&c->q, l)) {
+        if (h == NULL || !new_codes(&c->q, l, channels_of(c, l))) {
             free(h);
             return fail(c, LATHE_ERROR_MODEL, "out of memory", "");
         }
@@ -380,7 +399,7 @@ static LatheStatus quantize(LatheModel *m, void *user) {
     Request *r = user;
     LatheCalibration *c = r->c;
     if (!prepare(m, r)) return LATHE_ERROR_MODEL;
-    bool only = weights_only(&c->q), good;
+    bool only = weights_only(&c->q), coded = only || (c->q.scheme == LATHE_QUANTIZE_DYNAMIC && (c->q.gptq || c->q.outliers != 0)), good;
     QuantizeCodes *codes = ARENA_ARRAY(&m->cx.scratch, QuantizeCodes, c->n_layer);
     for (uint32_t i = 0; i < c->n_layer; i++) {
         Layer *l = &c->layer[i];
@@ -393,17 +412,17 @@ static LatheStatus quantize(LatheModel *m, void *user) {
         const float *w = quantize_weights(m->m, &r->sites.v[i]);
         if (c->q.bias_correction && c->smoothing && !smooths(&c->q) && c->q.scheme == LATHE_QUANTIZE_STATIC && l->point < c->n_channel_point)
             quantize_correct_bias(m->m, &r->sites.v[i], rounded_rows(m, &c->q, l, w), &c->channels[l->point]);
-        if (only && !is_coded(l)) {
-            if (!new_codes(&c->q, l)) return fail(c, LATHE_ERROR_MODEL, "out of memory", "");
+        if (coded && !is_coded(l)) {
+            if (!new_codes(&c->q, l, channels_of(c, l))) return fail(c, LATHE_ERROR_MODEL, "out of memory", "");
             quantize_round(&l->codes, w, zero_kind(&c->q));
         }
-        if (only) account_codes(l, w);
+        if (coded) account_codes(l, w);
         else account_rows(&c->q, l, w);
-        if (only) codes[i] = l->codes;
+        if (coded) codes[i] = l->codes;
     }
     for (uint32_t i = 0; i < c->n_point; i++) c->chosen[i] = quantize_range_choose(&c->q, c->range[i], c->bins + (size_t)i * QUANTIZE_BINS);
     if (only) good = quantize_weight_only(m->m, &c->q, &r->sites, codes);
-    else if (c->q.scheme == LATHE_QUANTIZE_DYNAMIC) good = quantize_dynamic(m->m, &c->q, &r->sites);
+    else if (c->q.scheme == LATHE_QUANTIZE_DYNAMIC) good = quantize_dynamic(m->m, &c->q, &r->sites, codes);
     else good = quantize_static(m->m, &c->q, &r->sites, &r->points, c->chosen);
     return good ? model_status(m) : LATHE_ERROR_MODEL;
 }

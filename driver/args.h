@@ -27,7 +27,7 @@ typedef struct QuantizeRequest { /* driver/cmd_quantize.c */
     double percentile;         /* negative: not given */
     const char *max_loss;      /* "0.5%" or a fraction */
     bool symmetric, per_tensor, gptq, act_order, int8_activations;
-    int64_t group;
+    int64_t group, outliers;
     Texts keep;
 } QuantizeRequest;
 

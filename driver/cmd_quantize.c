@@ -24,8 +24,9 @@ static const Option options[] = {
     {"--symmetric", OPT_FLAG, NULL, "zero points 0: activations as s8; weights only: no zero points", offsetof(Request, quantize.symmetric)},
     {"--per-tensor", OPT_FLAG, NULL, "one scale per weight instead of one per output channel", offsetof(Request, quantize.per_tensor)},
     {"--group", OPT_COUNT, "N", "weights only: weights that share a scale, a power of two from 16 (default: a row for int8, 32 for int4)", offsetof(Request, quantize.group)},
-    {"--gptq", OPT_FLAG, NULL, "weights only: GPTQ instead of rounding to nearest (needs --calib)", offsetof(Request, quantize.gptq)},
+    {"--gptq", OPT_FLAG, NULL, "weights only, dynamic: GPTQ instead of rounding to nearest (needs --calib)", offsetof(Request, quantize.gptq)},
     {"--act-order", OPT_FLAG, NULL, "GPTQ: most active inputs first", offsetof(Request, quantize.act_order)},
+    {"--outliers", OPT_COUNT, "N", "dynamic: so many inputs of every layer, the largest on the calibration data, are multiplied in floats (QUIK; needs --calib)", offsetof(Request, quantize.outliers)},
     {"--smooth", OPT_REAL, "ALPHA", "static, dynamic: SmoothQuant, usually with 0.5 (needs --calib)", offsetof(Request, quantize.smooth)},
     {"--awq", OPT_FLAG, NULL, "weights only: AWQ, inputs with strong channels are scaled down and their weights up (needs --calib)", offsetof(Request, quantize.awq)},
     {"--bias-correction", OPT_FLAG, NULL, "static: biases make up for what rounded weights change on average", offsetof(Request, quantize.bias_correction)},
@@ -64,7 +65,10 @@ static bool check_options(Driver *d, const Request *r) {
     bool weights = q->scheme >= LATHE_QUANTIZE_WEIGHT8, good = true;
     if (r->output == NULL) driver_error(d, "the output file is missing: lathe quantize %s … -o FILE.onnx", r->files.v[0]), good = false;
     if ((q->scheme == LATHE_QUANTIZE_STATIC || q->gptq) && q->calib == NULL) driver_error(d, "%s needs calibration data: --calib DIR", q->gptq ? "--gptq" : "the static scheme"), good = false;
-    if (q->gptq && !weights) driver_error(d, "--gptq is for --scheme int8 or int4"), good = false;
+    if (q->gptq && q->scheme == LATHE_QUANTIZE_STATIC) driver_error(d, "--gptq is for --scheme int8, int4 or dynamic"), good = false;
+    if (q->gptq && q->scheme == LATHE_QUANTIZE_DYNAMIC && q->per_tensor) driver_error(d, "--gptq rounds with a scale per output channel: not with --per-tensor"), good = false;
+    if (q->outliers != 0 && (q->scheme != LATHE_QUANTIZE_DYNAMIC || q->smooth > 0 || q->per_tensor || q->outliers > 1 << 20)) driver_error(d, "--outliers N: with --scheme dynamic, without --smooth and --per-tensor"), good = false;
+    if (q->outliers != 0 && q->calib == NULL) driver_error(d, "--outliers needs calibration data: --calib DIR"), good = false;
     if ((q->smooth > 0 || q->awq) && q->calib == NULL) driver_error(d, "%s needs calibration data: --calib DIR", q->awq ? "--awq" : "--smooth"), good = false;
     if (q->smooth > 1 || (q->smooth > 0 && weights)) driver_error(d, "--smooth: from 0 to 1, with --scheme static or dynamic"), good = false;
     if (q->awq && !weights) driver_error(d, "--awq is for --scheme int8 or int4"), good = false;
@@ -89,6 +93,7 @@ static LatheQuantization settings(Driver *d, const Request *r) {
     s.group = q->group != 0 ? (uint32_t)q->group : s.scheme == LATHE_QUANTIZE_WEIGHT4 ? 32 : 0;
     s.gptq = q->gptq;
     s.act_order = q->act_order;
+    s.outliers = (uint32_t)q->outliers;
     s.smooth = q->smooth;
     s.awq = q->awq;
     s.bias_correction = q->bias_correction;

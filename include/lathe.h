@@ -134,7 +134,8 @@ typedef struct LatheQuantization {
     bool symmetric;               /* activations s8 with zero point 0 instead of u8; weights only: without zero points */
     bool per_tensor;              /* one scale per weight instead of one per output channel */
     uint32_t group;               /* weights only: weights that share a scale, a power of two from 16; 0: a whole row */
-    bool gptq, act_order;         /* weights only: round with calibration data, layer after layer */
+    bool gptq, act_order;         /* weights only, dynamic: round with calibration data, layer after layer */
+    uint32_t outliers;            /* dynamic: so many inputs of every layer, those with the largest max |x|, are multiplied in floats (QUIK) */
     double smooth;                /* static, dynamic: SmoothQuant with this alpha, usually 0.5; 0: off */
     bool awq;                     /* weights only: AWQ */
     bool bias_correction;         /* static: biases make up for what rounded weights change on average */

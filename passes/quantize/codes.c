@@ -9,9 +9,13 @@
 
 #include "passes/quantize/quantize.h"
 
-static void parameters(const float *w, int64_t n, int bits, QuantizeZero kind, float *scale, float *zero) {
-    double low = kind == QUANTIZE_ZERO_FLOAT ? (double)w[0] : 0, high = low, most = (double)((1 << bits) - 1), half = (double)(1 << (bits - 1));
-    for (int64_t i = 0; i < n; i++) low = fmin(low, (double)w[i]), high = fmax(high, (double)w[i]);
+/* left_out: of these weights; NULL: none */
+static void parameters(const float *w, const bool *left_out, int64_t n, int bits, QuantizeZero kind, float *scale, float *zero) {
+    double low = kind == QUANTIZE_ZERO_FLOAT && left_out == NULL ? (double)w[0] : 0, high = low, most = (double)((1 << bits) - 1), half = (double)(1 << (bits - 1));
+    for (int64_t i = 0; i < n; i++) {
+        if (left_out != NULL && left_out[i]) continue;
+        low = fmin(low, (double)w[i]), high = fmax(high, (double)w[i]);
+    }
     *scale = (float)(kind == QUANTIZE_ZERO_MIDDLE ? fmax(-low, high) / (half - 1) : (high - low) / most);
     if (!(*scale > 1e-30F)) *scale = 1;
     switch (kind) {
@@ -28,13 +32,16 @@ void quantize_round(QuantizeCodes *c, const float *w, QuantizeZero kind) {
         for (int64_t g = 0; g < groups; g++) {
             int64_t start = g * c->group, end = start + c->group < c->k ? start + c->group : c->k;
             float *scale = &c->scale[r * groups + g], *zero = &c->zero[r * groups + g];
-            parameters(w + r * c->k + start, end - start, c->bits, kind, scale, zero);
-            for (int64_t k = start; k < end; k++)
+            parameters(w + r * c->k + start, c->outlier != NULL ? c->outlier + start : NULL, end - start, c->bits, kind, scale, zero);
+            for (int64_t k = start; k < end; k++) {
+                if (c->outlier != NULL && c->outlier[k]) c->exact[r * c->k + k] = w[r * c->k + k];
                 c->code[r * c->k + k] = (uint8_t)fmin(fmax(rint((double)w[r * c->k + k] / (double)*scale + (double)*zero), 0), most);
+            }
         }
 }
 
 float quantize_code_value(const QuantizeCodes *c, int64_t row, int64_t k) {
+    if (c->outlier != NULL && c->outlier[k]) return c->exact[row * c->k + k];
     int64_t g = row * ((c->k + c->group - 1) / c->group) + k / c->group;
     return ((float)c->code[row * c->k + k] - c->zero[g]) * c->scale[g];
 }

@@ -5,6 +5,7 @@
  *     for each column i:  q = round(w_i);  e = (w_i - q) / U_ii;  later columns of the block -= e * U_i,later
  *     behind each block:  all later columns -= E * U_block,later
  *
+ * Outlier columns, which stay in floats, come last and make up for errors without making any (QUIK: Ashkboos et al., 2023).
  * Scales and zero points are those of the original weights, per row or group, and belong to the original columns. */
 #include <math.h>
 #include <stdlib.h>
@@ -49,10 +50,11 @@ static void invert(double *l, double *out, int64_t n) {
         }
 }
 
-typedef struct Order { double weight; int64_t at; } Order;
+typedef struct Order { bool last; double weight; int64_t at; } Order;
 
 static int by_weight(const void *a, const void *b) {
     const Order *x = a, *y = b;
+    if (x->last != y->last) return x->last - y->last;
     if (x->weight != y->weight) return x->weight > y->weight ? -1 : 1;
     return x->at < y->at ? -1 : x->at > y->at;
 }
@@ -72,6 +74,10 @@ static bool factor(double *h, const Order *order, double *u, double *work, int64
 }
 
 static double round_one(QuantizeCodes *c, int64_t row, int64_t k, double w) {
+    if (c->outlier != NULL && c->outlier[k]) {
+        c->exact[row * c->k + k] = (float)w;
+        return w;
+    }
     int64_t g = row * ((c->k + c->group - 1) / c->group) + k / c->group;
     double most = (double)((1 << c->bits) - 1), code = fmin(fmax(rint(w / (double)c->scale[g] + (double)c->zero[g]), 0), most);
     c->code[row * c->k + k] = (uint8_t)code;
@@ -100,11 +106,11 @@ bool quantize_gptq(QuantizeCodes *c, const float *w, double *h, QuantizeZero zer
     bool good = u != NULL && work != NULL && copy != NULL && error != NULL && order != NULL;
     if (good) {
         quantize_round(c, w, zero); /* scales and zero points */
-        for (int64_t i = 0; i < n; i++) order[i] = (Order){h[i * n + i], i};
+        for (int64_t i = 0; i < n; i++) order[i] = (Order){c->outlier != NULL && c->outlier[i], act_order ? h[i * n + i] : 0, i};
         for (int64_t i = 0; i < n; i++)
-            if (h[i * n + i] == 0) h[i * n + i] = order[i].weight = 1;
+            if (h[i * n + i] == 0) h[i * n + i] = 1, order[i].weight = act_order ? 1 : 0;
             else for (int64_t r = 0; r < c->rows; r++) copy[r * n + i] = (double)w[r * n + i];
-        if (act_order) qsort(order, (size_t)n, sizeof *order, by_weight);
+        qsort(order, (size_t)n, sizeof *order, by_weight);
         for (int64_t r = 0; r < c->rows; r++) { /* columns in the order they are taken */
             for (int64_t i = 0; i < n; i++) error[i] = copy[r * n + order[i].at];
             memcpy(copy + r * n, error, (size_t)n * sizeof *error);

@@ -59,6 +59,8 @@ typedef struct QuantizeCodes { /* of one site: value = (code - zero) * scale, pe
     uint8_t *code;         /* [rows][k] */
     float *scale;          /* [rows][ceil(k / group)] */
     float *zero;           /* the same shape */
+    bool *outlier;         /* [k]: columns that stay in floats; NULL: none */
+    float *exact;          /* [rows][k]: the weights of those; NULL without outliers */
 } QuantizeCodes;
 typedef enum QuantizeZero {
     QUANTIZE_ZERO_MIDDLE,  /* symmetric: the middle code */
@@ -67,7 +69,7 @@ typedef enum QuantizeZero {
 } QuantizeZero;
 /* Round to nearest: code = round(w / scale + zero), half to even, clipped. */
 void quantize_round(QuantizeCodes *c, const float *w, QuantizeZero zero);
-/* GPTQ: as quantize_round, with the errors of earlier columns made up for by later ones. h: XᵀX, [k][k], destroyed. False: h is not
+/* GPTQ: as quantize_round, with the errors of earlier columns made up for by later ones, outliers last of all. h: XᵀX, [k][k], destroyed. False: h is not
  * positive definite even when damped. block: columns whose updates are kept back together. */
 bool quantize_gptq(QuantizeCodes *c, const float *w, double *h, QuantizeZero zero, bool act_order, int64_t block);
 float quantize_code_value(const QuantizeCodes *c, int64_t row, int64_t k);
@@ -79,7 +81,8 @@ void quantize_unpack4(uint8_t *codes, const uint8_t *from, int64_t n);
 /* ---- rewriting (rewrite.c) --------------------------------------------------------------------------------------------------------- */
 /* range: by point. */
 bool quantize_static(Module *m, const LatheQuantization *q, QuantizeSites *sites, const QuantizePoints *points, const QuantizeRange *range);
-bool quantize_dynamic(Module *m, const LatheQuantization *q, QuantizeSites *sites);
+/* codes: by site, of 8 bits and one group; those without codes (k 0) are rounded to nearest. */
+bool quantize_dynamic(Module *m, const LatheQuantization *q, QuantizeSites *sites, const QuantizeCodes *codes);
 /* codes: by site; those without codes (k 0) stay as they are. */
 bool quantize_weight_only(Module *m, const LatheQuantization *q, QuantizeSites *sites, const QuantizeCodes *codes);
 

@@ -1,7 +1,9 @@
 /* The quantized model as an ordinary ONNX model.
  *
  *     static       x -> QuantizeLinear -> DequantizeLinear -> Conv, with DequantizeLinear(w) and DequantizeLinear(b)      (QDQ)
- *     dynamic      x / s -> round -> s8, s per token from max |x|;  MatMulInteger;  Cast * s * scale of w  + b
+ *     dynamic      round(x / s) - z -> s8, s and z per token from min and max;  (MatMulInteger + z * sums of w's columns) * s * scale of w  + b
+ *                  symmetric: s from max |x|, no z
+ *                  with outliers: the same on the other columns of x, + their columns times their weights in floats   (QUIK)
  *     weight only  MatMulNBits(x, packed codes, scales, zero points)                                     (com.microsoft) */
 #include <math.h>
 
@@ -161,29 +163,111 @@ static Value *cast(Module *m, Node *at, Value *v, DType t) {
     return node_infer(m, n) ? n->out[0] : NULL;
 }
 
-static bool dynamic_site(Module *m, const LatheQuantization *q, QuantizeSite *s) {
+/* x rounded to s8, row by row: x = (code + zero) * scale. zero: NULL when it is 0 everywhere. */
+typedef struct Tokens { Value *code, *scale, *zero; } Tokens;
+
+static Tokens tokens(Module *m, Node *n, Value *x, bool symmetric) {
+    Tokens t = {0};
+    Value *low = NULL, *high = NULL, *size, *smallest = value_const_scalar(m, DT_F32, 1e-30);
+    if (symmetric) {
+        size = build(m, n, OP_Div, 2, (Value *[]){abs_max_of_rows(m, n, x), value_const_scalar(m, DT_F32, 127)});
+    } else {
+        Value *axes = value_const_i64(m, 1, (int64_t[]){-1}), *nothing = value_const_scalar(m, DT_F32, 0);
+        low = build(m, n, OP_Min, 2, (Value *[]){build(m, n, OP_ReduceMin, 2, (Value *[]){x, axes}), nothing});
+        high = build(m, n, OP_Max, 2, (Value *[]){build(m, n, OP_ReduceMax, 2, (Value *[]){x, axes}), nothing});
+        size = build(m, n, OP_Div, 2, (Value *[]){build(m, n, OP_Sub, 2, (Value *[]){high, low}), value_const_scalar(m, DT_F32, 254)});
+    }
+    t.scale = build(m, n, OP_Max, 2, (Value *[]){size, smallest});
+    Value *steps = build(m, n, OP_Round, 1, (Value *[]){build(m, n, OP_Div, 2, (Value *[]){x, t.scale})});
+    if (!symmetric) {
+        Value *middle = build(m, n, OP_Mul, 2, (Value *[]){build(m, n, OP_Add, 2, (Value *[]){high, low}), value_const_scalar(m, DT_F32, 0.5)});
+        t.zero = build(m, n, OP_Round, 1, (Value *[]){build(m, n, OP_Div, 2, (Value *[]){middle, t.scale})});
+        steps = build(m, n, OP_Sub, 2, (Value *[]){steps, t.zero});
+    }
+    t.code = cast(m, n, build(m, n, OP_Clip, 3, (Value *[]){steps, value_const_scalar(m, DT_F32, -127), value_const_scalar(m, DT_F32, 127)}), DT_I8);
+    return t;
+}
+
+/* The sums of the columns of s8 weights, as floats. */
+static Value *column_sums(Module *m, const Value *w) {
+    int64_t k = dim_value(m->cx, w->type->dim[0]), n = dim_value(m->cx, w->type->dim[1]);
+    float *to = ARENA_ARRAY(&m->cx->arena, float, n);
+    const int8_t *from = w->data->data;
+    for (int64_t i = 0; i < k; i++)
+        for (int64_t j = 0; j < n; j++) to[j] += (float)from[i * n + j];
+    Value *v = vector(m, DT_F32, n, to);
+    named(m, v, w, "_sums");
+    return v;
+}
+
+/* Columns of a site: those that become integers, or the outliers. */
+static int64_t columns(Module *m, const QuantizeCodes *c, bool outliers, int64_t **at) {
+    int64_t n = 0;
+    *at = ARENA_ARRAY(&m->cx->arena, int64_t, c->k);
+    for (int64_t k = 0; k < c->k; k++)
+        if ((c->outlier != NULL && c->outlier[k]) == outliers) (*at)[n++] = k;
+    return n;
+}
+
+/* Some channels of x. */
+static Value *take(Module *m, Node *at, Value *x, int64_t n, const int64_t *which) {
+    Node *g = node_new(m, m->main, at, OP_Gather, 2, (Value *[]){x, value_const_i64(m, (uint32_t)n, which)}, 1);
+    g->loc = at->loc;
+    g->loc.node = 0;
+    attr_set_i(g, AT_Gather_axis, x->type->rank - 1);
+    return node_infer(m, g) ? g->out[0] : NULL;
+}
+
+static Value *matrix(Module *m, DType t, int64_t rows, int64_t n, const void *data) {
+    return value_const(m, type_tensor(m->cx, t, 2, (Dim[]){dim_const(m->cx, rows), dim_const(m->cx, n)}), data, true);
+}
+
+/* Codes around their middle as s8, [columns][rows]. */
+static Weights8 coded8(Module *m, const QuantizeSite *s, const QuantizeCodes *c, int64_t n, const int64_t *at) {
+    int8_t *to = ARENA_ARRAY(&m->cx->arena, int8_t, n * c->rows);
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t r = 0; r < c->rows; r++) to[i * c->rows + r] = (int8_t)(c->code[r * c->k + at[i]] - 128);
+    Weights8 w = {.w = matrix(m, DT_I8, n, c->rows, to), .scale = ARENA_ARRAY(&m->cx->arena, float, c->rows), .n_scale = c->rows};
+    memcpy(w.scale, c->scale, (size_t)c->rows * sizeof *w.scale);
+    named(m, w.w, s->w, "_quantized");
+    return w;
+}
+
+/* x's outliers times their weights, in floats. */
+static Value *exact_part(Module *m, const QuantizeSite *s, const QuantizeCodes *c, int64_t n, const int64_t *at) {
+    float *to = ARENA_ARRAY(&m->cx->arena, float, n * c->rows);
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t r = 0; r < c->rows; r++) to[i * c->rows + r] = c->exact[r * c->k + at[i]];
+    Value *w = matrix(m, DT_F32, n, c->rows, to);
+    named(m, w, s->w, "_outliers");
+    return build(m, s->node, OP_MatMul, 2, (Value *[]){take(m, s->node, s->x, n, at), w});
+}
+
+static bool dynamic_site(Module *m, const LatheQuantization *q, QuantizeSite *s, const QuantizeCodes *c) {
     Node *n = s->node;
-    Weights8 w = weights8(m, s, q->per_tensor);
-    if (n->op == OP_Gemm && attr_i(n, AT_Gemm_transB) != 0) {
+    int64_t *inner = NULL, *outer = NULL, n_inner = c->k != 0 ? columns(m, c, false, &inner) : 0, n_outer = c->k != 0 ? columns(m, c, true, &outer) : 0;
+    Weights8 w = c->k != 0 ? coded8(m, s, c, n_inner, inner) : weights8(m, s, q->per_tensor);
+    Value *exact = n_outer != 0 ? exact_part(m, s, c, n_outer, outer) : NULL;
+    if (n_outer != 0) s->x = take(m, n, s->x, n_inner, inner);
+    if (c->k == 0 && n->op == OP_Gemm && attr_i(n, AT_Gemm_transB) != 0) {
         Dim dim[2] = {s->w->type->dim[1], s->w->type->dim[0]};
         Value *turned = value_const(m, type_tensor(m->cx, DT_I8, 2, dim), const_transpose(m->cx, w.w, (uint32_t[]){1, 0}), true);
         turned->name = w.w->name;
         w.w = turned;
     }
-    Value *most = build(m, n, OP_Div, 2, (Value *[]){abs_max_of_rows(m, n, s->x), value_const_scalar(m, DT_F32, 127)});
-    Value *scale = build(m, n, OP_Max, 2, (Value *[]){most, value_const_scalar(m, DT_F32, 1e-30)});
-    Value *steps = build(m, n, OP_Round, 1, (Value *[]){build(m, n, OP_Div, 2, (Value *[]){s->x, scale})});
-    Value *clipped = build(m, n, OP_Clip, 3, (Value *[]){steps, value_const_scalar(m, DT_F32, -127), value_const_scalar(m, DT_F32, 127)});
-    Value *sum = cast(m, n, build(m, n, OP_MatMulInteger, 2, (Value *[]){cast(m, n, clipped, DT_I8), w.w}), DT_F32);
+    Tokens t = tokens(m, n, s->x, q->symmetric);
+    Value *sum = cast(m, n, build(m, n, OP_MatMulInteger, 2, (Value *[]){t.code, w.w}), DT_F32);
+    if (t.zero != NULL) sum = build(m, n, OP_Add, 2, (Value *[]){sum, build(m, n, OP_Mul, 2, (Value *[]){t.zero, column_sums(m, w.w)})});
     Value *scale_w = w.n_scale == 1 ? value_const_scalar(m, DT_F32, (double)w.scale[0]) : vector(m, DT_F32, w.n_scale, w.scale);
-    Value *y = build(m, n, OP_Mul, 2, (Value *[]){build(m, n, OP_Mul, 2, (Value *[]){sum, scale_w}), scale});
+    Value *y = build(m, n, OP_Mul, 2, (Value *[]){build(m, n, OP_Mul, 2, (Value *[]){sum, scale_w}), t.scale});
+    if (exact != NULL) y = build(m, n, OP_Add, 2, (Value *[]){y, exact});
     if (n->n_in > 2 && n->in[2] != NULL) y = build(m, n, OP_Add, 2, (Value *[]){y, n->in[2]});
     return replace(m, n, y);
 }
 
-bool quantize_dynamic(Module *m, const LatheQuantization *q, QuantizeSites *sites) {
+bool quantize_dynamic(Module *m, const LatheQuantization *q, QuantizeSites *sites, const QuantizeCodes *codes) {
     for (uint32_t i = 0; i < sites->n; i++)
-        if (!sites->v[i].keep && !sites->v[i].conv && !dynamic_site(m, q, &sites->v[i])) return false;
+        if (!sites->v[i].keep && !sites->v[i].conv && !dynamic_site(m, q, &sites->v[i], &codes[i])) return false;
     return true;
 }
 

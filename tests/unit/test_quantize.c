@@ -71,6 +71,39 @@ START_TEST(gptq_is_better_than_rounding) {
 }
 END_TEST
 
+/* Outliers stay in floats, need no codes and make up for the other columns. */
+START_TEST(outliers_take_errors_over) {
+    enum { K = 64, N = 16 };
+    float *w = ARENA_ARRAY(&cx.arena, float, N * K), *x = ARENA_ARRAY(&cx.arena, float, SAMPLES * K);
+    draw(6, N * K, w);
+    draw(7, SAMPLES * K, x);
+    for (int n = 0; n < N; n++) w[n * K + 9] = 50;
+    for (int s = 0; s < SAMPLES; s++)
+        for (int k = 1; k < K; k++) x[s * K + k] += 0.9F * x[s * K + k - 1];
+    double *h = ARENA_ARRAY(&cx.arena, double, K * K), error[2] = {0};
+    for (int s = 0; s < SAMPLES; s++)
+        for (int i = 0; i < K; i++)
+            for (int j = 0; j < K; j++) h[i * K + j] += (double)x[s * K + i] * (double)x[s * K + j];
+    QuantizeCodes c[2] = {new_codes(N, K, K, 8), new_codes(N, K, K, 8)};
+    for (int i = 0; i < 2; i++) c[i].outlier = ARENA_ARRAY(&cx.arena, bool, K), c[i].exact = ARENA_ARRAY(&cx.arena, float, N * K), c[i].outlier[9] = true;
+    quantize_round(&c[0], w, QUANTIZE_ZERO_MIDDLE);
+    ck_assert(quantize_gptq(&c[1], w, h, QUANTIZE_ZERO_MIDDLE, true, 128));
+    for (int n = 0; n < N; n++) {
+        ck_assert(c[0].scale[n] <= 0.5F / 127); /* the outlier has no share in the scale */
+        ck_assert(quantize_code_value(&c[0], n, 9) == 50);
+        ck_assert(fabs((double)quantize_code_value(&c[1], n, 9) - 50) < 0.5 && quantize_code_value(&c[1], n, 9) != 50);
+    }
+    for (int which = 0; which < 2; which++)
+        for (int s = 0; s < SAMPLES; s++)
+            for (int n = 0; n < N; n++) {
+                double e = 0;
+                for (int k = 0; k < K; k++) e += (double)x[s * K + k] * (double)(w[n * K + k] - quantize_code_value(&c[which], n, k));
+                error[which] += e * e;
+            }
+    ck_assert(error[1] < 0.5 * error[0]);
+}
+END_TEST
+
 START_TEST(gptq_refuses_what_is_not_a_matrix_of_squares) {
     float w[4] = {1, 2, 3, 4};
     double h[4] = {1, 5, 5, 1};
@@ -147,6 +180,7 @@ Suite *suite_quantize(void) {
     TCase *t = unit_case(s, "quantize");
     tcase_add_test(t, gptq_gives_the_codes_of_the_reference);
     tcase_add_test(t, gptq_is_better_than_rounding);
+    tcase_add_test(t, outliers_take_errors_over);
     tcase_add_test(t, gptq_refuses_what_is_not_a_matrix_of_squares);
     tcase_add_test(t, rounding_uses_all_codes);
     tcase_add_test(t, nibbles_pack_by_column);
