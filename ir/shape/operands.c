@@ -182,6 +182,37 @@ static bool optimizer(Module *m, Node *n) {
     return true;
 }
 
+static bool has_rank(Module *m, const Node *n, uint32_t i, uint32_t rank) {
+    const Type *t = type_of(n, i);
+    if (t == NULL || t->rank == rank) return true;
+    return wrong(m, n, rank == 1 ? "a vector is needed" : "as many dims as input 0 has are needed", i, t);
+}
+
+/* Operators of any number of operands, none of which may be left out. */
+static bool all_given(Module *m, const Node *n) {
+    for (uint32_t i = 0; i < n->n_in; i++) {
+        if (n->in[i] != NULL) continue;
+        diag(m->cx, SEV_ERROR, n->loc, "input %u is missing", i);
+        return false;
+    }
+    return true;
+}
+
+static bool deform_conv(Module *m, const Node *n) { /* x, weights, offset, bias, mask */
+    const Type *x = type_of(n, 0);
+    if (x == NULL) return true;
+    for (uint32_t i = 1; i < n->n_in; i++)
+        if (!same_type(m, n, i) || !has_rank(m, n, i, i == 3 ? 1 : x->rank)) return false;
+    return true;
+}
+
+static bool tensor_scatter(Module *m, const Node *n) { /* cache, update, positions */
+    const Type *x = type_of(n, 0), *positions = type_of(n, 2);
+    if (x == NULL) return true;
+    if (positions != NULL && positions->dtype != DT_I64) return wrong(m, n, "positions are int64", 2, positions);
+    return least_rank(m, n, 0, 2, "a batch and positions are needed") && same_type(m, n, 1) && has_rank(m, n, 1, x->rank) && has_rank(m, n, 2, 1);
+}
+
 bool shape_operands_fit(Module *m, Node *n) {
     const Type *x = type_of(n, 0);
     for (uint32_t i = 0; i < n->n_in; i++)
@@ -193,6 +224,10 @@ bool shape_operands_fit(Module *m, Node *n) {
     case OP_MatMulInteger: case OP_ConvInteger: return integer_product(m, n);
     case OP_SoftmaxCrossEntropyLoss: case OP_NegativeLogLikelihoodLoss: return class_weights(m, n);
     case OP_Adagrad: case OP_Adam: case OP_Momentum: return optimizer(m, n);
+    case OP_Min: case OP_Max: case OP_Sum: case OP_Mean: case OP_Concat: case OP_SequenceConstruct: return all_given(m, n);
+    case OP_DeformConv: return deform_conv(m, n);
+    case OP_TensorScatter: return tensor_scatter(m, n);
+    case OP_CumSum: return type_of(n, 1) == NULL || type_of(n, 1)->rank == 0 || has_rank(m, n, 1, 1);
     case OP_MatMul: return same_type(m, n, 1);
     case OP_PRelu: return same_type(m, n, 1) && fits_into(m, n, 1);
     case OP_Clip: case OP_Range: return same_type(m, n, 1) && same_type(m, n, 2);
