@@ -62,6 +62,7 @@ typedef struct Request {
     /* opt */
     const char *run;
     const char *checkpoint, *memory;
+    int64_t capacity;          /* plan; 0: not given */
     TrainRequest train;
     QuantizeRequest quantize;
 } Request;

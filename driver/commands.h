@@ -4,6 +4,6 @@
 #include "driver/args.h"
 #include "driver/progress.h"
 
-extern const Command compile_command, run_command, verify_command, bench_command, info_command, opt_command, export_command, quantize_command, report_command;
+extern const Command compile_command, run_command, verify_command, bench_command, info_command, opt_command, export_command, quantize_command, report_command, plan_command;
 
 #endif

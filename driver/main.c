@@ -6,7 +6,7 @@
 #include "driver/interrupt.h"
 
 static const Command *const commands[] = {
-    &compile_command, &run_command, &verify_command, &bench_command, &info_command, &opt_command, &export_command, &quantize_command, &report_command, NULL,
+    &compile_command, &run_command, &verify_command, &bench_command, &info_command, &opt_command, &export_command, &quantize_command, &report_command, &plan_command, NULL,
 };
 
 static void help(FILE *to) {

@@ -251,6 +251,22 @@ typedef struct LathePlanBuffer {        /* one lifetime of arena memory */
 bool lathe_plan_step(LatheModel *m, uint32_t i, LathePlanStep *step);
 bool lathe_plan_buffer(LatheModel *m, uint32_t i, LathePlanBuffer *buffer);
 
+/* ---- memory planning on its own ------------------------------------------------------------------------------------ *
+ * Places blocks with known lifetimes in one arena with the compiler's solver (docs/MEMORY.md). */
+typedef struct LatheGap { int64_t lower, upper; } LatheGap;
+typedef struct LatheBlock {
+    int64_t lower, upper;               /* alive at lower <= time < upper */
+    uint64_t size, align;               /* bytes; the offset is a multiple of align, 0 counts as 1 */
+    const LatheGap *gap;                /* when other blocks may use the bytes: ascending, disjoint, inside of the lifetime, not all of it */
+    uint32_t n_gap;
+    uint64_t offset;                    /* result */
+} LatheBlock;
+typedef struct LathePlacement { uint64_t height, lower_bound; } LathePlacement; /* lower_bound: the most that is alive at one time */
+/* Fills offset of every block. capacity 0: as low as can be found. LATHE_ERROR_MODEL: no placement within capacity was found, the
+ * offsets are those of the lowest one that was. LATHE_ERROR_USAGE: a block is not as described above, or all sizes and alignments
+ * together are 2^62 or more. The same blocks give the same offsets on every machine. m: any model, for memory. */
+LatheStatus lathe_place_blocks(LatheModel *m, LatheBlock *block, uint32_t n, uint64_t capacity, LathePlacement *result);
+
 /* ---- the C DSL: building a model -------------------------------------------------------------------------------- *
  * A layer is a function from values to a value. Layers that own parameters take a name; their parameters are called
  * NAME/weight, NAME/bias … inside the scopes that are open (lathe_scope). Sizes of inputs are inferred.

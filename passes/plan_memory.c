@@ -523,14 +523,15 @@ static bool place_arena(Planner *p, const bool *in_arena) {
         }
         bytes = bytes != 0 ? (bytes + plan->align - 1) / plan->align * plan->align : plan->align;
         value[n] = p->value[i];
-        item[n++] = (ArenaItem){bytes, p->life[i].first, p->life[i].last, 0};
+        item[n++] = (ArenaItem){.lower = p->life[i].first, .upper = (int64_t)p->life[i].last + 1, .size = bytes, .align = plan->align};
     }
-    plan->arena_bytes = arena_solve(&p->cx->scratch, item, n, plan->align);
-    plan->lower_bound = arena_lower_bound(&p->cx->scratch, item, n);
+    ArenaResult result = arena_solve(&p->cx->scratch, item, n, &(ArenaGoal){.effort = ARENA_QUICK});
+    plan->arena_bytes = result.height;
+    plan->lower_bound = result.lower_bound;
     plan->buffer = ARENA_ARRAY(&p->cx->arena, PlanBuffer, n);
     plan->n_buffer = n;
     for (uint32_t i = 0; i < n; i++) {
-        plan->buffer[i] = (PlanBuffer){value[i], item[i].size, item[i].offset, item[i].first, item[i].last};
+        plan->buffer[i] = (PlanBuffer){value[i], item[i].size, item[i].offset, (uint32_t)item[i].lower, (uint32_t)(item[i].upper - 1)};
         plan->ref[value[i]->id] = (BufRef){.space = SPACE_ARENA, .offset = item[i].offset};
     }
     if (plan->arena_bytes <= MOST_BYTES) return true;
