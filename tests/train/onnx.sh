@@ -16,16 +16,16 @@ for options in "--optimizer adamw --lr 1e-4" "--optimizer momentum --lr 1e-4 --c
 done
 # a limit of memory is kept, and the results stay
 arena() { sed -n 's/^#define NET_ARENA_BYTES \([0-9]*\).*/\1/p' "$1"; }
-"$lathe" compile "$model" -o "$work/net.c" --dim N=1..8 --train --lr 1e-3
+"$lathe" compile "$model" -o "$work/net.c" --dim N=1..32 --train --lr 1e-3
 all=$(arena "$work/net.h")
-limit=$((all * 9 / 10))
+limit=$((all * 97 / 100)) # masks are bits: recomputation saves 6 % of what this model needs
 "${CC:-cc}" -O2 -I"$work" "$sources/tests/train/onnx_harness.c" "$work/net.c" -lm -o "$work/run" 2> /dev/null
 "$work/run" "$work" > "$work/kept"
-"$lathe" compile "$model" -o "$work/net.c" --dim N=1..8 --train --lr 1e-3 --memory "$limit"
+"$lathe" compile "$model" -o "$work/net.c" --dim N=1..32 --train --lr 1e-3 --memory "$limit"
 [ "$(arena "$work/net.h")" -le "$limit" ]
 "${CC:-cc}" -O2 -I"$work" "$sources/tests/train/onnx_harness.c" "$work/net.c" -lm -o "$work/run" 2> /dev/null
 "$work/run" "$work" | diff - "$work/kept"
-! "$lathe" compile "$model" -o "$work/x.c" --dim N=1..8 --train --memory 1K 2> "$work/err" && grep -q 'needs at least' "$work/err"
+! "$lathe" compile "$model" -o "$work/x.c" --dim N=1..32 --train --memory 1K 2> "$work/err" && grep -q 'needs at least' "$work/err"
 # what is wrong is said
 ! "$lathe" compile "$model" -o "$work/x.c" --train --freeze 'nothing*' 2> "$work/err" && grep -q 'no parameter matches' "$work/err"
 ! "$lathe" export "$model" --checkpoint "$model" -o "$work/x.onnx" 2> /dev/null && [ ! -e "$work/x.onnx" ]
