@@ -57,6 +57,8 @@ class Contender:
         os.kill(self.process.pid, signal.SIGSTOP)
 
     def turn(self):
+        if self.error:
+            return
         os.kill(self.process.pid, signal.SIGCONT)
         self.ask(do="time", samples=1, batch=self.batch)
         n = int(min(200, max(3, SLICE / (self.seconds * self.batch)))) if self.seconds < 1 else 1

@@ -134,6 +134,10 @@ static void give(Module *m, Node *n, Value **out, uint32_t i, Value *v) {
 }
 
 bool expand_multi_head_attention(Module *m, Node *n, Value **out) {
+    if (expand_input(n, 8) != NULL || expand_input(n, 9) != NULL) {
+        diag(m->cx, SEV_ERROR, n->loc, "past_sequence_length and cache_indirection are not supported: past_key and past_value must have the length of the past");
+        return false;
+    }
     int64_t heads = attr_i(n, AT_MultiHeadAttention_num_heads);
     Value *q = n->in[0], *k = expand_input(n, 1), *v = expand_input(n, 2), *bias = expand_input(n, 3);
     AttentionParts p = {.left = -1, .right = -1, .causal = attr_i(n, AT_MultiHeadAttention_unidirectional) != 0};
