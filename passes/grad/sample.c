@@ -110,7 +110,7 @@ static Value *grid_coordinate(Sampler *s, Value *grid, uint32_t a) { /* [N, P, a
     if (s->align) x = g_times(g, g_times(g, g_plus(g, u, 1), 0.5), size - 1);
     else x = g_plus(g, g_times(g, g_times(g, g_plus(g, u, 1), 0.5), size), -0.5);
     if (s->taps == 1) x = g_1(g, OP_Round, x);
-    if (s->border) x = between(s, x, 0, size - 1);
+    if (s->border && s->taps != 4) x = between(s, x, 0, size - 1);
     if (s->reflection) x = reflected(s, x, s->align ? 0 : -0.5, s->align ? size - 1 : size - 0.5);
     return x;
 }

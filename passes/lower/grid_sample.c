@@ -5,7 +5,7 @@
  *       for c:  y[n,c,oh,ow] = sum over ky, kx of wy[ky] * wx[kx] * x[n, c, aty[ky], atx[kx]]
  *
  * K is 1 (nearest), 2 (linear) or 4 (cubic). Taps outside the image weigh nothing (zeros), read the border (border) or
- * are mirrored (reflection). */
+ * are mirrored (reflection). Cubic with border clamps the taps, not the place, as PyTorch and ONNX Runtime do. */
 #include "passes/lower/rows.h"
 #include "passes/rules.h"
 
@@ -54,7 +54,7 @@ static Expr *coordinate(Grid *g, uint32_t a) {
     if (g->taps == 1) lower_set(lo, x, lx_1(lo, FN_RINT, x));
     bounds(g, a, &from, &to);
     Expr *out = lx_2(lo, FN_OR, lx_2(lo, FN_LT, x, from), lx_2(lo, FN_GT, x, to));
-    if (g->border) lower_set(lo, x, lx_2(lo, FN_MIN, lx_2(lo, FN_MAX, x, num(g, 0)), lx_sub(lo, length, one)));
+    if (g->border && g->taps != 4) lower_set(lo, x, lx_2(lo, FN_MIN, lx_2(lo, FN_MAX, x, num(g, 0)), lx_sub(lo, length, one)));
     if (g->reflection) lower_set(lo, x, lx_select(lo, out, reflect(g, x, from, to), x));
     return x;
 }
