@@ -3,28 +3,8 @@
 
 #include <math.h>
 
+#include "driver/chart.h"
 #include "driver/text.h"
-
-static void html_text(Writer *w, const char *s) {
-    for (; *s != 0; s++) {
-        if (*s == '<') cw_printf(w, "&lt;");
-        else if (*s == '>') cw_printf(w, "&gt;");
-        else if (*s == '&') cw_printf(w, "&amp;");
-        else if (*s == '"') cw_printf(w, "&quot;");
-        else cw_printf(w, "%c", *s);
-    }
-}
-
-static void json_text(Writer *w, const char *s) {
-    cw_printf(w, "\"");
-    for (; *s != 0; s++) {
-        unsigned char c = (unsigned char)*s;
-        if (c == '"' || c == '\\') cw_printf(w, "\\%c", c);
-        else if (c < 32) cw_printf(w, "\\u%04x", c);
-        else cw_printf(w, "%c", c);
-    }
-    cw_printf(w, "\"");
-}
 
 static void json_number(Writer *w, const char *name, double v, const char *end) {
     if (isfinite(v) && v >= 0) cw_printf(w, "\"%s\": %.6g%s", name, v, end);
@@ -66,7 +46,7 @@ static void page(Driver *d, Writer *w, const QuantizeOutcome *o, const LatheCali
     cw_printf(w, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Quantization</title>\n<style>body{font:15px/1.5 sans-serif;max-width:70em;margin:2em auto;padding:0 1em;"
                  "color:#222}table{border-collapse:collapse;margin:1em 0}td,th{padding:.25em .8em;border-bottom:1px solid #ddd;text-align:right}td:first-child,th:first-child{text-align:left}"
                  "rect{fill:#36c}.kept{color:#888}</style></head><body>\n<h1>Quantization of ");
-    html_text(w, o->model);
+    xml_text(w, o->model);
     cw_printf(w, "</h1>\n<p>Scheme %s, compared on %u sets of data.</p>\n<table><tr><th></th><th>float</th><th>quantized</th></tr>\n", o->scheme, o->sets);
     html_row(w, "file", megabytes(d, o->float_bytes), megabytes(d, o->bytes));
     html_row(w, "a run, one thread", milliseconds(d, o->float_seconds), milliseconds(d, o->seconds));
@@ -77,7 +57,7 @@ static void page(Driver *d, Writer *w, const QuantizeOutcome *o, const LatheCali
     for (uint32_t i = 0; i < lathe_quantized_layer_count(c); i++) {
         LatheQuantizedLayer l = lathe_quantized_layer(c, i);
         cw_printf(w, "<tr%s><td>", l.quantized ? "" : " class=\"kept\"");
-        html_text(w, l.name);
+        xml_text(w, l.name);
         cw_printf(w, "</td><td>%s</td><td>%s</td><td>%s</td>", l.op, megabytes(d, l.bytes), l.quantized ? decibel(d, l.sqnr) : "float");
         if (l.histogram != NULL) {
             cw_printf(w, "<td>%.4g … %.4g</td><td>", l.low, l.high);
@@ -92,9 +72,9 @@ static void page(Driver *d, Writer *w, const QuantizeOutcome *o, const LatheCali
 
 static void json_page(Writer *w, const QuantizeOutcome *o, const LatheCalibration *c) {
     cw_printf(w, "{\"model\": ");
-    json_text(w, o->model);
+    json_string(w, o->model);
     cw_printf(w, ", \"output\": ");
-    json_text(w, o->output);
+    json_string(w, o->output);
     cw_printf(w, ", \"scheme\": \"%s\", \"sets\": %u,\n \"float_bytes\": %llu, \"bytes\": %llu, ", o->scheme, o->sets, (unsigned long long)o->float_bytes, (unsigned long long)o->bytes);
     json_number(w, "float_seconds", o->float_seconds, ", ");
     json_number(w, "seconds", o->seconds, ",\n ");
@@ -105,7 +85,7 @@ static void json_page(Writer *w, const QuantizeOutcome *o, const LatheCalibratio
     for (uint32_t i = 0; i < lathe_quantized_layer_count(c); i++) {
         LatheQuantizedLayer l = lathe_quantized_layer(c, i);
         cw_printf(w, "  {\"name\": ");
-        json_text(w, l.name);
+        json_string(w, l.name);
         cw_printf(w, ", \"op\": \"%s\", \"quantized\": %s, ", l.op, l.quantized ? "true" : "false");
         json_number(w, "weight_sqnr_db", l.sqnr, ", ");
         cw_printf(w, "\"float_bytes\": %llu, \"bytes\": %llu", (unsigned long long)l.float_bytes, (unsigned long long)l.bytes);

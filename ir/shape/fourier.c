@@ -113,13 +113,29 @@ bool shape_stft(Module *m, Node *n) {
     return true;
 }
 
-bool shape_det(Module *m, Node *n) {
+static const Type *square_matrices(Module *m, Node *n) {
     const Type *x = shape_in(m, n, 0);
+    if (x != NULL && x->rank < 2) {
+        diag(m->cx, SEV_ERROR, n->loc, "input 0 has rank %u, a matrix is needed", x->rank);
+        return NULL;
+    }
+    return x != NULL && shape_unify(m, n, x->dim[x->rank - 2], x->dim[x->rank - 1], "rows and columns") != 0 ? x : NULL;
+}
+
+bool shape_inverse(Module *m, Node *n) {
+    const Type *x = square_matrices(m, n);
     if (x == NULL) return false;
-    if (x->rank < 2 || shape_unify(m, n, x->dim[x->rank - 2], x->dim[x->rank - 1], "rows and columns") == 0) {
-        if (x->rank < 2) diag(m->cx, SEV_ERROR, n->loc, "input 0 has rank %u, a matrix is needed", x->rank);
+    if (!dtype_is_float(x->dtype)) {
+        diag(m->cx, SEV_ERROR, n->loc, "input 0: floating-point numbers are needed");
         return false;
     }
+    shape_out(m, n, 0, x->dtype, x->rank, x->dim);
+    return true;
+}
+
+bool shape_det(Module *m, Node *n) {
+    const Type *x = square_matrices(m, n);
+    if (x == NULL) return false;
     shape_out(m, n, 0, x->dtype, x->rank - 2, x->dim);
     return true;
 }

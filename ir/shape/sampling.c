@@ -68,6 +68,26 @@ bool shape_roi_align(Module *m, Node *n) {
     return true;
 }
 
+bool shape_crop_and_resize(Module *m, Node *n) {
+    const Type *x = shape_in(m, n, 0), *rois = x != NULL ? shape_in(m, n, 1) : NULL, *batch = rois != NULL ? shape_in(m, n, 2) : NULL;
+    if (!rank_is(m, n, 0, x, 4) || !rank_is(m, n, 1, rois, 2) || !rank_is(m, n, 2, batch, 1)) return false;
+    if (shape_unify(m, n, rois->dim[1], dim_const(m->cx, 4), "columns of rois") == 0) return false;
+    Dim count = shape_unify(m, n, rois->dim[0], batch->dim[0], "number of rois");
+    uint32_t n_size = 0;
+    const Dim *size = value_dims(m, n->in[3], &n_size);
+    if (count == 0) return false;
+    if (size == NULL || n_size != 2 || dim_lo(m->cx, size[0]) < 1 || dim_lo(m->cx, size[1]) < 1) {
+        diag(m->cx, SEV_ERROR, n->loc, "crop_size (input 3) must be two positive sizes that are known at compile time");
+        return false;
+    }
+    if (!attr_s_is(m->cx, n, AT_CropAndResize_mode, "bilinear") && !attr_s_is(m->cx, n, AT_CropAndResize_mode, "nearest")) {
+        diag(m->cx, SEV_ERROR, n->loc, "the modes are bilinear and nearest");
+        return false;
+    }
+    shape_out(m, n, 0, x->dtype, 4, (Dim[]){count, x->dim[1], size[0], size[1]});
+    return true;
+}
+
 bool shape_max_roi_pool(Module *m, Node *n) {
     const Type *x = shape_in(m, n, 0), *rois = x != NULL ? shape_in(m, n, 1) : NULL;
     const Attr *size = attr_at(n, AT_MaxRoiPool_pooled_shape);

@@ -1,6 +1,7 @@
-/* Pooling inside regions of interest: RoiAlign (bilinear samples) and MaxRoiPool (whole pixels).
+/* Pooling inside regions of interest: RoiAlign (bilinear samples), MaxRoiPool (whole pixels) and CropAndResize (one sample each).
  *
- *     RoiAlign:  for roi, oh, ow, c:  average (or maximum) over a grid of samples inside bin (oh, ow) of the region */
+ *     RoiAlign:       for roi, oh, ow, c:  average (or maximum) over a grid of samples inside bin (oh, ow) of the region
+ *     CropAndResize:  for roi, oh, ow, c:  the image at point (oh, ow) of a grid from corner to corner of the region */
 #include "passes/lower/rows.h"
 #include "passes/rules.h"
 
@@ -131,6 +132,48 @@ bool lower_max_roi_pool(Lower *lo, const Node *n) {
     lower_end_n(lo, 2);
     Expr *empty = lx_2(lo, FN_EQ, lx_mul(lo, ny, nx), lx_i(lo, 0)), *idx[4] = {s.r, c, oh, ow};
     lower_store(lo, n->out[0], idx, lx_select(lo, empty, num(&s, 0), best));
+    lower_end_n(lo, 4);
+    return true;
+}
+
+/* Place of point o of the crop along one axis; outside: beyond the first or last pixel, or no number. */
+static Expr *crop_place(Roi *s, int64_t first, Expr *o, Dim crop, Dim length, Expr **outside) {
+    Lower *lo = s->lo;
+    Expr *last = lx_cast(lo, s->t, lx_add(lo, lx_dim(lo, length), lx_i(lo, -1))), *zero = num(s, 0), *points = lx_dim(lo, crop);
+    Expr *from = corner(s, first, 1, 0), *to = corner(s, first + 2, 1, 0), *steps = lx_2(lo, FN_MAX, lx_add(lo, points, lx_i(lo, -1)), lx_i(lo, 1));
+    Expr *step = lx_div(lo, lx_mul(lo, lx_sub(lo, to, from), last), lx_cast(lo, s->t, steps));
+    Expr *grid = lx_add(lo, lx_mul(lo, from, last), lx_mul(lo, lx_cast(lo, s->t, o), step)), *middle = lx_mul(lo, lx_mul(lo, num(s, 0.5), lx_add(lo, from, to)), last);
+    Expr *x = lower_local(lo, s->t, lx_select(lo, lx_2(lo, FN_GT, points, lx_i(lo, 1)), grid, middle));
+    Expr *inside = lx_2(lo, FN_AND, lx_2(lo, FN_GE, x, zero), lx_2(lo, FN_LE, x, last));
+    *outside = lx_select(lo, inside, ex_i(lo->cx, DT_BOOL, 0), ex_i(lo->cx, DT_BOOL, 1));
+    return x;
+}
+
+bool lower_crop_and_resize(Lower *lo, const Node *n) {
+    const Type *y = n->out[0]->type;
+    Roi s = {.lo = lo, .n = n, .x = n->in[0]->type, .t = lower_float_type(n->in[0]->type->dtype)};
+    bool nearest = attr_s_is(lo->cx, n, AT_CropAndResize_mode, "nearest");
+    s.r = lower_for_dim(lo, y->dim[0]);
+    s.batch = batch_index(&s, lower_load(lo, n->in[2], &s.r));
+    Expr *c = lower_for_dim(lo, y->dim[1]), *o[2] = {lower_for_dim(lo, y->dim[2]), lower_for_dim(lo, y->dim[3])}, *low[2], *high[2], *part[2], *out[2];
+    for (int64_t a = 0; a < 2; a++) {
+        Dim length = s.x->dim[2 + a];
+        Expr *x = crop_place(&s, a, o[a], y->dim[2 + a], length, &out[a]), *last = lx_add(lo, lx_dim(lo, length), lx_i(lo, -1));
+        Expr *base = lx_1(lo, FN_FLOOR, nearest ? lx_add(lo, x, num(&s, 0.5)) : x);
+        low[a] = lx_2(lo, FN_MAX, lx_2(lo, FN_MIN, lx_cast(lo, DT_I64, base), last), lx_i(lo, 0));
+        high[a] = lx_2(lo, FN_MIN, lx_add(lo, low[a], lx_i(lo, 1)), last);
+        part[a] = lx_sub(lo, x, base);
+    }
+    Expr *value = pixel(&s, c, low[0], low[1]), *idx[4] = {s.r, c, o[0], o[1]};
+    if (!nearest) {
+        Expr *row[2], *at[2] = {low[0], high[0]};
+        for (uint32_t i = 0; i < 2; i++) {
+            Expr *left = pixel(&s, c, at[i], low[1]);
+            row[i] = lx_add(lo, left, lx_mul(lo, lx_sub(lo, pixel(&s, c, at[i], high[1]), left), part[1]));
+        }
+        value = lx_add(lo, row[0], lx_mul(lo, lx_sub(lo, row[1], row[0]), part[0]));
+    }
+    lower_store(lo, n->out[0], idx, lx_select(lo, lx_2(lo, FN_OR, out[0], out[1]), num(&s, attr_f(n, AT_CropAndResize_extrapolation_value)), value));
     lower_end_n(lo, 4);
     return true;
 }

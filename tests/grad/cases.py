@@ -361,6 +361,8 @@ case("STFT", S(2, 10, 1), N(2), None, N(5), onesided=0)
 case("Det", S(3, 3))
 case("Det", S(2, 2, 2))
 case("Det", np.array([[1.0, 2.0, 3.0], [2.0, 4.0, 6.0], [0.5, 1.5, 1.0]]), label="singular")
+case("Inverse", np.array([[3.0, 1.0, 0.5], [0.2, -2.0, 0.7], [1.0, 0.4, 2.5]]), domain=MS)
+case("Inverse", np.array([[[3.0, 1.0], [0.2, -2.0]], [[0.3, 1.5], [2.0, 0.1]]]), domain=MS, label="batch")
 
 # ---- selection
 case("TopK", S(3, 5), I(2), outputs=2, wanted=[0])

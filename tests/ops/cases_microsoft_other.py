@@ -36,3 +36,16 @@ for metric in ("euclidean", "sqeuclidean"):
              dyn={0: ["M", 3]} if kind == np.float32 else None)
 for name, dim, size, step in (("last", -1, 2, 1), ("middle", 1, 3, 2), ("first", 0, 2, 1), ("whole", 2, 6, 3)):
     case(f"unfold_{name}", "UnfoldTensor", [X], {"dim": dim, "size": size, "step": step}, MS, ref=lambda x, d=dim % 4, s=size, t=step: windows(x, d, s, t))
+ROIS = np.float32([[0.1, 0.2, 0.7, 0.9], [0, 0, 1, 1], [0.8, 0.9, 0.1, 0.3], [-0.2, 0.1, 1.4, 0.6]])
+for mode in ("bilinear", "nearest"):
+    for size in ([3, 4], [1, 1], [9, 2]):
+        rois = ROIS if mode == "bilinear" else ROIS * 0.97 + np.float32(0.011)  # no place is half way between two pixels
+        case(f"crop_and_resize_{mode}_{size[0]}_{size[1]}", "CropAndResize", [f32(2, 3, 6, 5), rois, np.int32([0, 1, 1, 0]), np.int32(size)],
+             {"mode": mode, "extrapolation_value": 0.25}, MS, consts=(3,))
+case("crop_and_resize_dynamic", "CropAndResize", [f32(2, 3, 6, 5), ROIS, np.int32([0, 1, 1, 0]), np.int32([3, 4])], {}, MS, consts=(3,),
+     dyn={0: ["N", 3, "H", "W"], 1: ["R", 4], 2: ["R"]})
+for kind in (np.float32, np.float64, np.float16):
+    case(f"inverse_{np.dtype(kind).name}", "Inverse", [f32(2, 3, 5, 5).astype(kind)], {}, MS, rtol=2e-2 if kind == np.float16 else 1e-3, atol=2e-2 if kind == np.float16 else 1e-4,
+         ref=lambda x: np.linalg.inv(x.astype(np.float64)).astype(x.dtype))
+case("inverse_exchange", "Inverse", [np.float32([[0, 2, 1], [1, 0, 0], [0, 0, 4]])], {}, MS)
+case("inverse_one", "Inverse", [np.float32([[4]])], {}, MS)
