@@ -396,3 +396,20 @@ WEIGHTS = Constant(np.array([[3, -5, 7], [1, 0, -2]], np.int8))
 case("DequantizeLinear", WEIGHTS, X(2), Constant(np.array([1, -2], np.int8)), axis=0)
 case("DequantizeLinear", WEIGHTS, np.array(0.3))
 case("DequantizeLinear", WEIGHTS, np.array(0.3), Constant(np.array(2, np.int8)), domain=MS, label="contrib", covers=["Ms_DequantizeLinear"])
+
+# ---- com.microsoft: through their expansions
+for metric in ("euclidean", "sqeuclidean"):
+    case("CDist", S(3, 2), S(4, 2, seed=1), domain=MS, metric=metric)
+case("SampleOp", S(2, 3), domain=MS)
+case("UnfoldTensor", S(2, 5), domain=MS, dim=-1, size=3, step=2)
+case("ConvTransposeWithDynamicPads", S(1, 2, 3, 3), S(2, 2, 3, 3, seed=1), N([1, 0, 1, 2]), S(2, seed=2), domain=MS, strides=[2, 2])
+case("GridSample", S(1, 2, 4, 5), GRID, domain=MS, mode="bilinear", padding_mode="border", label="contrib", covers=["Ms_GridSample"])
+case("NhwcConv", S(1, 4, 4, 2), S(3, 3, 3, 2, seed=1), S(3, seed=2), domain=MS, pads=[1, 1, 1, 1])
+case("NhwcMaxPool", S(1, 4, 4, 2), domain=MS, kernel_shape=[2, 2])
+case("CausalConvWithState", S(1, 2, 4), S(2, 1, 3, seed=1), S(2, seed=2), S(1, 2, 2, seed=3), domain=MS, outputs=2, label="contrib", covers=["Ms_CausalConvWithState"])
+CODES = np.random.default_rng(11).integers(0, 256, 96, dtype=np.uint8)
+case("MatMulNBits", S(2, 32), Constant(CODES.reshape(3, 2, 16)[:, :1]), C(np.array([0.1, 0.2, 0.3])), domain=MS, K=32, N=3, bits=4, block_size=32)
+case("MatMulBnb4", S(2, 32), Constant(CODES[:48]), C(np.array([0.1, 0.2, 0.3])), domain=MS, K=32, N=3, block_size=32, quant_type=1)
+case("MoE", S(3, 4), S(3, 2, seed=1), S(2, 5, 4, seed=2), S(2, 5, seed=3), S(2, 4, 5, seed=4), S(2, 4, seed=5), domain=MS, k=2, activation_type="silu")
+case("GroupQueryAttention", S(1, 3, 8), S(1, 3, 4, seed=1), S(1, 3, 4, seed=2), None, None, Constant(np.array([2], np.int32)), Constant(np.array(3, np.int32)), domain=MS,
+     num_heads=4, kv_num_heads=2)
