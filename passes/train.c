@@ -143,7 +143,7 @@ static Graph *copy_main(Train *t) {
     Module *m = t->m;
     Graph *g = m->main, wide = *g;
     wide.out = ARENA_ARRAY(&t->cx->arena, Value *, g->n_out + t->spec->part.n);
-    memcpy(wide.out, g->out, g->n_out * sizeof *g->out);
+    if (g->n_out != 0) memcpy(wide.out, g->out, g->n_out * sizeof *g->out); /* a DSL model may have losses only */
     for (uint32_t i = 0; i < t->spec->part.n; i++) wide.out[wide.n_out++] = t->spec->part.v[i].loss;
     Graph *copy = graph_clone(m, &wide, NULL, g->in);
     graph_visit(copy, rename_values, NULL);
