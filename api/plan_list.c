@@ -34,12 +34,6 @@ static bool makes_result(const Step *s) {
     return false;
 }
 
-static double value_bytes(const Context *cx, const Value *v) {
-    double bits = dtype_bits(v->type->dtype);
-    for (uint32_t i = 0; i < v->type->rank; i++) bits *= (double)dim_hi(cx, v->type->dim[i]);
-    return bits / 8;
-}
-
 static void list_steps(LatheModel *m, struct PlanList *list, const Step *s, uint32_t depth) {
     Context *cx = &m->cx;
     for (; s != NULL; s = s->next) {
@@ -50,7 +44,7 @@ static void list_steps(LatheModel *m, struct PlanList *list, const Step *s, uint
             step.bytes = kernel_traffic(cx, s->kernel);
             step.flops = makes_result(s) ? count_node_flops(cx, s->node) : 0;
         } else if (s->kind == STEP_COPY) {
-            step.bytes = 2 * value_bytes(cx, s->value[0]);
+            step.bytes = 2 * (double)dtype_bytes(cx, s->value[0]->type->dtype, dim_hi(cx, type_numel(cx, s->value[0]->type)));
         } else if (s->node != NULL && s->node->loc.node != 0) {
             step.what = str_text(cx, s->node->loc.node);
         }

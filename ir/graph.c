@@ -85,6 +85,20 @@ Attr *attr_at(const Node *n, AttrSlot slot) {
     return &n->attr[slot - ops[n->op].attr_first];
 }
 
+AttrSlot attr_named(const Node *n, const char *name) {
+    uint32_t first = op_info((Op)n->op)->attr_first, count = op_attr_count((Op)n->op);
+    for (uint32_t i = 0; i < count; i++)
+        if (strcmp(attr_info((AttrSlot)(first + i))->name, name) == 0) return (AttrSlot)(first + i);
+    return AT_COUNT;
+}
+
+void attr_share(Node *to, const Node *from) {
+    for (uint32_t i = 0; i < from->n_attr; i++) {
+        AttrSlot slot = from->attr[i].present ? attr_named(to, attr_info((AttrSlot)(op_info((Op)from->op)->attr_first + i))->name) : AT_COUNT;
+        if (slot != AT_COUNT) *attr_at(to, slot) = from->attr[i];
+    }
+}
+
 AttrKind attr_kind(const Node *n, uint32_t i) { return attrs[ops[n->op].attr_first + i].kind; }
 bool attr_has(const Node *n, AttrSlot slot) { return attr_at(n, slot)->present; }
 int64_t attr_i(const Node *n, AttrSlot slot) { return attr_at(n, slot)->i; }

@@ -183,6 +183,9 @@ void attr_set_floats(Context *cx, Node *n, AttrSlot slot, const double *v, uint3
 void attr_set_graph(Node *n, AttrSlot slot, Graph *g);
 AttrKind attr_kind(const Node *n, uint32_t i); /* of n->attr[i] */
 bool attr_equal(const Attr *a, const Attr *b, AttrKind kind); /* tensors by contents, graphs by identity, -0 is not 0 */
+/* The slot of the attribute called `name` of n's operator; AT_COUNT if it has none. For rules that serve several operators. */
+AttrSlot attr_named(const Node *n, const char *name);
+void attr_share(Node *to, const Node *from); /* what `from` has of the attributes that both operators name alike */
 Attr attr_default(Context *cx, AttrSlot slot); /* not present when the slot has no default */
 
 /* ---- building --------------------------------------------------------------------------------------------------- */

@@ -18,7 +18,6 @@
  * It runs before constants are folded: folding would turn weights into floats. */
 #include <math.h>
 
-#include "ir/shape/reduce.h"
 #include "passes/pass.h"
 #include "passes/simplify/simplify.h"
 

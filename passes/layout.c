@@ -121,16 +121,9 @@ static int64_t moved_axis(int64_t axis, uint32_t r) {
     return axis == 0 ? 0 : axis == 1 ? (int64_t)r - 1 : axis - 1;
 }
 
-static void copy_attrs(const Node *from, Node *to) { /* attributes of one name */
-    for (uint32_t i = 0; i < from->n_attr; i++) {
-        AttrSlot slot = attr_named(to, attr_info((AttrSlot)(op_info(from->op)->attr_first + i))->name);
-        if (slot != AT_COUNT) *attr_at(to, slot) = from->attr[i];
-    }
-}
-
 static Node *same_node(Layout *l, const Node *n, Op op, uint32_t n_in, Value *const *in) {
     Node *made = node_new(l->m, l->g, l->at, op, n_in, in, 1);
-    copy_attrs(n, made);
+    attr_share(made, n);
     return made;
 }
 

@@ -1,5 +1,4 @@
 /* Types of adjoints (GatherGrad and its like): what they are the gradient of has the type in the attribute `type`. */
-#include "ir/shape/reduce.h"
 #include "ir/shape/shape.h"
 
 bool shape_adjoint(Module *m, Node *n) {

@@ -2,7 +2,6 @@
  *
  *     Attention(q: f32[B,Hq,S,D], k: f32[B,H,T,D], v: f32[B,H,T,E])                  -> f32[B,Hq,S,E]
  *     Attention(q: f32[B,S,Hq*D], …) with q_num_heads, kv_num_heads                  -> f32[B,S,Hq*E] */
-#include "ir/shape/reduce.h"
 #include "ir/shape/shape.h"
 
 static bool fail(Module *m, Node *n, const char *what) {

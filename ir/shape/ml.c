@@ -1,5 +1,4 @@
 /* Shapes of ai.onnx.ml: rows of features [N,F] (or one row [F]) to scores, labels or features. */
-#include "ir/shape/reduce.h"
 #include "ir/shape/shape.h"
 
 static bool fail(Module *m, Node *n, const char *what) {

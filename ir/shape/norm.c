@@ -1,6 +1,5 @@
 /* Shapes of normalisations and losses. Y has the type of X; what else an operator gives (statistics, running means) is
  * derived from X's dims: LayerNormalization(x: f32[N,8,64], axis = -1) has Mean f32[N,8,1]. */
-#include "ir/shape/reduce.h"
 #include "ir/shape/shape.h"
 
 bool shape_norm(Module *m, Node *n) { /* Y like X, nothing else */

@@ -4,7 +4,6 @@
  *
  * Integer vectors also keep their contents as symbolic dims where the operator is arithmetic: shape computations
  * (Shape, Gather, Mul, Concat, Reshape) stay known although nothing is constant. */
-#include "ir/shape/reduce.h"
 #include "ir/shape/shape.h"
 
 /* ---- symbolic contents ------------------------------------------------------------------------------------------- */

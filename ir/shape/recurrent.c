@@ -5,7 +5,6 @@
  * with W [D, gates*H, I], R [D, gates*H, H], B [D, 2*gates*H], and D = 2 for bidirectional, else 1. */
 #include <stdio.h>
 
-#include "ir/shape/reduce.h"
 #include "ir/shape/shape.h"
 
 static uint32_t gates_of(const Node *n) {

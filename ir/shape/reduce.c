@@ -4,13 +4,6 @@
 
 #include "ir/shape/shape.h"
 
-AttrSlot attr_named(const Node *n, const char *name) {
-    uint32_t first = op_info(n->op)->attr_first, count = op_attr_count(n->op);
-    for (uint32_t i = 0; i < count; i++)
-        if (strcmp(attr_info((AttrSlot)(first + i))->name, name) == 0) return (AttrSlot)(first + i);
-    return AT_COUNT;
-}
-
 bool reduce_keepdims(const Node *n) {
     AttrSlot keep = attr_named(n, "keepdims");
     return keep == AT_COUNT || attr_i(n, keep) != 0;

@@ -8,7 +8,5 @@
 bool reduce_mask(Module *m, Node *n, uint32_t *mask, bool *runtime);
 /* Do reduced axes stay in the output as 1? */
 bool reduce_keepdims(const Node *n);
-/* The slot of the attribute called `name` of n's operator; AT_COUNT if it has none. For rules that serve several operators. */
-AttrSlot attr_named(const Node *n, const char *name);
 
 #endif

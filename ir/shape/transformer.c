@@ -1,5 +1,4 @@
 /* Shapes of the transformer operators of com.microsoft. */
-#include "ir/shape/reduce.h"
 #include "ir/shape/shape.h"
 
 static bool fail(Module *m, Node *n, const char *what) {

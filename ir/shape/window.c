@@ -1,7 +1,6 @@
 /* Shapes of pools: MaxPool(x: f32[N,3,32,32], kernel 2x2, stride 2) is f32[N,3,16,16]. See window.h. */
 #include "ir/shape/window.h"
 
-#include "ir/shape/reduce.h"
 #include "ir/shape/shape.h"
 
 enum { SIZE_MAX_ATTR = 1 << 24 }; /* window attributes beyond this are nonsense and would overflow products */

@@ -10,7 +10,6 @@
 
 #include <math.h>
 
-#include "ir/shape/reduce.h"
 #include "passes/rules.h"
 
 static Node *add(Module *m, Node *at, Op op, uint32_t n_in, Value *const *in) {

@@ -10,11 +10,6 @@
 
 enum { SIZE_LIMIT = 1 << 24 }; /* of K, N, blocks */
 
-static bool fail(Module *m, const Node *n, const char *what) {
-    diag(m->cx, SEV_ERROR, n->loc, "%s", what);
-    return false;
-}
-
 static DType packed_type(int64_t bits) { return bits == 2 ? DT_U2 : bits == 4 ? DT_U4 : bits == 8 ? DT_U8 : DT_NONE; }
 
 Value *expand_unpacked(Module *m, Node *n, Value *v, int64_t rows, int64_t bytes, int64_t bits) {
@@ -75,9 +70,9 @@ static Value *dequantized(Module *m, Node *n, Value *w, Value *scale, Value *zer
 
 bool expand_matmul_nbits(Module *m, Node *n, Value **out) {
     int64_t k = attr_i(n, AT_MatMulNBits_K), rows = attr_i(n, AT_MatMulNBits_N), bits = attr_i(n, AT_MatMulNBits_bits), block = attr_i(n, AT_MatMulNBits_block_size);
-    if (packed_type(bits) == DT_NONE) return fail(m, n, "bits must be 2, 4 or 8");
-    if (k < 1 || rows < 1 || block < 1 || k > SIZE_LIMIT || rows > SIZE_LIMIT || block > SIZE_LIMIT || block * bits % 8 != 0) return fail(m, n, "K, N or block_size is not possible");
-    if (attr_i(n, AT_MatMulNBits_weight_prepacked) != 0) return fail(m, n, "weight_prepacked: the packed forms of other programs are not read");
+    if (packed_type(bits) == DT_NONE) return expand_fail(m, n, "bits must be 2, 4 or 8");
+    if (k < 1 || rows < 1 || block < 1 || k > SIZE_LIMIT || rows > SIZE_LIMIT || block > SIZE_LIMIT || block * bits % 8 != 0) return expand_fail(m, n, "K, N or block_size is not possible");
+    if (attr_i(n, AT_MatMulNBits_weight_prepacked) != 0) return expand_fail(m, n, "weight_prepacked: the packed forms of other programs are not read");
     int64_t blocks = (k + block - 1) / block, padded = blocks * block;
     DType t = n->in[0]->type->dtype;
     Value *w = expand_unpacked(m, n, n->in[1], rows, padded * bits / 8, bits);
@@ -100,7 +95,7 @@ bool expand_matmul_bnb4(Module *m, Node *n, Value **out) {
     static const double nf4[16] = {-1, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0,
                                    0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1};
     int64_t k = attr_i(n, AT_MatMulBnb4_K), rows = attr_i(n, AT_MatMulBnb4_N), block = attr_i(n, AT_MatMulBnb4_block_size), type = attr_i(n, AT_MatMulBnb4_quant_type);
-    if (k < 1 || rows < 1 || block < 1 || k > SIZE_LIMIT || rows > SIZE_LIMIT || block > SIZE_LIMIT || type < 0 || type > 1) return fail(m, n, "K, N, block_size or quant_type is not possible");
+    if (k < 1 || rows < 1 || block < 1 || k > SIZE_LIMIT || rows > SIZE_LIMIT || block > SIZE_LIMIT || type < 0 || type > 1) return expand_fail(m, n, "K, N, block_size or quant_type is not possible");
     int64_t count = k * rows, blocks = (count + block - 1) / block, missing = blocks * block - count;
     DType t = n->in[0]->type->dtype;
     Value *flat = expand_reshape(m, n, n->in[1], 2, (int64_t[]){(count + 1) / 2, 1});
@@ -134,9 +129,9 @@ typedef struct Table { /* data and what it is quantized with, one element each; 
 /* Bytes with numbers of `bits` bits along the last axis: one number to an element, and the zero points too. */
 static bool unpack_table(Module *m, Node *n, Table *t) {
     int64_t rank = t->data->type->rank, shape[RANK_MAX], rows = 1;
-    if (packed_type(t->bits) == DT_NONE || t->along != rank - 1 || t->axis == rank - 1) return fail(m, n, "packed data must be quantized along the last axis and gathered along another one");
+    if (packed_type(t->bits) == DT_NONE || t->along != rank - 1 || t->axis == rank - 1) return expand_fail(m, n, "packed data must be quantized along the last axis and gathered along another one");
     for (int64_t i = 0; i < rank; i++) {
-        if (!dim_is_const(m->cx, t->data->type->dim[i])) return fail(m, n, "packed data must have sizes known at compile time");
+        if (!dim_is_const(m->cx, t->data->type->dim[i])) return expand_fail(m, n, "packed data must have sizes known at compile time");
         shape[i] = dim_value(m->cx, t->data->type->dim[i]);
         if (i + 1 < rank) rows *= shape[i];
     }
@@ -206,10 +201,10 @@ bool expand_gather_block_quantized(Module *m, Node *n, Value **out) {
     bool small_float = dtype_is_float(t.data->type->dtype);
     t.axis = t.axis < 0 ? t.axis + rank : t.axis;
     t.along = t.along < 0 ? t.along + rank : t.along;
-    if (t.scale->type->rank != rank || t.axis < 0 || t.axis >= rank || t.along < 0 || t.along >= rank) return fail(m, n, "gather_axis, quantize_axis or the rank of scales does not fit");
+    if (t.scale->type->rank != rank || t.axis < 0 || t.axis >= rank || t.along < 0 || t.along >= rank) return expand_fail(m, n, "gather_axis, quantize_axis or the rank of scales does not fit");
     if (t.block < 1 && small_float && dim_is_const(m->cx, t.data->type->dim[t.along])) t.block = dim_value(m->cx, t.data->type->dim[t.along]);
-    if (t.block < 1) return fail(m, n, "block_size must be positive");
-    if (t.axis == t.along) return fail(m, n, "data must not be gathered along the axis that is quantized in blocks");
+    if (t.block < 1) return expand_fail(m, n, "block_size must be positive");
+    if (t.axis == t.along) return expand_fail(m, n, "data must not be gathered along the axis that is quantized in blocks");
     if (t.data->type->dtype == DT_U8 && t.bits < 8) {
         if (!unpack_table(m, n, &t)) return false;
     } else if (t.zero == NULL && t.data->type->dtype == DT_U8) { /* bytes are around 128 */

@@ -1,7 +1,6 @@
 /* Small helpers for expansion rules: see build.h. */
 #include "passes/expand/build.h"
 
-#include "ir/shape/reduce.h"
 
 Node *expand_node(Module *m, Node *at, Op op, uint32_t n_in, Value *const *in, uint32_t n_out) {
     Node *n = node_new(m, at->graph, at, op, n_in, in, n_out);
@@ -22,6 +21,13 @@ Value *expand_transpose(Module *m, Node *at, Value *v, uint32_t rank, const int6
     Node *n = expand_node(m, at, OP_Transpose, 1, &v, 1);
     attr_set_ints(m->cx, n, AT_Transpose_perm, perm, rank);
     return expand_result(m, n);
+}
+
+Value *expand_move_channels(Module *m, Node *at, Value *v, bool to_last) {
+    int64_t perm[RANK_MAX] = {0};
+    uint32_t rank = v->type->rank;
+    for (uint32_t i = 1; i < rank; i++) perm[i] = to_last ? (i + 1 < rank ? i + 1 : 1) : (i == 1 ? rank - 1 : i - 1);
+    return expand_transpose(m, at, v, rank, perm);
 }
 
 Value *expand_reshape(Module *m, Node *at, Value *v, uint32_t rank, const int64_t *shape) {
@@ -88,4 +94,16 @@ Value *expand_ints(Module *m, uint32_t rank, const int64_t *dim, const int64_t *
     size_t count;
     const Type *type = constant_type(m, DT_I64, rank, dim, &count);
     return value_const(m, type, v, false);
+}
+
+void expand_give(Module *m, Node *n, Value **out, uint32_t i, Value *v) {
+    if (i >= n->n_out || n->out[i] == NULL) return;
+    bool own = v->def != NULL;
+    for (uint32_t k = 0; k < n->n_in; k++) own &= v != n->in[k];
+    out[i] = own ? v : build1(m, n, OP_Identity, v);
+}
+
+bool expand_fail(Module *m, const Node *n, const char *what) {
+    diag(m->cx, SEV_ERROR, n->loc, "%s", what);
+    return false;
 }

@@ -7,6 +7,7 @@ Node *expand_node(Module *m, Node *at, Op op, uint32_t n_in, Value *const *in, u
 Value *expand_result(Module *m, Node *n);                                                       /* infers; output 0 */
 Value *expand_cast(Module *m, Node *at, Value *v, DType t);
 Value *expand_transpose(Module *m, Node *at, Value *v, uint32_t rank, const int64_t *perm);
+Value *expand_move_channels(Module *m, Node *at, Value *v, bool to_last);                       /* [N, C, spatial…] to [N, spatial…, C], or back */
 Value *expand_reshape(Module *m, Node *at, Value *v, uint32_t rank, const int64_t *shape);
 Value *expand_concat(Module *m, Node *at, uint32_t n, Value *const *in, int64_t axis);
 Value *expand_gather(Module *m, Node *at, Value *v, Value *index, int64_t axis);
@@ -21,6 +22,9 @@ Value *expand_scaled_product(Module *m, Node *at, Value *a, Value *b, Value *sca
 /* u8 [rows, bytes] with 8 / bits numbers to a byte, low bits first (bits 2, 4 or 8), as numbers [rows, numbers]: of a packed type for constants,
  * else u8. */
 Value *expand_unpacked(Module *m, Node *at, Value *v, int64_t rows, int64_t bytes, int64_t bits);
+/* v as output i of n, if that is wanted: under a name of its own where v is an input. */
+void expand_give(Module *m, Node *n, Value **out, uint32_t i, Value *v);
+bool expand_fail(Module *m, const Node *n, const char *what); /* an error at n; false */
 static inline Value *expand_input(const Node *n, uint32_t i) { return i < n->n_in ? n->in[i] : NULL; }
 
 #endif

@@ -9,11 +9,6 @@
 #include "passes/expand/build.h"
 #include "passes/rules.h"
 
-static bool fail(Module *m, const Node *n, const char *what) {
-    diag(m->cx, SEV_ERROR, n->loc, "%s", what);
-    return false;
-}
-
 static Value *turned(Module *m, Node *n, Value *v, bool last) { return v != NULL && last ? expand_transpose(m, n, v, 3, (int64_t[]){0, 2, 1}) : v; }
 
 static bool plain(Module *m, Node *n, Value *x, Value *past, bool silu, Value **y, Value **state) {
@@ -27,9 +22,9 @@ static bool plain(Module *m, Node *n, Value *x, Value *past, bool silu, Value **
 
 static bool dilated(Module *m, Node *n, Value *x, Value *past, bool silu, int64_t dilation, Value **y, Value **state) {
     Dim channels = x->type->dim[1], taps = n->in[1]->type->dim[2];
-    if (!dim_is_const(m->cx, channels) || !dim_is_const(m->cx, taps)) return fail(m, n, "channels and taps must be known at compile time");
+    if (!dim_is_const(m->cx, channels) || !dim_is_const(m->cx, taps)) return expand_fail(m, n, "channels and taps must be known at compile time");
     int64_t rows = (dim_value(m->cx, taps) - 1) * dilation, axis = 2, from = -rows, to = INT64_MAX;
-    if (rows > INT32_MAX || rows < 1) return fail(m, n, "a dilated kernel must have more than one tap");
+    if (rows > INT32_MAX || rows < 1) return expand_fail(m, n, "a dilated kernel must have more than one tap");
     Value *all = past != NULL ? expand_concat(m, n, 2, (Value *[]){past, x}, 2) : build2(m, n, OP_Pad, x, value_const_i64(m, 6, (int64_t[]){0, 0, rows, 0, 0, 0}));
     if (all == NULL) return false;
     Node *conv = expand_node(m, n, OP_Conv, 3, (Value *[]){all, n->in[1], expand_input(n, 2)}, 1);
@@ -46,12 +41,12 @@ bool expand_ms_causal_conv(Module *m, Node *n, Value **out) {
     const char *activation = str_text(m->cx, attr_s(n, AT_Ms_CausalConvWithState_activation));
     bool silu = strcmp(activation, "silu") == 0 || strcmp(activation, "swish") == 0, last = attr_i(n, AT_Ms_CausalConvWithState_channels_last) != 0;
     int64_t dilation = attr_i(n, AT_Ms_CausalConvWithState_dilation);
-    if (!silu && strcmp(activation, "none") != 0) return fail(m, n, "activation must be silu, swish or none");
-    if (attr_i(n, AT_Ms_CausalConvWithState_ndim) != 1 || n->in[0]->type->rank != 3 || n->in[1]->type->rank != 3) return fail(m, n, "input and weight must have 3 dimensions, and ndim must be 1");
+    if (!silu && strcmp(activation, "none") != 0) return expand_fail(m, n, "activation must be silu, swish or none");
+    if (attr_i(n, AT_Ms_CausalConvWithState_ndim) != 1 || n->in[0]->type->rank != 3 || n->in[1]->type->rank != 3) return expand_fail(m, n, "input and weight must have 3 dimensions, and ndim must be 1");
     if (attr_i(n, AT_Ms_CausalConvWithState_input_channel_offset) != 0 || attr_i(n, AT_Ms_CausalConvWithState_input_channels) != 0 || attr_i(n, AT_Ms_CausalConvWithState_state_length) != 0 ||
         attr_i(n, AT_Ms_CausalConvWithState_state_update_capacity) != 0 || attr_i(n, AT_Ms_CausalConvWithState_state_window) != 0 || attr_i(n, AT_Ms_CausalConvWithState_state_channels_last) >= 0)
-        return fail(m, n, "channel selection, windows of states and their own layout are not supported");
-    if (dilation < 1 || dilation > INT32_MAX) return fail(m, n, "dilation must be positive");
+        return expand_fail(m, n, "channel selection, windows of states and their own layout are not supported");
+    if (dilation < 1 || dilation > INT32_MAX) return expand_fail(m, n, "dilation must be positive");
     Value *x = turned(m, n, n->in[0], last), *past = turned(m, n, expand_input(n, 3), last), *y, *state;
     if (x == NULL) return false;
     if (!(dilation == 1 ? plain(m, n, x, past, silu, &y, &state) : dilated(m, n, x, past, silu, dilation, &y, &state))) return false;

@@ -10,43 +10,22 @@
 #include "passes/expand/build.h"
 #include "passes/rules.h"
 
-static bool fail(Module *m, const Node *n, const char *what) {
-    diag(m->cx, SEV_ERROR, n->loc, "%s", what);
-    return false;
-}
-
 static uint32_t rank_of(const Value *v) { return v->type->kind == TYPE_TENSOR && v->type->rank <= RANK_MAX ? v->type->rank : 0; }
-
-/* Attributes of the same name. */
-static void share_attributes(Node *to, const Node *from) {
-    AttrSlot t = (AttrSlot)op_info((Op)to->op)->attr_first, f = (AttrSlot)op_info((Op)from->op)->attr_first;
-    for (uint32_t i = 0; i < op_attr_count((Op)to->op); i++)
-        for (uint32_t k = 0; k < op_attr_count((Op)from->op); k++)
-            if (strcmp(attr_info(t + i)->name, attr_info(f + k)->name) == 0) to->attr[i] = from->attr[k];
-}
-
-/* [N, spatial, C] with the channels second, or back. */
-static Value *channels(Module *m, Node *n, Value *v, bool second) {
-    int64_t perm[RANK_MAX] = {0};
-    uint32_t rank = rank_of(v);
-    for (uint32_t a = 1; a < rank; a++) perm[a] = second ? (a == 1 ? rank - 1 : a - 1) : (a + 1 == rank ? 1 : a + 1);
-    return expand_transpose(m, n, v, rank, perm);
-}
 
 bool expand_nhwc(Module *m, Node *n, Value **out) {
     bool conv = n->op == OP_NhwcConv;
-    if (rank_of(n->in[0]) < 3 || (conv && rank_of(n->in[1]) != rank_of(n->in[0]))) return fail(m, n, "inputs [N, spatial..., C] and [M, spatial..., C] are needed");
-    Value *in[3] = {channels(m, n, n->in[0], true), conv ? channels(m, n, n->in[1], true) : NULL, expand_input(n, 2)};
+    if (rank_of(n->in[0]) < 3 || (conv && rank_of(n->in[1]) != rank_of(n->in[0]))) return expand_fail(m, n, "inputs [N, spatial..., C] and [M, spatial..., C] are needed");
+    Value *in[3] = {expand_move_channels(m, n, n->in[0], false), conv ? expand_move_channels(m, n, n->in[1], false) : NULL, expand_input(n, 2)};
     Node *plain = expand_node(m, n, conv ? OP_Conv : OP_MaxPool, !conv ? 1 : in[2] != NULL ? 3 : 2, in, 1);
-    share_attributes(plain, n);
+    attr_share(plain, n);
     Value *y = expand_result(m, plain);
-    if (y != NULL) out[0] = channels(m, n, y, false);
+    if (y != NULL) out[0] = expand_move_channels(m, n, y, true);
     return y != NULL && out[0] != NULL;
 }
 
 bool expand_ms_grid_sample(Module *m, Node *n, Value **out) {
     Node *plain = expand_node(m, n, OP_GridSample, 2, n->in, 1);
-    share_attributes(plain, n);
+    attr_share(plain, n);
     const char *mode = attr_s_is(m->cx, n, AT_Ms_GridSample_mode, "bilinear") ? "linear" : attr_s_is(m->cx, n, AT_Ms_GridSample_mode, "bicubic") ? "cubic" : NULL;
     if (mode != NULL) attr_set_s(plain, AT_GridSample_mode, str_intern(m->cx, mode));
     out[0] = expand_result(m, plain);
@@ -56,7 +35,7 @@ bool expand_ms_grid_sample(Module *m, Node *n, Value **out) {
 bool expand_conv_transpose_pads(Module *m, Node *n, Value **out) {
     Value *in[3] = {n->in[0], n->in[1], expand_input(n, 3)}, *pads = expand_input(n, 2);
     Node *plain = expand_node(m, n, OP_ConvTranspose, in[2] != NULL ? 3 : 2, in, 1);
-    share_attributes(plain, n);
+    attr_share(plain, n);
     uint32_t count = 0;
     if (pads != NULL) {
         const Dim *dim = value_dims(m, pads, &count);
@@ -65,7 +44,7 @@ bool expand_conv_transpose_pads(Module *m, Node *n, Value **out) {
             if (count > 2 * RANK_MAX || !dim_is_const(m->cx, dim[i])) dim = NULL;
             else v[i] = dim_value(m->cx, dim[i]);
         }
-        if (dim == NULL) return fail(m, n, "pads (input 2) must be known at compile time");
+        if (dim == NULL) return expand_fail(m, n, "pads (input 2) must be known at compile time");
         attr_set_ints(m->cx, plain, AT_ConvTranspose_pads, v, count);
     }
     out[0] = expand_result(m, plain);
@@ -79,8 +58,8 @@ bool expand_sample_op(Module *m, Node *n, Value **out) {
 
 bool expand_cdist(Module *m, Node *n, Value **out) {
     bool root = attr_s_is(m->cx, n, AT_CDist_metric, "euclidean");
-    if (!root && !attr_s_is(m->cx, n, AT_CDist_metric, "sqeuclidean")) return fail(m, n, "the metrics are euclidean and sqeuclidean");
-    if (rank_of(n->in[0]) != 2 || rank_of(n->in[1]) != 2) return fail(m, n, "two matrices are needed");
+    if (!root && !attr_s_is(m->cx, n, AT_CDist_metric, "sqeuclidean")) return expand_fail(m, n, "the metrics are euclidean and sqeuclidean");
+    if (rank_of(n->in[0]) != 2 || rank_of(n->in[1]) != 2) return expand_fail(m, n, "two matrices are needed");
     Value *a = build2(m, n, OP_Unsqueeze, n->in[0], value_const_i64(m, 1, (int64_t[]){1}));
     Value *b = build2(m, n, OP_Unsqueeze, n->in[1], value_const_i64(m, 1, (int64_t[]){0}));
     Value *d = build2(m, n, OP_Sub, a, b);
@@ -93,13 +72,13 @@ bool expand_unfold(Module *m, Node *n, Value **out) {
     uint32_t rank = rank_of(n->in[0]);
     int64_t axis = attr_i(n, AT_UnfoldTensor_dim), size = attr_i(n, AT_UnfoldTensor_size), step = attr_i(n, AT_UnfoldTensor_step);
     if (axis < 0) axis += rank;
-    if (rank == 0 || axis < 0 || axis >= rank) return fail(m, n, "dim is not one of the input's");
+    if (rank == 0 || axis < 0 || axis >= rank) return expand_fail(m, n, "dim is not one of the input's");
     Dim length = n->in[0]->type->dim[axis];
-    if (!dim_is_const(m->cx, length)) return fail(m, n, "the size of the dim must be known at compile time");
+    if (!dim_is_const(m->cx, length)) return expand_fail(m, n, "the size of the dim must be known at compile time");
     int64_t total = dim_value(m->cx, length);
-    if (size < 1 || step < 1 || size > total) return fail(m, n, "size must be 1 to that of the dim, step at least 1");
+    if (size < 1 || step < 1 || size > total) return expand_fail(m, n, "size must be 1 to that of the dim, step at least 1");
     int64_t count = (total - size) / step + 1, perm[RANK_MAX + 1];
-    if (rank + 1 > RANK_MAX || count > (1 << 24) / size) return fail(m, n, "the result is too large");
+    if (rank + 1 > RANK_MAX || count > (1 << 24) / size) return expand_fail(m, n, "the result is too large");
     int64_t *place = ARENA_ARRAY(&m->cx->scratch, int64_t, (size_t)(count * size));
     for (int64_t i = 0; i < count * size; i++) place[i] = i / size * step + i % size;
     Value *windows = expand_gather(m, n, n->in[0], expand_ints(m, 2, (int64_t[]){count, size}, place), axis);

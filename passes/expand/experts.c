@@ -20,11 +20,6 @@ typedef struct Experts {
     double alpha, beta, limit; /* of SwiGLU; limit 0: none */
 } Experts;
 
-static bool fail(const Experts *x, const char *what) {
-    diag(x->m->cx, SEV_ERROR, x->n->loc, "%s", what);
-    return false;
-}
-
 static Value *number(const Experts *x, const Value *like, double v) { return value_const_scalar(x->m, like->type->dtype, v); }
 
 static Value *unsqueeze(const Experts *x, Value *v, int64_t axis) { return v != NULL ? build2(x->m, x->n, OP_Unsqueeze, v, value_const_i64(x->m, 1, &axis)) : NULL; }
@@ -81,11 +76,11 @@ static Value *dequantized(const Experts *x, const Projection *p, Value *w, DType
     int64_t bits = attr_has(x->n, p->bits) && attr_i(x->n, p->bits) != 0 ? attr_i(x->n, p->bits) : attr_i(x->n, AT_QMoE_expert_weight_bits);
     int64_t block = attr_has(x->n, AT_QMoE_block_size) ? attr_i(x->n, AT_QMoE_block_size) : 0;
     Dim each = w->type->dim[1], bytes = w->type->dim[2];
-    if (bits != 2 && bits != 4 && bits != 8) return fail(x, "expert_weight_bits must be 2, 4 or 8"), NULL;
-    if (scale == NULL || w->type->dtype != DT_U8 || !dim_is_const(m->cx, each) || !dim_is_const(m->cx, bytes)) return fail(x, "weights must be bytes of known sizes, with scales"), NULL;
+    if (bits != 2 && bits != 4 && bits != 8) return expand_fail(x->m, x->n, "expert_weight_bits must be 2, 4 or 8"), NULL;
+    if (scale == NULL || w->type->dtype != DT_U8 || !dim_is_const(m->cx, each) || !dim_is_const(m->cx, bytes)) return expand_fail(x->m, x->n, "weights must be bytes of known sizes, with scales"), NULL;
     int64_t rows = x->count * dim_value(m->cx, each), size = dim_value(m->cx, bytes) * 8 / bits;
     if (block < 1) block = size;
-    if (size < 1 || size % block != 0) return fail(x, "the inner size must be a multiple of block_size"), NULL;
+    if (size < 1 || size % block != 0) return expand_fail(x->m, x->n, "the inner size must be a multiple of block_size"), NULL;
     Value *codes = expand_unpacked(m, x->n, w, rows, dim_value(m->cx, bytes), bits);
     Value *s = expand_reshape(m, x->n, scale, 2, (int64_t[]){rows, size / block});
     Value *z = codes != NULL ? zeros_of(x, expand_input(x->n, (uint32_t)p->zero), codes, rows, size / block, bits) : NULL;
@@ -100,7 +95,7 @@ static Value *dequantized(const Experts *x, const Projection *p, Value *w, DType
 /* v [.,T,K] through every expert: [E,T,N]. */
 static Value *projected(const Experts *x, const Projection *p, Value *v) {
     Value *w = expand_input(x->n, (uint32_t)p->weight), *bias = expand_input(x->n, (uint32_t)p->bias);
-    if (v == NULL || w == NULL || w->type->rank != 3) return fail(x, "the experts' weights must be [E,N,K]"), NULL;
+    if (v == NULL || w == NULL || w->type->rank != 3) return expand_fail(x->m, x->n, "the experts' weights must be [E,N,K]"), NULL;
     if (x->quantized) w = dequantized(x, p, w, v->type->dtype);
     if (w == NULL) return NULL;
     Value *y = two(x, OP_MatMul, v, expand_transpose(x->m, x->n, w, 3, (int64_t[]){0, 2, 1}));
@@ -112,7 +107,7 @@ static Value *projected(const Experts *x, const Projection *p, Value *v) {
 static bool halves(const Experts *x, Value *both, Value **gate, Value **linear) {
     Module *m = x->m;
     Dim wide = both->type->dim[2];
-    if (!dim_is_const(m->cx, wide) || dim_value(m->cx, wide) % 2 != 0) return fail(x, "fused weights must have an even number of rows");
+    if (!dim_is_const(m->cx, wide) || dim_value(m->cx, wide) % 2 != 0) return expand_fail(x->m, x->n, "fused weights must have an even number of rows");
     int64_t size = dim_value(m->cx, wide), step = x->fusion == 1 ? 2 : 1, second = x->fusion == 1 ? 1 : size / 2, axis = 2;
     for (int64_t i = 0; i < 2; i++) {
         int64_t from = i * second, to = x->fusion == 1 ? size : from + size / 2;
@@ -140,14 +135,14 @@ static Value *activated(const Experts *x, Value *h, const Projection *third, Val
     if (h == NULL) return NULL;
     if (is_swiglu && x->fusion != 0 && !halves(x, h, &h, &linear)) return NULL;
     if (expand_input(x->n, (uint32_t)third->weight) != NULL && linear == NULL && (linear = projected(x, third, v)) == NULL) return NULL;
-    if (is_swiglu && linear == NULL) return fail(x, "swiglu needs fused weights or a third projection"), NULL;
+    if (is_swiglu && linear == NULL) return expand_fail(x->m, x->n, "swiglu needs fused weights or a third projection"), NULL;
     if (is_swiglu) return swiglu(x, h, linear);
     Value *y = NULL;
     if (strcmp(name, "identity") == 0) y = h;
     else if (strcmp(name, "relu") == 0) y = build1(x->m, x->n, OP_Relu, h);
     else if (strcmp(name, "silu") == 0) y = two(x, OP_Mul, h, build1(x->m, x->n, OP_Sigmoid, h));
     else if (strcmp(name, "gelu") == 0) y = build1(x->m, x->n, OP_FastGelu, h);
-    else return fail(x, "activation_type must be relu, gelu, silu, swiglu or identity"), NULL;
+    else return expand_fail(x->m, x->n, "activation_type must be relu, gelu, silu, swiglu or identity"), NULL;
     return linear != NULL ? two(x, OP_Mul, y, linear) : y;
 }
 
@@ -156,9 +151,9 @@ static bool expand_experts(Experts *x, const Projection p[3], Value *mixing, Val
     Value *in = x->n->in[0], *router = x->n->in[1];
     uint32_t rank = in->type->rank;
     if (rank < 2 || rank > 3 || router->type->rank != 2 || !dim_is_const(m->cx, router->type->dim[1]) || !dim_is_const(m->cx, in->type->dim[rank - 1]))
-        return fail(x, "input must be [T,I] or [B,S,I] and router_probs [T,E], with I and E known at compile time");
+        return expand_fail(x->m, x->n, "input must be [T,I] or [B,S,I] and router_probs [T,E], with I and E known at compile time");
     x->count = dim_value(m->cx, router->type->dim[1]);
-    if (x->k < 1 || x->k > x->count) return fail(x, "k must be from 1 to the number of experts");
+    if (x->k < 1 || x->k > x->count) return expand_fail(x->m, x->n, "k must be from 1 to the number of experts");
     Value *flat = rank == 3 ? expand_reshape(m, x->n, in, 2, (int64_t[]){-1, dim_value(m->cx, in->type->dim[2])}) : in;
     Value *v = unsqueeze(x, flat, 0), *share = routed(x, router, mixing);
     Value *h = activated(x, projected(x, &p[0], v), &p[2], v), *y = h != NULL ? projected(x, &p[1], h) : NULL;
@@ -175,7 +170,7 @@ bool expand_moe(Module *m, Node *n, Value **out) {
     static const Projection p[3] = {{.weight = 2, .bias = 3}, {.weight = 4, .bias = 5}, {.weight = 6, .bias = 7}};
     Experts x = {.m = m, .n = n, .k = attr_i(n, AT_MoE_k), .fusion = attr_i(n, AT_MoE_swiglu_fusion), .normalize = attr_i(n, AT_MoE_normalize_routing_weights) != 0, .activation = attr_s(n, AT_MoE_activation_type),
                  .alpha = attr_f(n, AT_MoE_activation_alpha), .beta = attr_f(n, AT_MoE_activation_beta), .limit = number_or_none(n, AT_MoE_swiglu_limit)};
-    if (attr_i(n, AT_MoE_use_sparse_mixer) != 0 || attr_i(n, AT_MoE_swiglu_limit_after_activation) != 0) return fail(&x, "use_sparse_mixer and swiglu_limit_after_activation are not supported");
+    if (attr_i(n, AT_MoE_use_sparse_mixer) != 0 || attr_i(n, AT_MoE_swiglu_limit_after_activation) != 0) return expand_fail(x.m, x.n, "use_sparse_mixer and swiglu_limit_after_activation are not supported");
     return expand_experts(&x, p, NULL, out);
 }
 
@@ -183,8 +178,8 @@ bool expand_qmoe(Module *m, Node *n, Value **out) {
     static const Projection p[3] = {{2, 3, 11, 4, AT_QMoE_fc1_expert_weight_bits}, {5, 6, 12, 7, AT_QMoE_fc2_expert_weight_bits}, {8, 9, 13, 10, AT_QMoE_fc3_expert_weight_bits}};
     Experts x = {.m = m, .n = n, .k = attr_i(n, AT_QMoE_k), .fusion = attr_i(n, AT_QMoE_swiglu_fusion), .normalize = attr_i(n, AT_QMoE_normalize_routing_weights) != 0, .activation = attr_s(n, AT_QMoE_activation_type),
                  .alpha = attr_f(n, AT_QMoE_activation_alpha), .beta = attr_f(n, AT_QMoE_activation_beta), .limit = number_or_none(n, AT_QMoE_swiglu_limit), .quantized = true};
-    if (strcmp(str_text(m->cx, attr_s(n, AT_QMoE_quant_type)), "int") != 0) return fail(&x, "quant_type must be int");
-    if (attr_i(n, AT_QMoE_weights_prepacked) == 1) return fail(&x, "weights_prepacked: the packed forms of other programs are not read");
-    if (attr_i(n, AT_QMoE_use_sparse_mixer) != 0 || attr_i(n, AT_QMoE_swiglu_limit_after_activation) != 0) return fail(&x, "use_sparse_mixer and swiglu_limit_after_activation are not supported");
+    if (strcmp(str_text(m->cx, attr_s(n, AT_QMoE_quant_type)), "int") != 0) return expand_fail(x.m, x.n, "quant_type must be int");
+    if (attr_i(n, AT_QMoE_weights_prepacked) == 1) return expand_fail(x.m, x.n, "weights_prepacked: the packed forms of other programs are not read");
+    if (attr_i(n, AT_QMoE_use_sparse_mixer) != 0 || attr_i(n, AT_QMoE_swiglu_limit_after_activation) != 0) return expand_fail(x.m, x.n, "use_sparse_mixer and swiglu_limit_after_activation are not supported");
     return expand_experts(&x, p, expand_input(n, 14), out);
 }

@@ -6,8 +6,6 @@
 
 #include "passes/rules.h"
 
-static void copy_attr(Node *to, AttrSlot slot, const Node *from, AttrSlot source) { *attr_at(to, slot) = *attr_at(from, source); }
-
 /* The activation `name` of x with parameters p[0..n_p); NULL after a diag(). */
 static Value *activate(Module *m, Node *n, Str name, const double *p, uint32_t n_p, Value *x) {
     const char *text = str_text(m->cx, name);
@@ -35,21 +33,13 @@ static Value *activate(Module *m, Node *n, Str name, const double *p, uint32_t n
 
 static Node *plain_conv(Module *m, Node *n) {
     Node *c = node_new(m, n->graph, n, OP_Conv, n->n_in < 3 ? n->n_in : 3, n->in, 1);
-    copy_attr(c, AT_Conv_auto_pad, n, AT_FusedConv_auto_pad);
-    copy_attr(c, AT_Conv_dilations, n, AT_FusedConv_dilations);
-    copy_attr(c, AT_Conv_group, n, AT_FusedConv_group);
-    copy_attr(c, AT_Conv_kernel_shape, n, AT_FusedConv_kernel_shape);
-    copy_attr(c, AT_Conv_pads, n, AT_FusedConv_pads);
-    copy_attr(c, AT_Conv_strides, n, AT_FusedConv_strides);
+    attr_share(c, n);
     return c;
 }
 
 static Node *plain_gemm(Module *m, Node *n) {
     Node *c = node_new(m, n->graph, n, OP_Gemm, n->n_in, n->in, 1);
-    copy_attr(c, AT_Gemm_alpha, n, AT_FusedGemm_alpha);
-    copy_attr(c, AT_Gemm_beta, n, AT_FusedGemm_beta);
-    copy_attr(c, AT_Gemm_transA, n, AT_FusedGemm_transA);
-    copy_attr(c, AT_Gemm_transB, n, AT_FusedGemm_transB);
+    attr_share(c, n);
     return c;
 }
 

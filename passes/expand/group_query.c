@@ -23,11 +23,6 @@ typedef struct Query {
     AttentionParts parts;
 } Query;
 
-static bool fail(const Query *g, const char *what) {
-    diag(g->m->cx, SEV_ERROR, g->n->loc, "%s", what);
-    return false;
-}
-
 static Value *number(const Query *g, int64_t v) { return value_const_scalar(g->m, DT_I64, (double)v); }
 
 /* Size `axis` of v as a scalar. */
@@ -88,7 +83,7 @@ static bool rotate(Query *g) {
     if (!attr_has(n, AT_GroupQueryAttention_do_rotary) || attr_i(n, AT_GroupQueryAttention_do_rotary) == 0) return true;
     Value *cosine = expand_input(n, 7), *sine = expand_input(n, 8), *position = expand_input(n, 9);
     if (cosine == NULL || sine == NULL || cosine->type->rank != 2 || sine->type->rank != 2 || !dim_is_const(g->m->cx, cosine->type->dim[1]) || 2 * dim_value(g->m->cx, cosine->type->dim[1]) > g->size)
-        return fail(g, "do_rotary needs cos_cache and sin_cache [positions, up to half the head size]");
+        return expand_fail(g->m, g->n, "do_rotary needs cos_cache and sin_cache [positions, up to half the head size]");
     if (position == NULL) {
         Value *start = build2(g->m, n, OP_Unsqueeze, g->start, value_const_i64(g->m, 1, (int64_t[]){1})), *step = counting(g, g->steps, 2, 1);
         position = start != NULL && step != NULL ? build2(g->m, n, OP_Add, start, step) : NULL;
@@ -191,18 +186,11 @@ static bool masks(Query *g) {
     return g->parts.mask != NULL;
 }
 
-static void give(Query *g, Value **out, uint32_t i, Value *v) {
-    if (i >= g->n->n_out || g->n->out[i] == NULL) return;
-    bool own = v->def != NULL;
-    for (uint32_t k = 0; k < g->n->n_in; k++) own &= v != g->n->in[k];
-    out[i] = own ? v : build1(g->m, g->n, OP_Identity, v);
-}
-
 bool expand_group_query_attention(Module *m, Node *n, Value **out) {
     Query g = {.m = m, .n = n, .heads = attr_i(n, AT_GroupQueryAttention_num_heads), .kv_heads = attr_i(n, AT_GroupQueryAttention_kv_num_heads)};
     int64_t all = n->in[1] != NULL ? g.heads : g.heads + 2 * g.kv_heads, mode = attr_i(n, AT_GroupQueryAttention_qk_output);
     Dim width = n->in[0]->type->dim[2];
-    if (!dim_is_const(m->cx, width)) return fail(&g, "the hidden size must be known at compile time");
+    if (!dim_is_const(m->cx, width)) return expand_fail(g.m, g.n, "the hidden size must be known at compile time");
     g.size = dim_value(m->cx, width) / all;
     if (n->n_out > 1 && n->out[1] != NULL) g.present = n->out[1]->type->dim[2];
     else if (n->n_out > 2 && n->out[2] != NULL) g.present = n->out[2]->type->dim[2];
@@ -218,13 +206,13 @@ bool expand_group_query_attention(Module *m, Node *n, Value **out) {
     Value *scores, *y = attention_build(m, n, &g.parts, &scores);
     if (y == NULL) return false;
     out[0] = attention_join_heads(m, n, y);
-    give(&g, out, 1, g.parts.k);
-    give(&g, out, 2, g.parts.v);
+    expand_give(m, n, out, 1, g.parts.k);
+    expand_give(m, n, out, 2, g.parts.v);
     if (mode == 1 && n->n_out > 3 && n->out[3] != NULL) { /* scores of keys that do not count are given as 0 */
         Value *counted = allowed(&g, g.length);
         scores = counted != NULL ? build3(m, n, OP_Where, counted, scores, value_const_scalar(m, scores->type->dtype, 0)) : NULL;
         if (scores == NULL) return false;
     }
-    give(&g, out, 3, scores);
+    expand_give(m, n, out, 3, scores);
     return out[0] != NULL;
 }

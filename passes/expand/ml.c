@@ -3,14 +3,8 @@
 
 #include <math.h>
 
-#include "ir/shape/reduce.h"
 #include "passes/expand/build.h"
 #include "passes/rules.h"
-
-static bool fail(Module *m, const Node *n, const char *what) {
-    diag(m->cx, SEV_ERROR, n->loc, "%s", what);
-    return false;
-}
 
 static Value *number(Module *m, const Value *like, double v) { return value_const_scalar(m, like->type->dtype, v); }
 
@@ -47,7 +41,7 @@ Value *ml_post_transform(Module *m, Node *at, Value *scores, const char *name) {
     if (strcmp(name, "SOFTMAX") == 0) return expand_softmax(m, at, scores, 1);
     if (strcmp(name, "SOFTMAX_ZERO") == 0) return softmax_zero(m, at, scores);
     if (strcmp(name, "PROBIT") == 0) return probit(m, at, scores);
-    fail(m, at, "post_transform must be NONE, SOFTMAX, LOGISTIC, SOFTMAX_ZERO or PROBIT");
+    expand_fail(m, at, "post_transform must be NONE, SOFTMAX, LOGISTIC, SOFTMAX_ZERO or PROBIT");
     return NULL;
 }
 
@@ -89,14 +83,14 @@ static Value *linear(Module *m, Node *n, int64_t rows) {
     Value *x = ml_rows(m, n);
     Dim f = x->type->dim[1];
     if (c == NULL || rows < 1 || !dim_is_const(m->cx, f) || (int64_t)c->floats.n != rows * dim_value(m->cx, f)) {
-        fail(m, n, "the number of coefficients is not that of the features times that of the results");
+        expand_fail(m, n, "the number of coefficients is not that of the features times that of the results");
         return NULL;
     }
     Value *w = expand_floats(m, 2, (int64_t[]){rows, dim_value(m->cx, f)}, c->floats.v, x->type->dtype);
     Value *y = build2(m, n, OP_MatMul, x, expand_transpose(m, n, w, 2, (int64_t[]){1, 0}));
     if (b != NULL && b->floats.n != 0) {
         if ((int64_t)b->floats.n != rows) {
-            fail(m, n, "there is not one intercept per result");
+            expand_fail(m, n, "there is not one intercept per result");
             return NULL;
         }
         y = build2(m, n, OP_Add, y, expand_floats(m, 1, &rows, b->floats.v, x->type->dtype));
@@ -115,7 +109,7 @@ bool expand_linear_regressor(Module *m, Node *n, Value **out) {
 bool expand_linear_classifier(Module *m, Node *n, Value **out) {
     const Attr *c = list(n, "coefficients");
     Dim f = n->in[0]->type->dim[n->in[0]->type->rank - 1];
-    if (c == NULL || !dim_is_const(m->cx, f) || dim_value(m->cx, f) < 1) return fail(m, n, "the number of features must be known at compile time");
+    if (c == NULL || !dim_is_const(m->cx, f) || dim_value(m->cx, f) < 1) return expand_fail(m, n, "the number of features must be known at compile time");
     int64_t rows = (int64_t)c->floats.n / dim_value(m->cx, f);
     Value *s = linear(m, n, rows);
     if (s == NULL) return false;
@@ -166,7 +160,7 @@ bool expand_imputer(Module *m, Node *n, Value **out) {
     Value *x = n->in[0], *with;
     bool real = dtype_is_float(x->type->dtype);
     const Attr *a = list(n, real ? "imputed_value_floats" : "imputed_value_int64s");
-    if (a == NULL || a->ints.n == 0) return fail(m, n, "there are no imputed values of the input's kind");
+    if (a == NULL || a->ints.n == 0) return expand_fail(m, n, "there are no imputed values of the input's kind");
     with = real ? expand_cast(m, n, per_feature(m, a, 0), x->type->dtype) : expand_ints(m, 1, (int64_t[]){a->ints.n}, a->ints.v);
     double replaced = attr_f(n, AT_Imputer_replaced_value_float);
     Value *hit;
@@ -207,7 +201,7 @@ static Value *places(Module *m, Node *n, Value *x, const Attr *strings) {
 bool expand_one_hot_encoder(Module *m, Node *n, Value **out) {
     const Attr *cats = list(n, "cats_int64s"), *strings = list(n, "cats_strings");
     bool text = n->in[0]->type->dtype == DT_STRING;
-    if ((text ? strings : cats) == NULL || (text ? strings->strings.n : cats->ints.n) == 0) return fail(m, n, "there are no categories of the input's kind");
+    if ((text ? strings : cats) == NULL || (text ? strings->strings.n : cats->ints.n) == 0) return expand_fail(m, n, "there are no categories of the input's kind");
     int64_t count = text ? strings->strings.n : cats->ints.n, *place = ARENA_ARRAY(&m->cx->arena, int64_t, (size_t)count);
     for (int64_t i = 0; i < count; i++) place[i] = text ? i : cats->ints.v[i];
     Value *x = text ? places(m, n, n->in[0], strings) : expand_cast(m, n, n->in[0], DT_I64);
@@ -220,7 +214,7 @@ bool expand_one_hot_encoder(Module *m, Node *n, Value **out) {
 /* A LabelEncoder between strings and integers, in the direction that the input's type says. */
 bool expand_category_mapper(Module *m, Node *n, Value **out) {
     const Attr *ints = list(n, "cats_int64s"), *strings = list(n, "cats_strings");
-    if (ints == NULL || strings == NULL) return fail(m, n, "cats_int64s and cats_strings must be given");
+    if (ints == NULL || strings == NULL) return expand_fail(m, n, "cats_int64s and cats_strings must be given");
     Node *label = expand_node(m, n, OP_LabelEncoder, 1, n->in, 1);
     bool text = n->in[0]->type->dtype == DT_STRING;
     set_list(label, text ? AT_LabelEncoder_keys_strings : AT_LabelEncoder_keys_int64s, text ? strings : ints);

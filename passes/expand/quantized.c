@@ -16,8 +16,6 @@ static Value *quantized(Module *m, Node *n, Value *y, uint32_t scale) {
     return y != NULL ? build3(m, n, OP_QuantizeLinear, y, n->in[scale], zero) : NULL;
 }
 
-static void copy_attr(Node *to, AttrSlot slot, const Node *from, AttrSlot source) { *attr_at(to, slot) = *attr_at(from, source); }
-
 /* ---- products ---------------------------------------------------------------------------------------------------- */
 Value *expand_scaled_product(Module *m, Node *n, Value *a, Value *b, Value *scale, Value *za, Value *zb, Value *bias) {
     Value *y = expand_result(m, expand_node(m, n, OP_MatMulInteger, 4, (Value *[]){a, b, za, zb}, 1));
@@ -57,14 +55,6 @@ bool expand_qgemm(Module *m, Node *n, Value **out) {
 }
 
 /* ---- pools, means, softmax: x, its scale and zero, scale and zero of the result ---------------------------------- */
-/* [N, C, spatial…] to [N, spatial…, C] or back. */
-static Value *move_channels(Module *m, Node *n, Value *x, bool to_last) {
-    int64_t perm[RANK_MAX];
-    uint32_t rank = x->type->rank;
-    for (uint32_t i = 0; i < rank; i++) perm[i] = i == 0 ? 0 : to_last ? (i + 1 < rank ? i + 1 : 1) : (i == 1 ? rank - 1 : i - 1);
-    return expand_transpose(m, n, x, rank, perm);
-}
-
 static bool has_channels(Module *m, const Node *n) {
     if (n->in[0]->type->rank >= 3 && n->in[0]->type->rank != RANK_UNKNOWN) return true;
     diag(m->cx, SEV_ERROR, n->loc, "input 0 must be [N, C, spatial…]");
@@ -75,17 +65,12 @@ bool expand_qlinear_average_pool(Module *m, Node *n, Value **out) {
     bool last = attr_i(n, AT_QLinearAveragePool_channels_last) != 0;
     if (!has_channels(m, n)) return false;
     Value *x = dequantized(m, n, 0, 1);
-    if (last && x != NULL) x = move_channels(m, n, x, false);
+    if (last && x != NULL) x = expand_move_channels(m, n, x, false);
     if (x == NULL) return false;
     Node *pool = expand_node(m, n, OP_AveragePool, 1, &x, 1);
-    copy_attr(pool, AT_AveragePool_auto_pad, n, AT_QLinearAveragePool_auto_pad);
-    copy_attr(pool, AT_AveragePool_ceil_mode, n, AT_QLinearAveragePool_ceil_mode);
-    copy_attr(pool, AT_AveragePool_count_include_pad, n, AT_QLinearAveragePool_count_include_pad);
-    copy_attr(pool, AT_AveragePool_kernel_shape, n, AT_QLinearAveragePool_kernel_shape);
-    copy_attr(pool, AT_AveragePool_pads, n, AT_QLinearAveragePool_pads);
-    copy_attr(pool, AT_AveragePool_strides, n, AT_QLinearAveragePool_strides);
+    attr_share(pool, n);
     Value *y = expand_result(m, pool);
-    if (last && y != NULL) y = move_channels(m, n, y, true);
+    if (last && y != NULL) y = expand_move_channels(m, n, y, true);
     out[0] = quantized(m, n, y, 3);
     return out[0] != NULL;
 }
@@ -94,9 +79,9 @@ bool expand_qlinear_global_average_pool(Module *m, Node *n, Value **out) {
     bool last = attr_i(n, AT_QLinearGlobalAveragePool_channels_last) != 0;
     if (!has_channels(m, n)) return false;
     Value *x = dequantized(m, n, 0, 1);
-    if (last && x != NULL) x = move_channels(m, n, x, false);
+    if (last && x != NULL) x = expand_move_channels(m, n, x, false);
     Value *y = x != NULL ? build1(m, n, OP_GlobalAveragePool, x) : NULL;
-    if (last && y != NULL) y = move_channels(m, n, y, true);
+    if (last && y != NULL) y = expand_move_channels(m, n, y, true);
     out[0] = quantized(m, n, y, 3);
     return out[0] != NULL;
 }
@@ -138,7 +123,7 @@ bool expand_qembed_norm(Module *m, Node *n, Value **out) {
     }
     Value *in[] = {n->in[0], n->in[1], real[0], real[1], real[2], real[3], real[4], n->in[7]};
     Node *embed = expand_node(m, n, OP_EmbedLayerNormalization, 8, in, 2);
-    copy_attr(embed, AT_EmbedLayerNormalization_epsilon, n, AT_QEmbedLayerNormalization_epsilon);
+    attr_share(embed, n);
     if (!node_infer(m, embed)) return false;
     out[0] = embed->out[0];
     out[1] = embed->out[1];

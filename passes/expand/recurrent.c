@@ -11,17 +11,8 @@
  *     %y, %h, %c = RecurrentSteps(%p, %x, Transpose(%r, [0,2,1]), ..., %rs, %rz)
  *
  * so p is the integer product times the scales up to a rounding of float, and R stays 8 bits wide. */
-#include "ir/shape/reduce.h"
 #include "passes/expand/build.h"
 #include "passes/rules.h"
-
-static void copy_attributes(Node *to, const Node *from) {
-    uint32_t first = op_info(to->op)->attr_first, count = op_attr_count(to->op);
-    for (uint32_t i = 0; i < count; i++) {
-        AttrSlot slot = (AttrSlot)(first + i), source = attr_named(from, attr_info(slot)->name);
-        if (source != AT_COUNT && attr_has(from, source)) *attr_at(to, slot) = *attr_at(from, source);
-    }
-}
 
 bool expand_recurrent(Module *m, Node *n, Value **out) {
     Value *rows = build2(m, n, OP_Reshape, n->in[0], value_const_i64(m, 3, (const int64_t[]){1, -1, 0}));
@@ -33,7 +24,7 @@ bool expand_recurrent(Module *m, Node *n, Value **out) {
     for (uint32_t i = 2; i < 8; i++) in[i] = i < n->n_in ? n->in[i] : NULL;
     Node *steps = node_new(m, n->graph, n, OP_RecurrentSteps, 8, in, n->n_out);
     steps->loc = n->loc;
-    copy_attributes(steps, n);
+    attr_share(steps, n);
     attr_set_i(steps, AT_RecurrentSteps_gates, n->op == OP_LSTM ? 4 : n->op == OP_GRU ? 3 : 1);
     for (uint32_t i = 0; i < n->n_out; i++) out[i] = n->out[i] != NULL ? steps->out[i] : NULL;
     return node_infer(m, steps);
@@ -58,7 +49,7 @@ bool expand_dynamic_quantize_lstm(Module *m, Node *n, Value **out) {
     in[9] = n->in[11];
     if (in[0] == NULL || in[2] == NULL) return false;
     Node *steps = expand_node(m, n, OP_RecurrentSteps, 10, in, n->n_out);
-    copy_attributes(steps, n);
+    attr_share(steps, n);
     attr_set_i(steps, AT_RecurrentSteps_gates, 4);
     for (uint32_t i = 0; i < n->n_out; i++) out[i] = n->out[i] != NULL ? steps->out[i] : NULL;
     return node_infer(m, steps);

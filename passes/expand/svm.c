@@ -11,11 +11,6 @@
 #include "passes/expand/ml.h"
 #include "passes/rules.h"
 
-static bool fail(Module *m, const Node *n, const char *what) {
-    diag(m->cx, SEV_ERROR, n->loc, "%s", what);
-    return false;
-}
-
 static Value *number(Module *m, const Value *like, double v) { return value_const_scalar(m, like->type->dtype, v); }
 
 /* A list of numbers that is given and not empty, else NULL. */
@@ -38,13 +33,13 @@ static Value *kernel_values(Module *m, Node *n, SvmKernel kernel, Value *x, Valu
     Value *line = build2(m, n, OP_Add, build2(m, n, OP_Mul, dot, number(m, x, gamma)), number(m, x, coef));
     if (strcmp(kernel.type, "SIGMOID") == 0) return build1(m, n, OP_Tanh, line);
     if (strcmp(kernel.type, "POLY") == 0) return build2(m, n, OP_Pow, line, number(m, x, degree));
-    fail(m, n, "kernel_type must be LINEAR, POLY, RBF or SIGMOID");
+    expand_fail(m, n, "kernel_type must be LINEAR, POLY, RBF or SIGMOID");
     return NULL;
 }
 
 static bool features_of(Module *m, const Node *n, const Value *x, int64_t *features) {
     Dim f = x->type->dim[1];
-    if (!dim_is_const(m->cx, f) || dim_value(m->cx, f) < 1) return fail(m, n, "the number of features must be known at compile time");
+    if (!dim_is_const(m->cx, f) || dim_value(m->cx, f) < 1) return expand_fail(m, n, "the number of features must be known at compile time");
     *features = dim_value(m->cx, f);
     return true;
 }
@@ -55,16 +50,16 @@ bool expand_svm_regressor(Module *m, Node *n, Value **out) {
     Value *x = ml_rows(m, n), *y;
     int64_t features;
     if (!features_of(m, n, x, &features)) return false;
-    if (c == NULL) return fail(m, n, "coefficients are missing");
+    if (c == NULL) return expand_fail(m, n, "coefficients are missing");
     int64_t count = c->floats.n;
     if (v != NULL) {
         SvmKernel kernel = {str_text(m->cx, attr_s(n, AT_SVMRegressor_kernel_type)), floats(n, AT_SVMRegressor_kernel_params)};
-        if ((int64_t)v->floats.n != count * features) return fail(m, n, "support_vectors has not one row per coefficient");
+        if ((int64_t)v->floats.n != count * features) return expand_fail(m, n, "support_vectors has not one row per coefficient");
         Value *k = kernel_values(m, n, kernel, x, expand_floats(m, 2, (int64_t[]){count, features}, v->floats.v, x->type->dtype));
         if (k == NULL) return false;
         y = build2(m, n, OP_MatMul, k, expand_floats(m, 2, (int64_t[]){count, 1}, c->floats.v, x->type->dtype));
     } else {
-        if (count != features) return fail(m, n, "there is not one coefficient per feature");
+        if (count != features) return expand_fail(m, n, "there is not one coefficient per feature");
         y = build2(m, n, OP_MatMul, x, expand_floats(m, 2, (int64_t[]){count, 1}, c->floats.v, x->type->dtype));
     }
     if (rho != NULL) y = build2(m, n, OP_Add, y, number(m, y, rho->floats.v[0]));
@@ -89,7 +84,7 @@ static Value *pair_scores(Svm *s) {
     const Attr *c = floats(s->n, AT_SVMClassifier_coefficients), *v = floats(s->n, AT_SVMClassifier_support_vectors), *rho = floats(s->n, AT_SVMClassifier_rho);
     if (c == NULL || v == NULL || rho == NULL || (int64_t)c->floats.n != (s->classes - 1) * s->vectors || (int64_t)v->floats.n != s->vectors * s->features ||
         (int64_t)rho->floats.n < s->pairs) {
-        fail(m, s->n, "coefficients, support_vectors and rho do not fit vectors_per_class and the number of features");
+        expand_fail(m, s->n, "coefficients, support_vectors and rho do not fit vectors_per_class and the number of features");
         return NULL;
     }
     double *w = ARENA_ARRAY(&m->cx->arena, double, (size_t)(s->vectors * s->pairs));
@@ -131,7 +126,7 @@ static Value *probabilities(Svm *s, Value *scores) {
     Module *m = s->m;
     const Attr *a = floats(s->n, AT_SVMClassifier_prob_a), *b = floats(s->n, AT_SVMClassifier_prob_b);
     if (b == NULL || (int64_t)a->floats.n != s->pairs || (int64_t)b->floats.n != s->pairs) {
-        fail(m, s->n, "prob_a and prob_b have not one number per pair of classes");
+        expand_fail(m, s->n, "prob_a and prob_b have not one number per pair of classes");
         return NULL;
     }
     DType t = scores->type->dtype;
@@ -148,7 +143,7 @@ static Value *linear_scores(Svm *s) {
     Module *m = s->m;
     const Attr *c = floats(s->n, AT_SVMClassifier_coefficients), *rho = floats(s->n, AT_SVMClassifier_rho);
     if (c == NULL || rho == NULL || (int64_t)c->floats.n != s->classes * s->features) {
-        fail(m, s->n, "coefficients has not one row per class, or rho is missing");
+        expand_fail(m, s->n, "coefficients has not one row per class, or rho is missing");
         return NULL;
     }
     Value *w = expand_floats(m, 2, (int64_t[]){s->classes, s->features}, c->floats.v, s->x->type->dtype);
@@ -165,14 +160,14 @@ static bool all_positive(const Attr *a) {
 bool expand_svm_classifier(Module *m, Node *n, Value **out) {
     Svm s = {.m = m, .n = n, .x = ml_rows(m, n), .classes = ml_label_count(n)};
     const Attr *per_class = attr_at(n, AT_SVMClassifier_vectors_per_class);
-    if (s.classes < 2) return fail(m, n, "at least two class labels are needed");
+    if (s.classes < 2) return expand_fail(m, n, "at least two class labels are needed");
     if (!features_of(m, n, s.x, &s.features)) return false;
     s.pairs = s.classes * (s.classes - 1) / 2;
     if (per_class->present) {
-        if (per_class->ints.n != s.classes) return fail(m, n, "vectors_per_class has not one number per class");
+        if (per_class->ints.n != s.classes) return expand_fail(m, n, "vectors_per_class has not one number per class");
         s.per_class = per_class->ints.v;
         for (int64_t i = 0; i < s.classes; i++) {
-            if (s.per_class[i] < 0 || s.per_class[i] > INT32_MAX) return fail(m, n, "vectors_per_class has a number that is not one of vectors");
+            if (s.per_class[i] < 0 || s.per_class[i] > INT32_MAX) return expand_fail(m, n, "vectors_per_class has a number that is not one of vectors");
             s.vectors += s.per_class[i];
         }
     }

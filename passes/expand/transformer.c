@@ -4,7 +4,6 @@
  *                                                                   %y = LayerNormalization(%s, %g, %b) */
 #include <math.h>
 
-#include "ir/shape/reduce.h"
 #include "passes/expand/attention.h"
 #include "passes/expand/build.h"
 #include "passes/rules.h"
@@ -126,13 +125,6 @@ static Value *biased_heads(Module *m, Node *at, Value *x, Value *bias, Dim from,
     return attention_split_heads(m, at, x, heads);
 }
 
-static void give(Module *m, Node *n, Value **out, uint32_t i, Value *v) {
-    if (i >= n->n_out || n->out[i] == NULL) return;
-    bool own = v->def != NULL;
-    for (uint32_t k = 0; k < n->n_in; k++) own &= v != n->in[k];
-    out[i] = own ? v : build1(m, n, OP_Identity, v);
-}
-
 bool expand_multi_head_attention(Module *m, Node *n, Value **out) {
     if (expand_input(n, 8) != NULL || expand_input(n, 9) != NULL) {
         diag(m->cx, SEV_ERROR, n->loc, "past_sequence_length and cache_indirection are not supported: past_key and past_value must have the length of the past");
@@ -166,9 +158,9 @@ bool expand_multi_head_attention(Module *m, Node *n, Value **out) {
     Value *scores, *y = attention_build(m, n, &p, &scores);
     if (y == NULL) return false;
     out[0] = attention_join_heads(m, n, y);
-    give(m, n, out, 1, p.k);
-    give(m, n, out, 2, p.v);
-    give(m, n, out, 3, scores);
+    expand_give(m, n, out, 1, p.k);
+    expand_give(m, n, out, 2, p.v);
+    expand_give(m, n, out, 3, scores);
     return out[0] != NULL;
 }
 

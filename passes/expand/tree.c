@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "ir/shape/reduce.h"
 #include "passes/expand/build.h"
 #include "passes/expand/ml.h"
 #include "passes/lower/tree.h"
@@ -24,11 +23,6 @@ typedef struct Tables {
     int64_t n_weight, *target, n_root, *root;
     double *weight;
 } Tables;
-
-static bool fail(Tables *t, const char *what) {
-    diag(t->m->cx, SEV_ERROR, t->n->loc, "%s", what);
-    return false;
-}
 
 static void tables_alloc(Tables *t, int64_t nodes, int64_t weights, int64_t roots) {
     Arena *a = &t->m->cx->arena;
@@ -54,22 +48,22 @@ static bool tables_check(Tables *t, int64_t targets) {
     int64_t *stack = ARENA_ARRAY(&t->m->cx->arena, int64_t, (size_t)t->count + 2);
     for (int64_t r = 0; r < t->n_root; r++) {
         int64_t n = 0;
-        if (t->root[r] < 0 || t->root[r] >= t->count) return fail(t, "a tree starts at a node that does not exist");
+        if (t->root[r] < 0 || t->root[r] >= t->count) return expand_fail(t->m, t->n, "a tree starts at a node that does not exist");
         stack[n++] = t->root[r];
         while (n > 0) {
             int64_t i = stack[--n];
-            if (seen[i]) return fail(t, "a node has two parents");
+            if (seen[i]) return expand_fail(t->m, t->n, "a node has two parents");
             seen[i] = true;
             if (t->mode[i] == TREE_LEAF) continue;
-            if (t->yes[i] < 0 || t->yes[i] >= t->count || t->no[i] < 0 || t->no[i] >= t->count) return fail(t, "a node has a child that does not exist");
-            if (t->feature[i] < 0) return fail(t, "a node tests a negative feature");
-            if (n + 2 > t->count + 2) return fail(t, "a node has two parents");
+            if (t->yes[i] < 0 || t->yes[i] >= t->count || t->no[i] < 0 || t->no[i] >= t->count) return expand_fail(t->m, t->n, "a node has a child that does not exist");
+            if (t->feature[i] < 0) return expand_fail(t->m, t->n, "a node tests a negative feature");
+            if (n + 2 > t->count + 2) return expand_fail(t->m, t->n, "a node has two parents");
             stack[n++] = t->yes[i];
             stack[n++] = t->no[i];
         }
     }
     for (int64_t w = 0; w < t->n_weight; w++)
-        if (t->target[w] < 0 || t->target[w] >= targets) return fail(t, "a leaf weighs a target that does not exist");
+        if (t->target[w] < 0 || t->target[w] >= targets) return expand_fail(t->m, t->n, "a leaf weighs a target that does not exist");
     return true;
 }
 
@@ -140,8 +134,8 @@ static bool read_nodes(Tables *t, const Key *key) {
     const Attr *no = list(t, "nodes_falsenodeids"), *mode = list(t, "nodes_modes"), *missing = list(t, "nodes_missing_value_tracks_true");
     uint32_t n = (uint32_t)t->count;
     if (feature == NULL || feature->ints.n != n || yes == NULL || yes->ints.n != n || no == NULL || no->ints.n != n || mode == NULL || mode->strings.n != n)
-        return fail(t, "the lists of nodes differ in length");
-    if (!float_list(t, "nodes_values", "nodes_values_as_tensor", n, t->value)) return fail(t, "nodes_values has not one entry per node");
+        return expand_fail(t->m, t->n, "the lists of nodes differ in length");
+    if (!float_list(t, "nodes_values", "nodes_values_as_tensor", n, t->value)) return expand_fail(t->m, t->n, "nodes_values has not one entry per node");
     for (uint32_t i = 0; i < n; i++) {
         t->feature[i] = feature->ints.v[i];
         t->mode[i] = mode_of(str_text(t->m->cx, mode->strings.v[i]));
@@ -167,11 +161,11 @@ static bool read_weights(Tables *t, const Key *key, const char *prefix) {
     snprintf(tensor, sizeof tensor, "%s_as_tensor", name[3]);
     double *weight = ARENA_ARRAY(a, double, n);
     if (tree == NULL || tree->ints.n != n || node == NULL || node->ints.n != n || !float_list(t, name[3], tensor, n, weight))
-        return fail(t, "the lists of weights differ in length");
+        return expand_fail(t->m, t->n, "the lists of weights differ in length");
     int64_t *at = ARENA_ARRAY(a, int64_t, n), *fill = ARENA_ARRAY(a, int64_t, (size_t)t->count + 1);
     for (uint32_t i = 0; i < n; i++) {
         at[i] = key_find(key, t->count, tree->ints.v[i], node->ints.v[i]);
-        if (at[i] < 0) return fail(t, "a weight belongs to a node that does not exist");
+        if (at[i] < 0) return expand_fail(t->m, t->n, "a weight belongs to a node that does not exist");
         t->first[at[i] + 1]++;
     }
     for (int64_t i = 0; i < t->count; i++) t->first[i + 1] += t->first[i];
@@ -189,7 +183,7 @@ static bool read_pairs(Tables *t, const char *prefix) {
     char name[48];
     snprintf(name, sizeof name, "%s_ids", prefix);
     const Attr *tree = list(t, "nodes_treeids"), *node = list(t, "nodes_nodeids"), *id = list(t, name);
-    if (tree == NULL || node == NULL || id == NULL || tree->ints.n != node->ints.n || tree->ints.n == 0) return fail(t, "the lists of nodes are missing or differ in length");
+    if (tree == NULL || node == NULL || id == NULL || tree->ints.n != node->ints.n || tree->ints.n == 0) return expand_fail(t->m, t->n, "the lists of nodes are missing or differ in length");
     uint32_t n = tree->ints.n;
     Key *key = ARENA_ARRAY(&t->m->cx->arena, Key, n);
     for (uint32_t i = 0; i < n; i++) key[i] = (Key){tree->ints.v[i], node->ints.v[i], i};
@@ -197,7 +191,7 @@ static bool read_pairs(Tables *t, const char *prefix) {
     int64_t roots = 0;
     for (uint32_t i = 0; i < n; i++) {
         roots += i == 0 || key[i].tree != key[i - 1].tree;
-        if (i != 0 && key[i].tree == key[i - 1].tree && key[i].node == key[i - 1].node) return fail(t, "two nodes have the same number");
+        if (i != 0 && key[i].tree == key[i - 1].tree && key[i].node == key[i - 1].node) return expand_fail(t->m, t->n, "two nodes have the same number");
     }
     tables_alloc(t, n, id->ints.n, roots);
     for (uint32_t i = 0, k = 0; i < n;) { /* the root of a tree is its first node in the file */
@@ -216,7 +210,7 @@ static Value *with_base(Tables *t, Value *s, int64_t targets) {
     double *base = ARENA_ARRAY(&t->m->cx->arena, double, (size_t)targets);
     if (!float_list(t, "base_values", "base_values_as_tensor", (uint32_t)targets, base)) {
         if (!float_list(t, "base_values", "base_values_as_tensor", 1, base)) {
-            fail(t, "base_values has not one entry per target");
+            expand_fail(t->m, t->n, "base_values has not one entry per target");
             return NULL;
         }
         targets = 1;
@@ -292,7 +286,7 @@ static bool expand_members(Tables *t, int64_t inner) {
         bool any = false;
         for (; at < n && !isnan(const_f64(&v, at)); at++) {
             if (any) { /* one more test after the last one fails */
-                if (t->count == t->cap) return fail(t, "membership_values does not fit the nodes");
+                if (t->count == t->cap) return expand_fail(t->m, t->n, "membership_values does not fit the nodes");
                 t->no[node] = t->count;
                 node = t->count++;
             }
@@ -305,7 +299,7 @@ static bool expand_members(Tables *t, int64_t inner) {
             any = true;
         }
         at++;
-        if (!any) return fail(t, "a membership test has no members");
+        if (!any) return expand_fail(t->m, t->n, "a membership test has no members");
     }
     return true;
 }
@@ -314,7 +308,7 @@ static bool tree_ensemble_result(Tables *t, Value **out) {
     static const char *const post[] = {"NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT"};
     Module *m = t->m;
     int64_t which = attr_i(t->n, AT_TreeEnsemble_post_transform), aggregate = attr_i(t->n, AT_TreeEnsemble_aggregate_function);
-    if (which < 0 || which > 4 || aggregate < TREE_AVERAGE || aggregate > TREE_MAX) return fail(t, "unknown post_transform or aggregate_function");
+    if (which < 0 || which > 4 || aggregate < TREE_AVERAGE || aggregate > TREE_MAX) return expand_fail(t->m, t->n, "unknown post_transform or aggregate_function");
     Value *s = scores(t, dim_value(m->cx, t->n->out[0]->type->dim[1]), (TreeAggregate)aggregate);
     if (s != NULL) s = ml_post_transform(m, t->n, s, post[which]);
     if (s != NULL) out[0] = expand_cast(m, t->n, s, t->n->in[0]->type->dtype);
@@ -327,9 +321,9 @@ bool expand_tree_ensemble(Module *m, Node *n, Value **out) {
     const Attr *yes_leaf = list(&t, "nodes_trueleafs"), *no_leaf = list(&t, "nodes_falseleafs"), *roots = list(&t, "tree_roots");
     const Attr *id = list(&t, "leaf_targetids"), *mode = list(&t, "nodes_modes"), *missing = list(&t, "nodes_missing_value_tracks_true");
     if (feature == NULL || yes == NULL || no == NULL || yes_leaf == NULL || no_leaf == NULL || roots == NULL || id == NULL || mode == NULL)
-        return fail(&t, "the lists of nodes are missing");
+        return expand_fail(t.m, t.n, "the lists of nodes are missing");
     uint32_t inner = feature->ints.n, leaves = id->ints.n;
-    if (yes->ints.n != inner || no->ints.n != inner || yes_leaf->ints.n != inner || no_leaf->ints.n != inner) return fail(&t, "the lists of nodes differ in length");
+    if (yes->ints.n != inner || no->ints.n != inner || yes_leaf->ints.n != inner || no_leaf->ints.n != inner) return expand_fail(t.m, t.n, "the lists of nodes differ in length");
     const Attr *sets = list(&t, "membership_values");
     int64_t extra = sets != NULL ? dim_value(m->cx, type_numel(m->cx, sets->tensor.type)) : 0;
     tables_alloc(&t, (int64_t)inner + leaves + extra, leaves, roots->ints.n);
@@ -338,11 +332,11 @@ bool expand_tree_ensemble(Module *m, Node *n, Value **out) {
     Dim mode_count = type_numel(m->cx, modes.type);
     double *split = ARENA_ARRAY(&m->cx->arena, double, inner);
     if (dim_value(m->cx, mode_count) != inner || !float_list(&t, "", "nodes_splits", inner, split) || !float_list(&t, "", "leaf_weights", leaves, t.weight))
-        return fail(&t, "the lists of nodes differ in length");
+        return expand_fail(t.m, t.n, "the lists of nodes differ in length");
     for (uint32_t i = 0; i < inner; i++) {
         t.feature[i] = feature->ints.v[i];
         t.mode[i] = const_i64(&modes, i);
-        if (t.mode[i] < TREE_LEQ || t.mode[i] > TREE_MEMBER) return fail(&t, "a node has an unknown mode");
+        if (t.mode[i] < TREE_LEQ || t.mode[i] > TREE_MEMBER) return expand_fail(t.m, t.n, "a node has an unknown mode");
         t.value[i] = split[i];
         t.yes[i] = yes->ints.v[i] + (yes_leaf->ints.v[i] != 0 ? inner : 0);
         t.no[i] = no->ints.v[i] + (no_leaf->ints.v[i] != 0 ? inner : 0);

@@ -1,7 +1,6 @@
 /* Gradients of matrix products: two products each, with operands transposed in place.
  *
  *     Y = A B        dA = dY B'        dB = A' dY        (summed over the batch dimensions along which an operand was repeated) */
-#include "ir/shape/reduce.h"
 #include "passes/grad/grad.h"
 #include "passes/rules.h"
 

@@ -6,7 +6,6 @@
  *
  * with the same strides, dilations, groups and padding. */
 #include "ir/shape/convolution.h"
-#include "ir/shape/reduce.h"
 #include "passes/grad/grad.h"
 #include "passes/rules.h"
 

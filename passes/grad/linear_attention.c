@@ -7,7 +7,6 @@
  * with S [B, H, K, V], and per token k [B, H, 1, K], v [B, H, 1, V], q [B, H, group, K]. */
 #include <math.h>
 
-#include "ir/shape/reduce.h"
 #include "passes/grad/grad.h"
 #include "passes/rules.h"
 

@@ -4,7 +4,6 @@
  *
  * the means over what was normalised. RMSNormalization has no mean(d). Statistics that the operator can give are asked of it; otherwise
  * they are computed again. */
-#include "ir/shape/reduce.h"
 #include "passes/grad/grad.h"
 #include "passes/rules.h"
 

@@ -1,14 +1,6 @@
 /* Gradients of pools: an element of the result belongs to one position (MaxPool) or to all positions under its window. */
-#include "ir/shape/reduce.h"
 #include "passes/grad/grad.h"
 #include "passes/rules.h"
-
-static void copy_attributes(Node *to, const Node *from) {
-    for (uint32_t i = 0; i < from->n_attr; i++) {
-        AttrSlot slot = attr_named(to, attr_info((AttrSlot)(op_info(from->op)->attr_first + i))->name);
-        if (slot != AT_COUNT) *attr_at(to, slot) = from->attr[i];
-    }
-}
 
 static void set_type(Node *n, AttrSlot slot, const Type *t) { *attr_at(n, slot) = (Attr){.present = true, .type = t}; }
 
@@ -19,7 +11,7 @@ bool grad_max_pool(Grad *g) {
         position = g->n->out[1];
     } else { /* positions in row-major order are needed */
         Node *again = g_node(g, OP_MaxPool, 1, &x, 2);
-        copy_attributes(again, g->n);
+        attr_share(again, g->n);
         attr_set_i(again, AT_MaxPool_storage_order, 0);
         if (!node_infer(g->m, again)) return false;
         position = again->out[1];
@@ -39,7 +31,7 @@ bool grad_max_pool_adjoint(Grad *g) { /* the elements at the positions */
 
 bool grad_average_pool(Grad *g) {
     Node *n = g_node(g, OP_AveragePoolGrad, 1, g->dy, 1);
-    copy_attributes(n, g->n);
+    attr_share(n, g->n);
     set_type(n, AT_AveragePoolGrad_type, g->n->in[0]->type);
     g->dx[0] = g_done(g, n);
     return true;
@@ -47,7 +39,7 @@ bool grad_average_pool(Grad *g) {
 
 bool grad_average_pool_adjoint(Grad *g) {
     Node *n = g_node(g, OP_AveragePool, 1, g->dy, 1);
-    copy_attributes(n, g->n);
+    attr_share(n, g->n);
     g->dx[0] = g_reshape_like(g, g_done(g, n), g->n->in[0]);
     return true;
 }

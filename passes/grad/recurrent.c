@@ -7,7 +7,6 @@
  * result is 0 behind the end; backwards they are reversed within their length first. */
 #include <math.h>
 
-#include "ir/shape/reduce.h"
 #include "passes/grad/grad.h"
 #include "passes/rules.h"
 

@@ -7,7 +7,6 @@
  * The body of the backward Scan is the forward body and its backward graph. Of the forward part, what is cheap is computed again; results of
  * products, reductions and of random operators are stacked by the forward Scan and read. Gradients of values from outside (weights) are
  * carried sums, except that a product over rows becomes one product over the rows of all steps behind the loop. */
-#include "ir/shape/reduce.h"
 #include "passes/gradient.h"
 #include "passes/grad/grad.h"
 #include "passes/grad/region.h"

@@ -7,7 +7,6 @@
  * forward and backward pass share the number per row:
  *
  *     SoftmaxCrossEntropyLoss(x, label, weight)   ->   z = ReduceLogSumExp(x)   ClassLoss(x, label, weight, z) = weight[label] * (z - x[label]) */
-#include "ir/shape/reduce.h"
 #include "passes/grad/grad.h"
 #include "passes/rules.h"
 

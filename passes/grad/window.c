@@ -1,5 +1,4 @@
 /* Window operators and normalisations as what they are made of, for differentiation. */
-#include "ir/shape/reduce.h"
 #include "ir/shape/window.h"
 #include "passes/grad/grad.h"
 #include "passes/rules.h"

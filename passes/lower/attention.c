@@ -4,7 +4,6 @@
  *     RotaryEmbedding:   pairs of elements turned by the angle of their position
  *     LinearAttention:   state S[key, value] per head: decay, correct, add k v^T, read with q; token by token
  *     CausalConvWithState: depthwise convolution over the past, whose end is carried over */
-#include "ir/shape/reduce.h"
 #include "passes/lower/rows.h"
 #include "passes/rules.h"
 

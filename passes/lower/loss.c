@@ -6,7 +6,6 @@
  * ClassLoss is SoftmaxCrossEntropyLoss with log sum exp of the rows of x as input 3.
  *
  * A label outside [0, C) that is not ignored is a run-time index error. */
-#include "ir/shape/reduce.h"
 #include "passes/lower/rows.h"
 #include "passes/rules.h"
 

@@ -6,7 +6,6 @@
  *
  * Mean first, then the variance of the differences (two passes: accurate). A computed input is kept in a stack row.
  * The loops run over "virtual" axes: those of x, except that GroupNormalization splits its channels in (group, member). */
-#include "ir/shape/reduce.h"
 #include "passes/lower/rows.h"
 #include "passes/rules.h"
 

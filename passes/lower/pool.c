@@ -7,7 +7,6 @@
  *       y[n, c, oh, ow] = acc[ow]
  *
  * The innermost loop runs along the last axis without any test: which outputs have tap kw inside is computed before it. */
-#include "ir/shape/reduce.h"
 #include "ir/shape/window.h"
 #include "passes/lower/pool.h"
 #include "passes/lower/rows.h"

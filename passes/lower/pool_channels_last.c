@@ -6,7 +6,6 @@
  *       y[n, oy, ox, c] = acc[c] */
 #include <math.h>
 
-#include "ir/shape/reduce.h"
 #include "ir/shape/shape.h"
 #include "ir/shape/window.h"
 #include "passes/lower/operand.h"

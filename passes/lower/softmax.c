@@ -8,7 +8,6 @@
  * A row that fits the stack is kept there between the passes, so exp runs once per element. */
 #include "passes/lower/rows.h"
 #include "passes/rules.h"
-#include "ir/shape/reduce.h"
 
 /* exp(x - top), each step rounded to `step`. */
 static Expr *exp_below(Lower *lo, DType step, Expr *x, Expr *top) {
