@@ -27,19 +27,36 @@ static inline float lathe_sqrt_f32(float x) {
 #endif
 }
 
-/* x = n ln 2 + r, e^x = 2^n e^r with 2^n added to the exponent's bits, for subnormals in two steps. Masked attention
- * scores end below -104: they get their zero without arithmetic that underflows, which is slow. */
-static inline float lathe_exp_f32(float x) {
-    const int zero = x < -104.0f, small = (x < -86.0f) & !zero;
-    const float z = x * 1.44269504f + 12582912.0f, n = z - 12582912.0f;
-    const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+/* x = n ln 2 + r: r, and in *z a float whose low bits are n. */
+static inline float lathe_exp_rest(float x, float *z) {
+    *z = x * 1.44269504f + 12582912.0f;
+    const float n = *z - 12582912.0f;
+    return (x - n * 0.693359375f) + n * 2.12194440e-4f;
+}
+
+/* e^r for |r| <= ln 2 / 2. */
+static inline float lathe_exp_series(float r) {
     float p = 1.395053854e-03f;
     p = p * r + 8.368918062e-03f;
     p = p * r + 4.166620509e-02f;
     p = p * r + 1.666651860e-01f;
     p = p * r + 5.000000095e-01f;
     p = p * r + 1.0f;
-    p = p * r + 1.0f;
+    return p * r + 1.0f;
+}
+
+/* 2^n p for x = n ln 2 + r, 0 below the smallest normal number. */
+static inline float lathe_exp_power(float x, float z, float p) {
+    const float e = lathe_bits_float(lathe_float_bits(p) + (lathe_float_bits(z) << 23));
+    return x < -87.336544f ? 0.0f : x <= 88.7228317f ? e : x * 3.0e38f;
+}
+
+/* e^x = 2^n e^r with 2^n added to the exponent's bits, for subnormals in two steps. Masked attention
+ * scores end below -104: they get their zero without arithmetic that underflows, which is slow. */
+static inline float lathe_exp_f32(float x) {
+    const int zero = x < -104.0f, small = (x < -86.0f) & !zero;
+    float z;
+    const float p = lathe_exp_series(lathe_exp_rest(x, &z));
     const float power = lathe_bits_float(lathe_float_bits(p) + (lathe_float_bits(z) << 23) + (small ? 64u << 23 : 0u));
     const float e = small ? power * 5.42101086e-20f : power; /* 2^-64 */
     return zero ? 0.0f : x <= 88.7228317f ? e : x * 3.0e38f;
@@ -47,24 +64,16 @@ static inline float lathe_exp_f32(float x) {
 
 /* The same where a result below the smallest normal number may be 0: softmax. */
 static inline float lathe_exp_below_f32(float x) {
-    const float z = x * 1.44269504f + 12582912.0f, n = z - 12582912.0f;
-    const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-    float p = 1.395053854e-03f;
-    p = p * r + 8.368918062e-03f;
-    p = p * r + 4.166620509e-02f;
-    p = p * r + 1.666651860e-01f;
-    p = p * r + 5.000000095e-01f;
-    p = p * r + 1.0f;
-    p = p * r + 1.0f;
-    const float e = lathe_bits_float(lathe_float_bits(p) + (lathe_float_bits(z) << 23));
-    return x < -87.336544f ? 0.0f : x <= 88.7228317f ? e : x * 3.0e38f;
+    float z;
+    const float p = lathe_exp_series(lathe_exp_rest(x, &z));
+    return lathe_exp_power(x, z, p);
 }
 
 /* e^x - 1 = 2^n (e^r - 1) + (2^n - 1), at half size because 2^128 is no float. */
 static inline float lathe_expm1_f32(float x) {
     const float y = x > 89.0f ? 89.0f : x < -20.0f ? -20.0f : x;
-    const float z = y * 1.44269504f + 12582912.0f, n = z - 12582912.0f;
-    const float r = (y - n * 0.693359375f) + n * 2.12194440e-4f;
+    float z;
+    const float r = lathe_exp_rest(y, &z);
     float p = 1.984595729e-04f;
     p = p * r + 1.394165214e-03f;
     p = p * r + 8.333391510e-03f;
@@ -172,21 +181,25 @@ static inline float lathe_reduce_angle(float x, int32_t *quarter) {
     return (float)(r > 0.8 ? 0.8 : r < -0.8 ? -0.8 : r);
 }
 
+/* Sine or cosine of an angle of at most an eighth of a turn. */
+static inline float lathe_quarter_wave(float r, int cosine) {
+    const float s = r * r;
+    const float odd = ((2.717939878e-06f * s - 1.983929542e-04f) * s + 8.333329111e-03f) * s - 1.666666716e-01f;
+    const float even = ((-2.720678935e-07f * s + 2.479947943e-05f) * s - 1.388888340e-03f) * s + 4.166666791e-02f;
+    return cosine ? even * (s * s) - 0.5f * s + 1.0f : odd * (s * r) + r;
+}
+
 static inline float lathe_sin_f32(float x) {
     int32_t quarter;
-    const float r = lathe_reduce_angle(x, &quarter), s = r * r;
-    const float sine = ((2.717939878e-06f * s - 1.983929542e-04f) * s + 8.333329111e-03f) * s - 1.666666716e-01f;
-    const float cosine = ((-2.720678935e-07f * s + 2.479947943e-05f) * s - 1.388888340e-03f) * s + 4.166666791e-02f;
-    const float y = quarter & 1 ? cosine * (s * s) - 0.5f * s + 1.0f : sine * (s * r) + r;
+    const float r = lathe_reduce_angle(x, &quarter);
+    const float y = lathe_quarter_wave(r, quarter & 1);
     return x == 0 ? x : quarter & 2 ? -y : y;
 }
 
 static inline float lathe_cos_f32(float x) {
     int32_t quarter;
-    const float r = lathe_reduce_angle(x, &quarter), s = r * r;
-    const float sine = ((2.717939878e-06f * s - 1.983929542e-04f) * s + 8.333329111e-03f) * s - 1.666666716e-01f;
-    const float cosine = ((-2.720678935e-07f * s + 2.479947943e-05f) * s - 1.388888340e-03f) * s + 4.166666791e-02f;
-    const float y = quarter & 1 ? sine * (s * r) + r : cosine * (s * s) - 0.5f * s + 1.0f;
+    const float r = lathe_reduce_angle(x, &quarter);
+    const float y = lathe_quarter_wave(r, !(quarter & 1));
     return (quarter + 1) & 2 ? -y : y;
 }
 
@@ -227,16 +240,15 @@ static inline float lathe_pow_f32(float x, float y) {
 /* ---- faster, for --fast-math: within 4 ULP, sin and cos within 2^-23 up to 8192; results below the smallest normal number are 0 */
 
 static inline float lathe_exp_fast_f32(float x) {
-    const float z = x * 1.44269504f + 12582912.0f, n = z - 12582912.0f;
-    const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    float z;
+    const float r = lathe_exp_rest(x, &z);
     float p = 8.379439577e-03f;
     p = p * r + 4.189973384e-02f;
     p = p * r + 1.666635828e-01f;
     p = p * r + 4.999913225e-01f;
     p = p * r + 1.0f;
     p = p * r + 1.0f;
-    const float e = lathe_bits_float(lathe_float_bits(p) + (lathe_float_bits(z) << 23));
-    return x < -87.336544f ? 0.0f : x <= 88.7228317f ? e : x * 3.0e38f;
+    return lathe_exp_power(x, z, p);
 }
 
 static inline float lathe_tanh_fast_f32(float x) {
@@ -275,19 +287,15 @@ static inline float lathe_reduce_angle_fast(float x, uint32_t *quarter) {
 
 static inline float lathe_sin_fast_f32(float x) {
     uint32_t quarter;
-    const float r = lathe_reduce_angle_fast(x, &quarter), s = r * r;
-    const float sine = ((2.717939878e-06f * s - 1.983929542e-04f) * s + 8.333329111e-03f) * s - 1.666666716e-01f;
-    const float cosine = ((-2.720678935e-07f * s + 2.479947943e-05f) * s - 1.388888340e-03f) * s + 4.166666791e-02f;
-    const float y = quarter & 1 ? cosine * (s * s) - 0.5f * s + 1.0f : sine * (s * r) + r;
-    return quarter & 2 ? -y : x == 0 ? x : y; /* sine * 0 + -0 is 0 */
+    const float r = lathe_reduce_angle_fast(x, &quarter);
+    const float y = lathe_quarter_wave(r, quarter & 1);
+    return quarter & 2 ? -y : x == 0 ? x : y; /* odd * 0 + -0 is 0 */
 }
 
 static inline float lathe_cos_fast_f32(float x) {
     uint32_t quarter;
-    const float r = lathe_reduce_angle_fast(x, &quarter), s = r * r;
-    const float sine = ((2.717939878e-06f * s - 1.983929542e-04f) * s + 8.333329111e-03f) * s - 1.666666716e-01f;
-    const float cosine = ((-2.720678935e-07f * s + 2.479947943e-05f) * s - 1.388888340e-03f) * s + 4.166666791e-02f;
-    const float y = quarter & 1 ? sine * (s * r) + r : cosine * (s * s) - 0.5f * s + 1.0f;
+    const float r = lathe_reduce_angle_fast(x, &quarter);
+    const float y = lathe_quarter_wave(r, !(quarter & 1));
     return (quarter + 1) & 2 ? -y : y;
 }
 
