@@ -46,61 +46,61 @@ START_TEST(gptq_gives_the_codes_of_the_reference) {
 }
 END_TEST
 
+/* SAMPLES rows of k inputs that depend on their neighbours, and the sum of their squares, [k, k]. */
+typedef struct Samples { float *x; double *squares; } Samples;
+
+static Samples correlated(uint64_t seed, int k) {
+    Samples r = {ARENA_ARRAY(&cx.arena, float, SAMPLES * k), ARENA_ARRAY(&cx.arena, double, k * k)};
+    draw(seed, SAMPLES * k, r.x);
+    for (int s = 0; s < SAMPLES; s++)
+        for (int i = 1; i < k; i++) r.x[s * k + i] += 0.9F * r.x[s * k + i - 1];
+    for (int s = 0; s < SAMPLES; s++)
+        for (int i = 0; i < k; i++)
+            for (int j = 0; j < k; j++) r.squares[i * k + j] += (double)r.x[s * k + i] * (double)r.x[s * k + j];
+    return r;
+}
+
+/* Sum of squared differences of the products with the codes from those with the weights. */
+static double output_error(const Samples *r, const QuantizeCodes *c, const float *w, int n, int k) {
+    double sum = 0;
+    for (int s = 0; s < SAMPLES; s++)
+        for (int o = 0; o < n; o++) {
+            double e = 0;
+            for (int i = 0; i < k; i++) e += (double)r->x[s * k + i] * (double)(w[o * k + i] - quantize_code_value(c, o, i));
+            sum += e * e;
+        }
+    return sum;
+}
+
 START_TEST(gptq_is_better_than_rounding) {
     enum { K = 64, N = 32 };
-    float *w = ARENA_ARRAY(&cx.arena, float, N * K), *x = ARENA_ARRAY(&cx.arena, float, SAMPLES * K);
+    float *w = ARENA_ARRAY(&cx.arena, float, N * K);
     draw(3, N * K, w);
-    draw(4, SAMPLES * K, x);
-    for (int s = 0; s < SAMPLES; s++)
-        for (int k = 1; k < K; k++) x[s * K + k] += 0.9F * x[s * K + k - 1]; /* correlated inputs */
-    double *h = ARENA_ARRAY(&cx.arena, double, K * K), error[2] = {0};
-    for (int s = 0; s < SAMPLES; s++)
-        for (int i = 0; i < K; i++)
-            for (int j = 0; j < K; j++) h[i * K + j] += (double)x[s * K + i] * (double)x[s * K + j];
+    Samples r = correlated(4, K);
     QuantizeCodes c[2] = {new_codes(N, K, 32, 4), new_codes(N, K, 32, 4)};
     quantize_round(&c[0], w, QUANTIZE_ZERO_CODE);
-    ck_assert(quantize_gptq(&c[1], w, h, QUANTIZE_ZERO_CODE, true, 32));
-    for (int which = 0; which < 2; which++)
-        for (int s = 0; s < SAMPLES; s++)
-            for (int n = 0; n < N; n++) {
-                double e = 0;
-                for (int k = 0; k < K; k++) e += (double)x[s * K + k] * (double)(w[n * K + k] - quantize_code_value(&c[which], n, k));
-                error[which] += e * e;
-            }
-    ck_assert(error[1] < 0.5 * error[0]);
+    ck_assert(quantize_gptq(&c[1], w, r.squares, QUANTIZE_ZERO_CODE, true, 32));
+    ck_assert(output_error(&r, &c[1], w, N, K) < 0.5 * output_error(&r, &c[0], w, N, K));
 }
 END_TEST
 
 /* Outliers stay in floats, need no codes and make up for the other columns. */
 START_TEST(outliers_take_errors_over) {
     enum { K = 64, N = 16 };
-    float *w = ARENA_ARRAY(&cx.arena, float, N * K), *x = ARENA_ARRAY(&cx.arena, float, SAMPLES * K);
+    float *w = ARENA_ARRAY(&cx.arena, float, N * K);
     draw(6, N * K, w);
-    draw(7, SAMPLES * K, x);
+    Samples r = correlated(7, K);
     for (int n = 0; n < N; n++) w[n * K + 9] = 50;
-    for (int s = 0; s < SAMPLES; s++)
-        for (int k = 1; k < K; k++) x[s * K + k] += 0.9F * x[s * K + k - 1];
-    double *h = ARENA_ARRAY(&cx.arena, double, K * K), error[2] = {0};
-    for (int s = 0; s < SAMPLES; s++)
-        for (int i = 0; i < K; i++)
-            for (int j = 0; j < K; j++) h[i * K + j] += (double)x[s * K + i] * (double)x[s * K + j];
     QuantizeCodes c[2] = {new_codes(N, K, K, 8), new_codes(N, K, K, 8)};
     for (int i = 0; i < 2; i++) c[i].outlier = ARENA_ARRAY(&cx.arena, bool, K), c[i].exact = ARENA_ARRAY(&cx.arena, float, N * K), c[i].outlier[9] = true;
     quantize_round(&c[0], w, QUANTIZE_ZERO_MIDDLE);
-    ck_assert(quantize_gptq(&c[1], w, h, QUANTIZE_ZERO_MIDDLE, true, 128));
+    ck_assert(quantize_gptq(&c[1], w, r.squares, QUANTIZE_ZERO_MIDDLE, true, 128));
     for (int n = 0; n < N; n++) {
         ck_assert(c[0].scale[n] <= 0.5F / 127); /* the outlier has no share in the scale */
         ck_assert(quantize_code_value(&c[0], n, 9) == 50);
         ck_assert(fabs((double)quantize_code_value(&c[1], n, 9) - 50) < 0.5 && quantize_code_value(&c[1], n, 9) != 50);
     }
-    for (int which = 0; which < 2; which++)
-        for (int s = 0; s < SAMPLES; s++)
-            for (int n = 0; n < N; n++) {
-                double e = 0;
-                for (int k = 0; k < K; k++) e += (double)x[s * K + k] * (double)(w[n * K + k] - quantize_code_value(&c[which], n, k));
-                error[which] += e * e;
-            }
-    ck_assert(error[1] < 0.5 * error[0]);
+    ck_assert(output_error(&r, &c[1], w, N, K) < 0.5 * output_error(&r, &c[0], w, N, K));
 }
 END_TEST
 
