@@ -403,6 +403,19 @@ void graph_visit(Graph *g, void (*visit)(Graph *g, void *user), void *user) {
     }
 }
 
+typedef struct ListGraphs { Arena *arena; Graphs graphs; } ListGraphs;
+
+static void list_graph(Graph *g, void *user) {
+    ListGraphs *l = user;
+    vec_push(l->arena, &l->graphs, g);
+}
+
+Graphs module_graphs(Module *m) {
+    ListGraphs l = {.arena = &m->cx->scratch};
+    graph_visit(m->main, list_graph, &l);
+    return l.graphs;
+}
+
 static void count_uses(Graph *g, void *user) {
     uint32_t *count = user;
     FOR_NODES(n, g) {

@@ -219,6 +219,8 @@ Graph *graph_clone(Module *m, const Graph *g, Graph *outer, Value *const *map_in
 #define FOR_NODES(n, g) for (Node *n = (g)->first, *n##_next; n != NULL && (n##_next = n->next, true); n = n##_next)
 /* Calls visit on g and every region inside it, outermost first. */
 void graph_visit(Graph *g, void (*visit)(Graph *g, void *user), void *user);
+typedef VEC(Graph *) Graphs;
+Graphs module_graphs(Module *m); /* main and all regions, outer ones first; for passes that add or remove regions on the way. Scratch memory */
 /* How often each value is read, by id, in all of m: by nodes, region captures and graph outputs. Scratch memory. */
 uint32_t *module_use_counts(Module *m);
 /* All readers of every value, regions included. use.v[first[id]..first[id+1]]. Scratch memory. */

@@ -390,44 +390,21 @@ static void replace(Pass *p, Value *old, Value *now) {
     if (output) value_replace(p->m, old, now);
 }
 
-/* Nodes that nobody reads any more, back to front. */
-static void remove_unread(Pass *p, Graph *g) {
-    uint32_t *count = module_use_counts(p->m);
-    for (Node *n = g->last, *before; n != NULL; n = before) {
-        before = n->prev;
-        bool read = !(op_info(n->op)->flags & OPF_PURE) || (op_info(n->op)->flags & OPF_REGION);
-        for (uint32_t i = 0; i < n->n_out && !read; i++) read = n->out[i] != NULL && count[n->out[i]->id] != 0;
-        if (read) continue;
-        for (uint32_t i = 0; i < n->n_in; i++)
-            if (n->in[i] != NULL) count[n->in[i]->id]--;
-        node_remove(n);
-    }
-}
-
-static void each_graph(Graph *g, void *user) {
-    struct { Context *cx; VEC(Graph *) list; } *c = user;
-    vec_push(&c->cx->scratch, &c->list, g);
-}
-
 bool pass_attention(Context *cx, Module *m) {
     Pass p = {.m = m, .cx = cx, .uses = module_uses(m), .n_use = m->n_value};
-    struct { Context *cx; VEC(Graph *) list; } graphs = {.cx = cx};
-    graph_visit(m->main, each_graph, &graphs);
+    Graphs graphs = module_graphs(m);
     bool changed = false;
-    for (uint32_t i = 0; i < graphs.list.n; i++) {
-        Graph *g = graphs.list.v[i];
-        bool here = false;
-        FOR_NODES(n, g) {
+    for (uint32_t i = 0; i < graphs.n; i++) {
+        FOR_NODES(n, graphs.v[i]) {
             Match x;
             if (!match(&p, n, &x) || !few_inputs(&x)) continue;
             x.transpose = rows_first_reader(&p, n->out[0]);
             Node *fused = build(&p, &x);
             if (fused == NULL) continue;
             replace(&p, x.transpose != NULL ? x.transpose->out[0] : n->out[0], fused->out[0]);
-            here = true;
+            changed = true;
         }
-        if (here) remove_unread(&p, g);
-        changed |= here;
     }
+    if (changed) pass_dce(cx, m); /* the operators that were taken in, and the copies they read */
     return changed;
 }

@@ -376,11 +376,8 @@ static bool fuse_graph(Fuse *f, Graph *g) {
     return any;
 }
 
-static void collect_graphs(Graph *g, void *user) {
-    struct { Context *cx; VEC(Graph *) list; } *c = user;
-    if (g->first != NULL && g->first->op == OP_AttentionScores) return; /* a group already: passes/attention.c */
-    vec_push(&c->cx->scratch, &c->list, g);
-}
+/* A group already: passes/attention.c. */
+static bool is_attention(const Graph *g) { return g->first != NULL && g->first->op == OP_AttentionScores; }
 
 bool pass_fuse(Context *cx, Module *m) {
     Fuse f = {.cx = cx, .m = m, .uses = module_uses(m)};
@@ -392,12 +389,12 @@ bool pass_fuse(Context *cx, Module *m) {
     f.replace = ARENA_ARRAY(&cx->scratch, Value *, m->n_value);
     f.holder = ARENA_ARRAY(&cx->scratch, Node *, m->n_node);
     uint32_t n_value = m->n_value;
-    struct { Context *cx; VEC(Graph *) list; } graphs = {.cx = cx};
-    graph_visit(m->main, collect_graphs, &graphs);
+    Graphs graphs = module_graphs(m);
     bool any = false;
-    for (uint32_t i = 0; i < graphs.list.n; i++) any |= fuse_graph(&f, graphs.list.v[i]);
-    for (uint32_t i = 0; i < graphs.list.n; i++) { /* graph outputs, of regions that return captured values too */
-        Graph *g = graphs.list.v[i];
+    for (uint32_t i = 0; i < graphs.n; i++)
+        if (!is_attention(graphs.v[i])) any |= fuse_graph(&f, graphs.v[i]);
+    for (uint32_t i = 0; i < graphs.n; i++) { /* graph outputs, of regions that return captured values too */
+        Graph *g = graphs.v[i];
         for (uint32_t k = 0; k < g->n_out; k++)
             if (g->out[k]->id < n_value && f.replace[g->out[k]->id] != NULL) g->out[k] = f.replace[g->out[k]->id];
     }

@@ -395,14 +395,12 @@ Value *lower_dim_cell(Lower *lo, Dim symbol) {
 }
 
 /* ---- one node ---------------------------------------------------------------------------------------------------- */
-enum { FEW_CHANNELS = 4 };
-
 /* A transpose that brings a few planes together (an image's colours to channels last): with a statement per plane, the loop
  * that compilers vectorise runs along the lines. Else 0. */
 static int64_t planes_together(const Lower *lo, const Node *n, const Type *t) {
     if (n->op != OP_Transpose || t->rank < 2 || !dim_is_const(lo->cx, t->dim[t->rank - 1])) return 0;
     int64_t planes = dim_value(lo->cx, t->dim[t->rank - 1]);
-    return planes > 1 && planes <= FEW_CHANNELS && dim_lo(lo->cx, t->dim[t->rank - 2]) > FEW_CHANNELS ? planes : 0;
+    return planes > 1 && planes <= FEW_PLANES && dim_lo(lo->cx, t->dim[t->rank - 2]) > FEW_PLANES ? planes : 0;
 }
 
 /* All outputs of a body or operator of definitions: outputs of equal type share one loop nest. */

@@ -118,6 +118,8 @@ Stmt *lower_emit(Lower *lo, Stmt st); /* appends a statement as it is (contracti
  * computes, and the nodes whose indices it checks. NULL after diag(). */
 typedef struct LowerResult { Value **arg; const LowerDim *dim; uint32_t n_dim, n_checked; const Node *const *checked; } LowerResult;
 Kernel *lower_node(Module *m, const Node *n, LowerResult *result);
+/* So many channels, of an image's colours, are brought together by a statement each, so that the loop that compilers vectorise runs along the lines. */
+enum { FEW_PLANES = 4 };
 /* Marks the top-level loops whose iterations are independent (passes/parallelize.c): stores of different iterations
  * go to different elements and nothing reads what another iteration writes. */
 void kernel_parallelize(Context *cx, Kernel *k);

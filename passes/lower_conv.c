@@ -21,8 +21,6 @@ static Dim product_of(Context *cx, Dim start, const Dim *d, uint32_t n) {
 static bool is_zero(const Context *cx, Dim d) { return dim_is_const(cx, d) && dim_value(cx, d) == 0; }
 
 /* ---- the padded input ------------------------------------------------------------------------------------------------ */
-enum { FEW_CHANNELS = 4 };
-
 /* Opens the line loops of the padded copy; the position in x and the condition that the line is inside. */
 static Expr *open_lines(Lower *lo, const ConvGeometry *g, const Image *im, Expr **to, Expr **from) {
     Expr *inside = NULL;
@@ -58,7 +56,7 @@ static void copy_padded(Lower *lo, const Value *x, const ConvGeometry *g, const 
     Dim copied = dim_min(cx, width, dim_sub(cx, total, left));
     from[last] = lower_for_dim(lo, copied);
     to[last] = lx_add(lo, from[last], lx_dim(lo, left));
-    int64_t few = dim_is_const(cx, g->in_channels) && dim_value(cx, g->in_channels) <= FEW_CHANNELS ? dim_value(cx, g->in_channels) : 0;
+    int64_t few = dim_is_const(cx, g->in_channels) && dim_value(cx, g->in_channels) <= FEW_PLANES ? dim_value(cx, g->in_channels) : 0;
     for (int64_t c = 0; c < few; c++) { /* the loop over pixels is the one to vectorise */
         to[last + 1] = from[last + 1] = lx_i(lo, c);
         lower_store_buf(lo, im->buf, to, FN_NONE, lower_load(lo, x, from));
@@ -415,8 +413,9 @@ bool lower_conv_contract(Lower *lo, const Node *n, const ConvGeometry *g) {
     c.panels = (c.cout + c.tile.cols - 1) / c.tile.cols;
     c.weights = pack_weights(lo, &c);
     Image im = conv_image(lo, n->in[c.x], g, g->in_channels, true);
+    int64_t piece = c.flat ? 0 : piece_length(lo, &c);
     if (c.flat) emit_flat(lo, &c, &im);
-    else if (piece_length(lo, &c) != 0) emit_pieces(lo, &c, &im, piece_length(lo, &c));
+    else if (piece != 0) emit_pieces(lo, &c, &im, piece);
     else emit_lines(lo, &c, &im);
     return true;
 }
