@@ -54,7 +54,7 @@ typedef struct Request {
     double rtol, atol, range_tol; /* negative: not given */
     /* bench */
     Texts threads;             /* numbers as text, split at commas */
-    Texts compare;
+    Texts compare, against;
     const char *svg, *html, *trace, *batch;
     bool profile;
     int format;                /* index into table|json|csv */

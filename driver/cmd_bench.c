@@ -8,11 +8,13 @@
 #include "driver/commands.h"
 #include "driver/data.h"
 #include "driver/measure.h"
+#include "driver/peers.h"
 #include "driver/profile.h"
 
 enum { FORMAT_TABLE, FORMAT_JSON, FORMAT_CSV };
 static const Option options[] = {
     {"--compare", OPT_LIST, "unfused,fused", "configurations: fused, unfused, O0 … O3, no-PASS; the first is what speed-ups refer to", offsetof(Request, compare)},
+    {"--against", OPT_LIST, "ort,openvino", "beside other runtimes: ort, openvino, openvino-bf16, torch (read by onnx2torch, traced and frozen), of the Python that $PYTHON names (default: python3)", offsetof(Request, against)},
     {"--threads", OPT_LIST, "1,2", "numbers of threads (default: all processors)", offsetof(Request, threads)},
     {"--runs", OPT_COUNT, "N", "runs per configuration (default: about a second's worth)", offsetof(Request, runs)},
     {"--format", OPT_CHOICE, "table|json|csv", "what is printed", offsetof(Request, format)},
@@ -41,7 +43,10 @@ typedef struct Bench {
     uint32_t n_config;
     Threads threads;
     Profile *profile;     /* by number of threads; NULL: not asked for */
-    Contender *contender; /* config-major: contender[c * threads.n + t] */
+    Peers peers;
+    Contender *contender; /* config-major: contender[c * threads.n + t], then those of the peers */
+    uint32_t n_own, n_contender;
+    const char **difference; /* of the peers' outputs from ours; NULL: no peers */
 } Bench;
 
 /* ---- configurations --------------------------------------------------------------------------------------------- */
@@ -100,24 +105,35 @@ static Exit prepare(Bench *b, const DataSet *set, const Sizes *sizes) {
 
 static Exit check_errors(Bench *b) {
     Exit e = DONE;
-    for (uint32_t i = 0; i < b->n_config * b->threads.n; i++) {
+    for (uint32_t i = 0; i < b->n_contender; i++) {
         const Contender *c = &b->contender[i];
         if (c->error == 0) continue;
-        driver_error(b->d, "%s with %d threads stopped: %s (code %d)", c->name, c->threads, b->config[i / b->threads.n].program.error(c->error), c->error);
+        if (i < b->n_own) driver_error(b->d, "%s with %d threads stopped: %s (code %d)", c->name, c->threads, b->config[i / b->threads.n].program.error(c->error), c->error);
+        else driver_error(b->d, "%s with %d threads stopped: %s", c->name, c->threads, b->peers.peer[i - b->n_own].error);
         e = DIFFERS;
     }
     return e;
 }
 
 static Exit time_all(Bench *b) {
-    uint32_t n = b->n_config * b->threads.n;
-    b->contender = ARENA_ARRAY(&b->d->arena, Contender, n);
-    for (uint32_t i = 0; i < n; i++) {
+    b->n_own = b->n_config * b->threads.n;
+    b->n_contender = b->n_own + b->peers.n;
+    b->contender = ARENA_ARRAY(&b->d->arena, Contender, b->n_contender);
+    for (uint32_t i = 0; i < b->n_own; i++) {
         Config *c = &b->config[i / b->threads.n];
         b->contender[i] = (Contender){.name = c->name, .threads = b->threads.v[i % b->threads.n], .run = run_call, .user = c};
     }
-    measure(b->d, b->contender, n, b->r->runs);
+    for (uint32_t i = 0; i < b->peers.n; i++) b->contender[b->n_own + i] = peer_contender(&b->peers.peer[i]);
+    measure(b->d, b->contender, b->n_contender, b->r->runs);
     return check_errors(b);
+}
+
+/* How far the peers' outputs are from those of our first configuration. */
+static void differences(Bench *b) {
+    if (b->peers.n == 0) return;
+    const Tensor *ours = call_outputs(b->d, &b->config[0].call);
+    b->difference = ARENA_ARRAY(&b->d->arena, const char *, b->peers.n);
+    for (uint32_t i = 0; i < b->peers.n; i++) b->difference[i] = peer_difference(&b->peers.peer[i], ours, b->config[0].program.n_out_group);
 }
 
 static const Contender *contender_of(const Bench *b, uint32_t config, uint32_t t) {
@@ -125,8 +141,19 @@ static const Contender *contender_of(const Bench *b, uint32_t config, uint32_t t
 }
 
 /* ---- printing --------------------------------------------------------------------------------------------------- */
+static void peer_rows(const Bench *b, Table *t, uint32_t k) {
+    for (uint32_t i = k; i < b->peers.n; i += b->threads.n) {
+        const Contender *c = &b->contender[b->n_own + i];
+        double flops = b->config[0].program.stats.flops;
+        table_row(t, "%s,%d,%.4g,%.4g,%.2fx,%.1f,,,,,%u", c->name, c->threads, c->median * 1e3, c->minimum * 1e3, contender_of(b, 0, k)->median / c->median,
+                  flops / c->median * 1e-9, c->n_sample);
+        table_cell(t, b->difference[i]);
+    }
+}
+
 static Table result_table(const Bench *b) {
-    Table t = table_new(b->d, "configuration,threads,median ms,min ms,speed-up,GFLOP/s,traffic,arena,weights,kernels,runs");
+    Table t = table_new(b->d, b->peers.n == 0 ? "configuration,threads,median ms,min ms,speed-up,GFLOP/s,traffic,arena,weights,kernels,runs"
+                                              : "configuration,threads,median ms,min ms,speed-up,GFLOP/s,traffic,arena,weights,kernels,runs,difference");
     for (uint32_t k = 0; k < b->threads.n; k++) {
         for (uint32_t i = 0; i < b->n_config; i++) {
             const Contender *c = contender_of(b, i, k);
@@ -135,19 +162,25 @@ static Table result_table(const Bench *b) {
             table_row(&t, "%s,%d,%.4g,%.4g,%.2fx,%.1f,%s,%s,%s,%u,%u", c->name, c->threads, c->median * 1e3, c->minimum * 1e3,
                       contender_of(b, 0, k)->median / c->median, s->flops / c->median * 1e-9, size_text(traffic, sizeof traffic, s->traffic_bytes),
                       size_text(arena, sizeof arena, (double)s->arena_bytes), size_text(weights, sizeof weights, (double)s->weight_bytes), s->kernels, c->n_sample);
+            if (b->peers.n != 0) table_cell(&t, "");
         }
+        peer_rows(b, &t, k);
     }
     return t;
 }
 
 static void print_csv(const Bench *b) {
     printf("configuration,threads,median_ms,min_ms,runs,flops,traffic_bytes,arena_bytes,weight_bytes,kernels,compile_s,build_s,code_bytes\n");
-    for (uint32_t i = 0; i < b->n_config * b->threads.n; i++) {
+    for (uint32_t i = 0; i < b->n_own; i++) {
         const Contender *c = &b->contender[i];
         const Program *p = &b->config[i / b->threads.n].program;
         printf("%s,%d,%.9g,%.9g,%u,%.0f,%.0f,%llu,%llu,%u,%.4f,%.4f,%zu\n", c->name, c->threads, c->median * 1e3, c->minimum * 1e3, c->n_sample, p->stats.flops,
                p->stats.traffic_bytes, (unsigned long long)p->stats.arena_bytes, (unsigned long long)p->stats.weight_bytes, p->stats.kernels, p->stats.seconds,
                p->build_seconds, p->code_bytes);
+    }
+    for (uint32_t i = b->n_own; i < b->n_contender; i++) {
+        const Contender *c = &b->contender[i];
+        printf("%s,%d,%.9g,%.9g,%u,,,,,,,,\n", c->name, c->threads, c->median * 1e3, c->minimum * 1e3, c->n_sample);
     }
 }
 
@@ -162,7 +195,7 @@ static void print_json(const Bench *b) {
     json_string(&w, cpu);
     cw_printf(&w, ", \"lathe\": \"%s\",\n", LATHE_VERSION);
     cw_open(&w, "\"results\": [");
-    for (uint32_t i = 0; i < b->n_config * b->threads.n; i++) {
+    for (uint32_t i = 0; i < b->n_own; i++) {
         const Contender *c = &b->contender[i];
         const Program *p = &b->config[i / b->threads.n].program;
         cw_begin(&w);
@@ -173,7 +206,16 @@ static void print_json(const Bench *b) {
                   p->stats.traffic_bytes, (unsigned long long)p->stats.arena_bytes, (unsigned long long)p->stats.arena_lower_bound,
                   (unsigned long long)p->stats.weight_bytes);
         cw_printf(&w, "\"kernels\": %u, \"steps\": %u, \"compile_s\": %.4f, \"build_s\": %.4f, \"code_bytes\": %zu}%s\n", p->stats.kernels, p->stats.steps,
-                  p->stats.seconds, p->build_seconds, p->code_bytes, i + 1 < b->n_config * b->threads.n ? "," : "");
+                  p->stats.seconds, p->build_seconds, p->code_bytes, i + 1 < b->n_contender ? "," : "");
+    }
+    for (uint32_t i = b->n_own; i < b->n_contender; i++) {
+        const Contender *c = &b->contender[i];
+        cw_begin(&w);
+        cw_printf(&w, "{\"configuration\": ");
+        json_string(&w, c->name);
+        cw_printf(&w, ", \"threads\": %d, \"median_ms\": %.9g, \"min_ms\": %.9g, \"runs\": %u, \"difference\": ", c->threads, c->median * 1e3, c->minimum * 1e3, c->n_sample);
+        json_string(&w, b->difference[i - b->n_own]);
+        cw_printf(&w, "}%s\n", i + 1 < b->n_contender ? "," : "");
     }
     cw_close(&w, b->profile != NULL ? "]," : "]");
     for (uint32_t i = 0; b->profile != NULL && i < b->threads.n; i++) {
@@ -191,15 +233,16 @@ static const BarGroup *bar_groups(const Bench *b) {
     Driver *d = b->d;
     BarGroup *group = ARENA_ARRAY(&d->arena, BarGroup, b->threads.n);
     for (uint32_t k = 0; k < b->threads.n; k++) {
-        Bar *bar = ARENA_ARRAY(&d->arena, Bar, b->n_config);
-        for (uint32_t i = 0; i < b->n_config; i++) {
+        uint32_t n = b->n_config + b->peers.n / b->threads.n;
+        Bar *bar = ARENA_ARRAY(&d->arena, Bar, n);
+        for (uint32_t i = 0; i < n; i++) { /* peers follow, kind by kind */
             const Contender *c = contender_of(b, i, k);
             double speed_up = contender_of(b, 0, k)->median / c->median;
             const char *text = i == 0 ? driver_format(d, "%.4g ms", c->median * 1e3) : driver_format(d, "%.4g ms, %.2fx", c->median * 1e3, speed_up);
             bar[i] = (Bar){.label = c->name, .value = c->median, .low = c->minimum, .text = text};
         }
         int threads = b->threads.v[k];
-        group[k] = (BarGroup){driver_format(d, "%d thread%s", threads, threads == 1 ? "" : "s"), bar, b->n_config};
+        group[k] = (BarGroup){driver_format(d, "%d thread%s", threads, threads == 1 ? "" : "s"), bar, n};
     }
     return group;
 }
@@ -286,6 +329,7 @@ static Exit bench(Driver *d, const Request *r) {
     Bench b = {.d = d, .r = r};
     bool good = threads_all(d, r, &b.threads);
     good = choose_configs(&b) && good;
+    good = peers_named(d, r) && good;
     if (!good) return BAD_USAGE;
     if (b.threads.n == 0) vec_push(&d->arena, &b.threads, (int)sysconf(_SC_NPROCESSORS_ONLN));
     if (r->batch != NULL) return batch_curve(d, r, &b.threads);
@@ -293,12 +337,15 @@ static Exit bench(Driver *d, const Request *r) {
     Sizes sizes;
     Exit e = inputs(&b, &set, &sizes);
     if (e == DONE) e = prepare(&b, &set, &sizes);
+    if (e == DONE) e = peers_start(d, r, &set, &b.threads, &b.peers);
     if (e == DONE) e = time_all(&b);
+    if (e == DONE) differences(&b);
     if (e == DONE) e = profile_all(&b, &set, &sizes);
     if (e == DONE) {
         print_results(&b);
         e = write_charts(&b);
     }
+    peers_end(&b.peers);
     for (uint32_t i = 0; i < b.n_config; i++) {
         call_free(&b.config[i].call);
         program_free(&b.config[i].program);

@@ -15,7 +15,7 @@
 enum { SLOTS = 8, NO_SLOT = SLOTS };
 
 static char slots[SLOTS][PATH_MAX];
-static volatile sig_atomic_t used[SLOTS], child;
+static volatile sig_atomic_t used[SLOTS], child[INTERRUPT_CHILDREN]; /* 0: free */
 static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
 
 /* ---- the handler --------------------------------------------------------------------------------------------------- */
@@ -48,10 +48,11 @@ static void remove_path(const char *path) {
 }
 
 void interrupt_clean(void) {
-    if (child > 0) { /* it writes into what is removed */
-        kill(-(pid_t)child, SIGKILL);
-        while (waitpid((pid_t)child, NULL, 0) < 0 && errno == EINTR) {}
-        child = 0;
+    for (uint32_t i = 0; i < INTERRUPT_CHILDREN; i++) {
+        if (child[i] <= 0) continue;
+        kill(-(pid_t)child[i], SIGKILL); /* it writes into what is removed */
+        while (waitpid((pid_t)child[i], NULL, 0) < 0 && errno == EINTR) {}
+        child[i] = 0;
     }
     for (uint32_t i = 0; i < SLOTS; i++) {
         if (!used[i]) continue;
@@ -110,4 +111,13 @@ void interrupt_forget(const char *path) {
         if (used[i] && strcmp(slots[i], path) == 0) used[i] = 0;
 }
 
-void interrupt_child(pid_t pid) { child = (sig_atomic_t)pid; }
+static void replace_child(sig_atomic_t before, sig_atomic_t now) {
+    for (uint32_t i = 0; i < INTERRUPT_CHILDREN; i++) {
+        if (child[i] != before) continue;
+        child[i] = now;
+        return;
+    }
+}
+
+void interrupt_child(pid_t pid) { replace_child(0, (sig_atomic_t)pid); }
+void interrupt_child_ended(pid_t pid) { replace_child((sig_atomic_t)pid, 0); }

@@ -1,5 +1,5 @@
 /* What is removed when the command is interrupted (SIGINT, SIGTERM, SIGHUP) or runs out of memory: temporary files and directories, and
- * a program that it waits for. The only mutable globals of the command: a signal handler can reach nothing else.
+ * programs that it started. The only mutable globals of the command: a signal handler can reach nothing else.
  *
  *     uint32_t slot = interrupt_add(path);     a file or a directory of plain files
  *     …
@@ -13,7 +13,10 @@ void interrupt_init(void);      /* installs the handlers; signals that are ignor
 uint32_t interrupt_add(const char *path);
 void interrupt_drop(uint32_t slot);
 void interrupt_forget(const char *path); /* the same by its path */
-void interrupt_child(pid_t pid); /* the program that is waited for, leader of a process group; 0: none */
+/* Programs that were started, leaders of process groups; interrupt_child_ended once they were waited for. */
+enum { INTERRUPT_CHILDREN = 32 };
+void interrupt_child(pid_t pid);
+void interrupt_child_ended(pid_t pid);
 void interrupt_clean(void);      /* removes everything now */
 
 /* Between these no handler runs: for making a file and adding it. */

@@ -11,6 +11,11 @@ static const double shortest = 20e-6;    /* a sample is at least this long: shor
 
 /* One sample: `batch` calls, seconds per call; negative on error. */
 static double sample(Contender *c, uint32_t batch) {
+    if (c->sample != NULL) {
+        double seconds = c->sample(c->user, batch);
+        c->error = seconds < 0 ? -1 : 0;
+        return seconds;
+    }
     double start = driver_now();
     for (uint32_t i = 0; i < batch; i++) {
         c->error = c->run(c->user, c->threads);
@@ -53,16 +58,27 @@ static void summarise(Contender *c) {
     c->median = c->n_sample % 2 == 1 ? c->samples.v[middle] : (c->samples.v[middle - 1] + c->samples.v[middle]) / 2;
 }
 
+static void turn(Contender *c, bool begins) {
+    if (c->turn != NULL) c->turn(c->user, begins);
+}
+
 void measure(Driver *d, Contender *contender, uint32_t n, int64_t runs) {
     Progress progress = progress_start(d);
     uint32_t *batch = ARENA_ARRAY(&d->arena, uint32_t, n);
-    for (uint32_t i = 0; i < n; i++) batch[i] = first_runs(&contender[i]);
+    for (uint32_t i = 0; i < n; i++) {
+        turn(&contender[i], true);
+        batch[i] = first_runs(&contender[i]);
+        turn(&contender[i], false);
+    }
     int rounds = runs > 0 && runs < ROUNDS ? (int)runs : ROUNDS;
     for (int round = 0; round < rounds; round++) {
         int64_t share = runs * (round + 1) / rounds - runs * round / rounds;
         for (uint32_t i = 0; i < n; i++) {
             progress_step(&progress, "timing", (round + (double)i / n) / rounds);
-            if (contender[i].error == 0) one_round(d, &contender[i], batch[i], share);
+            if (contender[i].error != 0) continue;
+            turn(&contender[i], true);
+            one_round(d, &contender[i], batch[i], share);
+            turn(&contender[i], false);
         }
     }
     progress_clear(d);

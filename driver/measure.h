@@ -7,6 +7,9 @@ typedef struct Contender {
     const char *name;
     int threads;
     int (*run)(void *user, int threads); /* one call; 0 or an error code, which ends the measurement */
+    /* Instead of run, for one who keeps the time itself: `batch` calls, seconds per call, negative when that fails. */
+    double (*sample)(void *user, uint32_t batch);
+    void (*turn)(void *user, bool begins); /* around every turn; may be NULL */
     void *user;
     /* results */
     double median, minimum; /* seconds per call */

@@ -26,27 +26,50 @@ static char **environment(Driver *d, const char *temp) {
     return list.v;
 }
 
-static bool spawn(const char *const *argv, char **env, int output, pid_t *pid, int *reason) {
+static void redirect(posix_spawn_file_actions_t *actions, int from, int to) {
+    if (from >= 0) posix_spawn_file_actions_adddup2(actions, from, to);
+    else posix_spawn_file_actions_addopen(actions, to, "/dev/null", to == STDIN_FILENO ? O_RDONLY : O_WRONLY, 0);
+}
+
+static int spawn(const char *const *argv, char **env, const int stream[3], pid_t *pid) {
     posix_spawn_file_actions_t actions;
-    *reason = posix_spawn_file_actions_init(&actions);
-    if (*reason != 0) return false;
-    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
-    posix_spawn_file_actions_adddup2(&actions, output, STDERR_FILENO);
     posix_spawnattr_t attributes; /* the signals that are held here must end the other program */
     sigset_t none;
     sigemptyset(&none);
-    *reason = posix_spawnattr_init(&attributes);
-    if (*reason != 0) {
-        posix_spawn_file_actions_destroy(&actions);
-        return false;
+    int reason = posix_spawn_file_actions_init(&actions);
+    if (reason != 0) return reason;
+    reason = posix_spawnattr_init(&attributes);
+    if (reason == 0) {
+        for (int to = 0; to < 3; to++) redirect(&actions, stream[to], to);
+        posix_spawnattr_setsigmask(&attributes, &none);
+        posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP); /* a group: the programs it starts end with it */
+        reason = posix_spawnp(pid, argv[0], &actions, &attributes, (char *const *)(uintptr_t)argv, env);
+        posix_spawnattr_destroy(&attributes);
     }
-    posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP); /* a group: the programs it starts end with it */
-    *reason = posix_spawnp(pid, argv[0], &actions, &attributes, (char *const *)(uintptr_t)argv, env);
-    posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&actions);
-    return *reason == 0;
+    return reason;
+}
+
+int process_start(Driver *d, const char *const *argv, const char *temp, const int stream[3], pid_t *pid) {
+    char **env = environment(d, temp);
+    interrupt_hold();
+    int reason = spawn(argv, env, stream, pid);
+    if (reason == 0) interrupt_child(*pid);
+    interrupt_release();
+    return reason;
+}
+
+int process_wait(pid_t pid) {
+    int status = 0;
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
+    interrupt_child_ended(pid);
+    return status;
+}
+
+bool process_pipe(int ends[2]) {
+    if (pipe(ends) != 0) return false;
+    for (int i = 0; i < 2; i++) fcntl(ends[i], F_SETFD, FD_CLOEXEC);
+    return true;
 }
 
 /* Reads until the other end closes; keeps the first OUTPUT_MAX bytes. */
@@ -67,24 +90,16 @@ static void collect(Driver *d, int from, Writer *output, const char *what) {
 }
 
 Process process_run(Driver *d, const char *const *argv, const char *what, const char *temp) {
-    char **env = environment(d, temp);
-    int ends[2], reason;
-    if (pipe(ends) != 0) return (Process){.output = strerror(errno)};
-    fcntl(ends[0], F_SETFD, FD_CLOEXEC);
-    fcntl(ends[1], F_SETFD, FD_CLOEXEC);
+    int ends[2];
+    if (!process_pipe(ends)) return (Process){.output = strerror(errno)};
     pid_t pid;
-    interrupt_hold();
-    bool started = spawn(argv, env, ends[1], &pid, &reason);
-    if (started) interrupt_child(pid);
-    interrupt_release();
+    int reason = process_start(d, argv, temp, (const int[3]){-1, ends[1], ends[1]}, &pid);
     close(ends[1]);
     Writer output = {.arena = &d->arena};
-    if (started) collect(d, ends[0], &output, what);
+    if (reason == 0) collect(d, ends[0], &output, what);
     close(ends[0]);
-    if (!started) return (Process){.output = driver_format(d, "%s", strerror(reason))};
-    int status = 0;
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
-    interrupt_child(0);
+    if (reason != 0) return (Process){.output = driver_format(d, "%s", strerror(reason))};
+    int status = process_wait(pid);
     return (Process){
         .started = true,
         .status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),
