@@ -44,38 +44,55 @@ bool shape_embed_norm(Module *m, Node *n) {
     return true;
 }
 
-/* query [B,S,H*D] or packed [B,S,H,3,D]; key [B,T,H*D], packed [B,T,H,2,D] or [B,H,T,D]; value like key. */
-bool shape_multi_head_attention(Module *m, Node *n) {
+/* query [B,S,H*D] or packed [B,S,H,3,D] or [B,S,3*H*D]; key [B,T,H*D], packed [B,T,H,2,D] or [B,H,T,D]; value like key. `past`, `length`: numbers
+ * of the inputs past_key and past_sequence_length; the latter only where past and present share a buffer [B,H,M,D]. */
+static bool shape_heads(Module *m, Node *n, int64_t count, uint32_t past, uint32_t length, bool shared) {
     Context *cx = m->cx;
     const Type *q = shape_in(m, n, 0), *k = NULL, *v = NULL;
     if (q == NULL) return false;
-    Dim heads = dim_const(cx, attr_i(n, AT_MultiHeadAttention_num_heads)), size, value_size, length;
-    if (dim_lo(cx, heads) < 1) return fail(m, n, "num_heads must be positive");
+    Dim heads = dim_const(cx, count), size, value_size, keys;
+    if (count < 1) return fail(m, n, "num_heads must be positive");
     if (shape_has_in(n, 1) && (k = shape_in(m, n, 1)) == NULL) return false;
     if (shape_has_in(n, 2) && (v = shape_in(m, n, 2)) == NULL) return false;
     if (q->rank == 5 && k == NULL) {
         size = value_size = q->dim[4];
-        length = q->dim[1];
+        keys = q->dim[1];
+    } else if (q->rank == 3 && k == NULL && v == NULL) {
+        size = value_size = dim_floordiv(cx, q->dim[2], dim_mul(cx, heads, dim_const(cx, 3)));
+        keys = q->dim[1];
     } else if (q->rank == 3 && k != NULL && k->rank == 5 && v == NULL) {
         size = value_size = k->dim[4];
-        length = k->dim[1];
+        keys = k->dim[1];
     } else if (q->rank == 3 && k != NULL && v != NULL && k->rank == v->rank && (k->rank == 3 || k->rank == 4)) {
         size = dim_floordiv(cx, q->dim[2], heads);
         value_size = k->rank == 4 ? v->dim[3] : dim_floordiv(cx, v->dim[2], heads);
-        length = k->dim[k->rank == 4 ? 2 : 1];
+        keys = k->dim[k->rank == 4 ? 2 : 1];
     } else {
         return fail(m, n, "query, key and value must be [B,L,H*D], or packed as [B,L,H,3,D] or [B,L,H,2,D]");
     }
     shape_out(m, n, 0, q->dtype, 3, (Dim[]){q->dim[0], q->dim[1], dim_mul(cx, heads, value_size)});
-    if (shape_has_in(n, 6)) {
-        const Type *past = shape_in(m, n, 6);
-        if (past == NULL || past->rank != 4) return fail(m, n, "past_key must be [B,H,P,D]");
-        length = dim_add(cx, past->dim[2], length);
+    Dim scored = keys;
+    if (shape_has_in(n, past) != shape_has_in(n, past + 1)) return fail(m, n, "past_key and past_value come together");
+    if (shape_has_in(n, past)) {
+        const Type *cache = shape_in(m, n, past), *values = shape_in(m, n, past + 1);
+        if (cache == NULL || cache->rank != 4 || values == NULL || values->rank != 4) return fail(m, n, "past_key and past_value must be [B,H,P,D]");
+        scored = shared ? shape_data_dim(m, n, 3, 3, 0, dim_hi(cx, cache->dim[2])) : dim_add(cx, cache->dim[2], keys);
+        keys = shared ? cache->dim[2] : scored;
+        if (shared && !shape_has_in(n, length)) return fail(m, n, "buffer sharing needs past_sequence_length");
+        if (shared && shape_in(m, n, length) == NULL) return false;
+        if (shared && type_numel(cx, n->in[length]->type) != dim_const(cx, 1)) return fail(m, n, "past_sequence_length must be one number");
     }
-    shape_out(m, n, 1, q->dtype, 4, (Dim[]){q->dim[0], heads, length, size});
-    shape_out(m, n, 2, q->dtype, 4, (Dim[]){q->dim[0], heads, length, value_size});
-    shape_out(m, n, 3, q->dtype, 4, (Dim[]){q->dim[0], heads, q->dim[1], length});
+    shape_out(m, n, 1, q->dtype, 4, (Dim[]){q->dim[0], heads, keys, size});
+    shape_out(m, n, 2, q->dtype, 4, (Dim[]){q->dim[0], heads, keys, value_size});
+    shape_out(m, n, 3, q->dtype, 4, (Dim[]){q->dim[0], heads, q->dim[1], scored});
     return true;
+}
+
+bool shape_multi_head_attention(Module *m, Node *n) { return shape_heads(m, n, attr_i(n, AT_MultiHeadAttention_num_heads), 6, 8, shape_has_in(n, 8)); }
+
+bool shape_decoder_multi_head(Module *m, Node *n) {
+    bool shared = attr_i(n, AT_DecoderMaskedMultiHeadAttention_past_present_share_buffer) != 0;
+    return shape_heads(m, n, attr_i(n, AT_DecoderMaskedMultiHeadAttention_num_heads), 5, 7, shared);
 }
 
 /* input [B,S,I], weights [I, Q+K+V] -> [B,S,V], present [2,B,H,T,D] */
@@ -137,5 +154,21 @@ bool shape_group_query_attention(Module *m, Node *n) {
     shape_out(m, n, 1, q->dtype, 4, (Dim[]){q->dim[0], dim_const(cx, kv), length, size});
     shape_out(m, n, 2, q->dtype, 4, (Dim[]){q->dim[0], dim_const(cx, kv), length, size});
     shape_out(m, n, 3, q->dtype, 4, (Dim[]){q->dim[0], dim_const(cx, heads), q->dim[1], length});
+    return true;
+}
+
+/* x [B,S,C], counts [B] -> tokens [T,C], token_offset [B,S], ends [B+1], the largest count [1] */
+bool shape_remove_padding(Module *m, Node *n) {
+    Context *cx = m->cx;
+    const Type *x = shape_in(m, n, 0), *counts = x != NULL ? shape_in(m, n, 1) : NULL;
+    if (counts == NULL) return false;
+    if (x->rank != 3 || counts->rank != 1) return fail(m, n, "input must be [B,S,C] and sequence_token_count [B]");
+    Dim batch = shape_unify(m, n, x->dim[0], counts->dim[0], "batch and counts");
+    if (batch == 0) return false;
+    Dim tokens = shape_data_dim(m, n, 0, 0, 0, dim_hi(cx, dim_mul(cx, batch, x->dim[1])));
+    shape_out(m, n, 0, x->dtype, 2, (Dim[]){tokens, x->dim[2]});
+    shape_out(m, n, 1, DT_I32, 2, (Dim[]){batch, x->dim[1]});
+    shape_out(m, n, 2, DT_I32, 1, (Dim[]){dim_add(cx, batch, dim_const(cx, 1))});
+    shape_out(m, n, 3, DT_I32, 1, (Dim[]){dim_const(cx, 1)});
     return true;
 }

@@ -150,6 +150,33 @@ Value *attention_build(Module *m, Node *at, const AttentionParts *p, Value **sco
     return build2(m, at, OP_MatMul, s, v);
 }
 
+bool attention_padding_mask(Module *m, Node *n, Value *mask, Value *bias, AttentionParts *p) {
+    p->mask = bias;
+    if (mask == NULL) return true;
+    uint32_t rank = mask->type->rank;
+    if (rank == 1 && mask->type->dim[0] == p->q->type->dim[0]) {
+        p->valid = mask;
+        return true;
+    }
+    if (rank != 2 && rank != 3) {
+        diag(m->cx, SEV_ERROR, n->loc, "a mask of rank %u is not supported; [B], [B,T] and [B,S,T] are", rank);
+        return false;
+    }
+    Value *allowed = cast(m, n, mask, DT_BOOL);
+    allowed = rank == 2 ? build2(m, n, OP_Unsqueeze, allowed, value_const_i64(m, 2, (int64_t[]){1, 2}))
+                        : build2(m, n, OP_Unsqueeze, allowed, value_const_i64(m, 1, (int64_t[]){1}));
+    p->mask = bias == NULL ? allowed : build3(m, n, OP_Where, allowed, bias, value_const_scalar(m, bias->type->dtype, -(double)INFINITY));
+    return p->mask != NULL;
+}
+
+double attention_scale(Module *m, const Node *n, AttrSlot slot, const Value *q) {
+    if (attr_has(n, slot) && attr_f(n, slot) != 0) return attr_f(n, slot);
+    Dim size = q->type->dim[3];
+    if (dim_is_const(m->cx, size) && dim_value(m->cx, size) > 0) return 1 / sqrt((double)dim_value(m->cx, size));
+    diag(m->cx, SEV_ERROR, n->loc, "the head size must be known at compile time when scale is not given");
+    return 0;
+}
+
 static Value *operand(const Node *n, uint32_t i) { return i < n->n_in ? n->in[i] : NULL; }
 
 static double default_scale(Module *m, const Node *n, AttrSlot scale, const Value *q) {

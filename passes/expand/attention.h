@@ -19,6 +19,10 @@ typedef struct AttentionParts {
 
 /* Nodes before `at`; the result [B,Hq,S,E], and *scores (if not NULL) as scores_mode says. NULL after a diagnostic. */
 Value *attention_build(Module *m, Node *at, const AttentionParts *p, Value **scores);
+/* A padding mask and a float bias (either may be NULL) as part of p: [B] counts valid keys; [B,T] or [B,S,T] says which keys are valid. */
+bool attention_padding_mask(Module *m, Node *n, Value *mask, Value *bias, AttentionParts *p);
+/* The scale that the attribute says, else that of the head size of q [B,H,S,D]; 0 after a diagnostic. */
+double attention_scale(Module *m, const Node *n, AttrSlot slot, const Value *q);
 /* [B,L,H*D] to [B,H,L,D] and back. */
 Value *attention_split_heads(Module *m, Node *at, Value *v, int64_t heads);
 Value *attention_join_heads(Module *m, Node *at, Value *v);

@@ -74,96 +74,6 @@ bool expand_embed_norm(Module *m, Node *n, Value **out) {
 }
 
 /* ---- attention --------------------------------------------------------------------------------------------------- */
-static bool same_batch(const Value *mask, const Value *q) { return mask->type->dim[0] == q->type->dim[0]; }
-
-/* A padding mask as part of p: [B] counts valid keys; [B,T] or [B,S,T] says which keys are valid; joined with a float bias. */
-static bool padding_mask(Module *m, Node *n, Value *mask, Value *bias, AttentionParts *p) {
-    p->mask = bias;
-    if (mask == NULL) return true;
-    uint32_t rank = mask->type->rank;
-    if (rank == 1 && same_batch(mask, p->q)) {
-        p->valid = mask;
-        return true;
-    }
-    if (rank != 2 && rank != 3) {
-        diag(m->cx, SEV_ERROR, n->loc, "a mask of rank %u is not supported; [B], [B,T] and [B,S,T] are", rank);
-        return false;
-    }
-    Value *allowed = expand_cast(m, n, mask, DT_BOOL);
-    allowed = rank == 2 ? build2(m, n, OP_Unsqueeze, allowed, value_const_i64(m, 2, (int64_t[]){1, 2}))
-                        : build2(m, n, OP_Unsqueeze, allowed, value_const_i64(m, 1, (int64_t[]){1}));
-    p->mask = bias == NULL ? allowed : build3(m, n, OP_Where, allowed, bias, value_const_scalar(m, bias->type->dtype, -(double)INFINITY));
-    return p->mask != NULL;
-}
-
-static double scale_of(Module *m, const Node *n, AttrSlot slot, const Value *q) {
-    if (attr_has(n, slot) && attr_f(n, slot) != 0) return attr_f(n, slot);
-    Dim size = q->type->dim[3];
-    return dim_is_const(m->cx, size) ? 1 / sqrt((double)dim_value(m->cx, size)) : 0;
-}
-
-static bool scale_known(Module *m, const Node *n, const AttentionParts *p) {
-    if (p->scale != 0) return true;
-    diag(m->cx, SEV_ERROR, n->loc, "the head size must be known at compile time when scale is not given");
-    return false;
-}
-
-/* Part i of [B,L,H,parts,D] as [B,H,L,D]. */
-static Value *unpack(Module *m, Node *at, Value *v, int64_t i) {
-    Value *one = build2(m, at, OP_Squeeze, expand_slice(m, at, v, i, i + 1, 3), value_const_i64(m, 1, (int64_t[]){3}));
-    return expand_transpose(m, at, one, 4, (int64_t[]){0, 2, 1, 3});
-}
-
-/* Adds the part of a joint bias vector from `from` on, as wide as x, and splits the heads. */
-static Value *biased_heads(Module *m, Node *at, Value *x, Value *bias, Dim from, int64_t heads) {
-    if (x->type->rank == 4) return x;
-    if (bias != NULL) {
-        Dim to = dim_add(m->cx, from, x->type->dim[2]);
-        if (!dim_is_const(m->cx, from) || !dim_is_const(m->cx, to)) return NULL;
-        x = build2(m, at, OP_Add, x, expand_slice(m, at, bias, dim_value(m->cx, from), dim_value(m->cx, to), 0));
-    }
-    return attention_split_heads(m, at, x, heads);
-}
-
-bool expand_multi_head_attention(Module *m, Node *n, Value **out) {
-    if (expand_input(n, 8) != NULL || expand_input(n, 9) != NULL) {
-        diag(m->cx, SEV_ERROR, n->loc, "past_sequence_length and cache_indirection are not supported: past_key and past_value must have the length of the past");
-        return false;
-    }
-    int64_t heads = attr_i(n, AT_MultiHeadAttention_num_heads);
-    Value *q = n->in[0], *k = expand_input(n, 1), *v = expand_input(n, 2), *bias = expand_input(n, 3);
-    AttentionParts p = {.left = -1, .right = -1, .causal = attr_i(n, AT_MultiHeadAttention_unidirectional) != 0};
-    if (q->type->rank == 5) {
-        p.q = unpack(m, n, q, 0);
-        p.k = unpack(m, n, q, 1);
-        p.v = unpack(m, n, q, 2);
-    } else {
-        Dim zero = dim_const(m->cx, 0), hidden = q->type->dim[2];
-        bool packed = k->type->rank == 5;
-        p.q = biased_heads(m, n, q, bias, zero, heads);
-        p.k = packed ? unpack(m, n, k, 0) : biased_heads(m, n, k, bias, hidden, heads);
-        p.v = packed ? unpack(m, n, k, 1) : biased_heads(m, n, v, bias, dim_add(m->cx, hidden, hidden), heads);
-    }
-    if (p.q == NULL || p.k == NULL || p.v == NULL) {
-        diag(m->cx, SEV_ERROR, n->loc, "this form of query, key, value and bias is not supported");
-        return false;
-    }
-    p.past = expand_input(n, 6);
-    if (p.past != NULL) {
-        p.k = attention_concat(m, n, p.past, p.k, 2);
-        p.v = attention_concat(m, n, expand_input(n, 7), p.v, 2);
-    }
-    p.scale = scale_of(m, n, AT_MultiHeadAttention_scale, p.q);
-    if (!scale_known(m, n, &p) || !padding_mask(m, n, expand_input(n, 4), expand_input(n, 5), &p)) return false;
-    Value *scores, *y = attention_build(m, n, &p, &scores);
-    if (y == NULL) return false;
-    out[0] = attention_join_heads(m, n, y);
-    expand_give(m, n, out, 1, p.k);
-    expand_give(m, n, out, 2, p.v);
-    expand_give(m, n, out, 3, scores);
-    return out[0] != NULL;
-}
-
 /* Half i of past [2,B,H,P,D]. */
 static Value *past_half(Module *m, Node *at, Value *past, int64_t i) {
     return build2(m, at, OP_Squeeze, expand_slice(m, at, past, i, i + 1, 0), value_const_i64(m, 1, (int64_t[]){0}));
@@ -187,8 +97,8 @@ static bool attend(Module *m, Node *n, const Projected *in, Value **out) {
         p.k = attention_concat(m, n, p.past, p.k, 2);
         p.v = attention_concat(m, n, past_half(m, n, in->past, 1), p.v, 2);
     }
-    p.scale = scale_of(m, n, in->scale, p.q);
-    if (!scale_known(m, n, &p) || !padding_mask(m, n, in->mask, in->bias, &p)) return false;
+    p.scale = attention_scale(m, n, in->scale, p.q);
+    if (p.scale == 0 || !attention_padding_mask(m, n, in->mask, in->bias, &p)) return false;
     Value *y = attention_build(m, n, &p, NULL);
     if (y == NULL) return false;
     out[0] = attention_join_heads(m, n, y);

@@ -413,3 +413,14 @@ case("MatMulBnb4", S(2, 32), Constant(CODES[:48]), C(np.array([0.1, 0.2, 0.3])),
 case("MoE", S(3, 4), S(3, 2, seed=1), S(2, 5, 4, seed=2), S(2, 5, seed=3), S(2, 4, 5, seed=4), S(2, 4, seed=5), domain=MS, k=2, activation_type="silu")
 case("GroupQueryAttention", S(1, 3, 8), S(1, 3, 4, seed=1), S(1, 3, 4, seed=2), None, None, Constant(np.array([2], np.int32)), Constant(np.array(3, np.int32)), domain=MS,
      num_heads=4, kv_num_heads=2)
+
+# ---- com.microsoft: decoders and packed batches
+I32 = lambda v: Constant(np.array(v, np.int32))
+case("MultiHeadAttention", S(1, 1, 4), S(1, 1, 4, seed=1), S(1, 1, 4, seed=2), None, None, None, S(1, 2, 3, 2, seed=3), S(1, 2, 3, 2, seed=4), I32([1]), domain=MS, label="shared", num_heads=2, outputs=3)
+case("DecoderMaskedMultiHeadAttention", S(2, 1, 4), S(2, 1, 4, seed=1), S(2, 1, 4, seed=2), None, None, S(2, 2, 3, 2, seed=3), S(2, 2, 3, 2, seed=4), I32([2]), None, I32([[[1, 0, 0], [1, 0, 1]]]),
+     domain=MS, num_heads=2, past_present_share_buffer=1, outputs=3)
+PACKED = I32([[0, 2, 3], [1, 4, 5]]), I32([0, 1, 3])
+case("PackedMultiHeadAttention", S(3, 4), S(3, 4, seed=1), S(3, 4, seed=2), S(12, seed=3), *PACKED, domain=MS, num_heads=2)
+case("PackedAttention", S(3, 4), S(4, 12, seed=1), S(12, seed=2), *PACKED, domain=MS, num_heads=2)
+case("RemovePadding", S(2, 3, 2), I32([1, 2]), domain=MS, outputs=4, wanted=[0])
+case("RestorePadding", S(3, 2), PACKED[0], domain=MS)

@@ -1,0 +1,127 @@
+"""com.microsoft: attention of decoders, with caches that are written in place, and of packed batches."""
+import numpy as np
+
+from suite import MS, case, f32, rng
+
+B, H, D, M = 4, 2, 4, 6
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+# ---- MultiHeadAttention and DecoderMaskedMultiHeadAttention over a shared buffer
+def decode(name, past=3, steps=1, beams=False, mask=None, added=None, bias=None, causal=False, packed=False, op="both"):
+    q, k, v = (f32(B, steps, H * D, seed=i) for i in range(3))
+    cache = [f32(B, H, M, D, seed=3), f32(B, H, M, D, seed=4)]
+    indirection = rng(1).integers(0, 2, (B // 2, 2, M)).astype(np.int32) if beams else None
+    length = np.int32([past])
+    dims = {0: ["B", "S", H * D], 1: ["B", "S", H * D], 2: ["B", "S", H * D]}
+    if op in ("both", "mha"):
+        inputs = [q, k, v, bias, mask, added, *cache, length, indirection]
+        case(f"mha_shared_{name}", "MultiHeadAttention", inputs, {"num_heads": H, "unidirectional": int(causal)}, MS, n_out=3,
+             dyn={**dims, 6: ["B", H, "M", D], 7: ["B", H, "M", D]} if not beams else None)
+    if op in ("both", "decoder"):
+        qkv = [np.concatenate([q, k, v], 2), None, None] if packed else [q, k, v]
+        inputs = [*qkv, mask, added, *cache, length, np.int32([2]) if beams else None, indirection, bias]
+        case(f"decoder_mha_{name}", "DecoderMaskedMultiHeadAttention", inputs, {"num_heads": H, "past_present_share_buffer": 1}, MS, n_out=3,
+             dyn={**dims, 5: ["B", H, "M", D], 6: ["B", H, "M", D]} if not beams and not packed else None)
+
+
+MASK = np.int32([[1, 1, 1, 1], [1, 0, 1, 1], [0, 1, 0, 1], [1, 1, 0, 1]])
+decode("step")
+decode("first", past=0)
+decode("last", past=5)
+decode("beams", beams=True)
+decode("beams_first", past=0, beams=True)
+decode("mask", mask=MASK)
+decode("bias", bias=f32(3 * H * D))
+decode("added", added=f32(1, H, 1, 4))
+decode("all", mask=MASK, added=f32(1, H, 1, 4), bias=f32(3 * H * D))
+decode("beams_all", mask=MASK, added=f32(1, H, 1, 4), bias=f32(3 * H * D), beams=True, op="decoder")
+decode("steps", past=2, steps=3, op="mha")
+decode("steps_causal", past=2, steps=3, causal=True, op="mha")
+KEYS = [f32(B, H, 5, D, seed=5), f32(B, H, 5, D, seed=6)]
+case("decoder_mha_cross", "DecoderMaskedMultiHeadAttention", [f32(B, 1, H * D), *KEYS], {"num_heads": H}, MS, dyn={0: ["B", 1, H * D], 1: ["B", H, "T", D], 2: ["B", H, "T", D]})
+case("decoder_mha_cross_mask", "DecoderMaskedMultiHeadAttention", [f32(B, 1, H * D), *KEYS, np.int32([[1, 1, 0, 1, 0], [0, 1, 1, 1, 1], [1, 0, 0, 0, 0], [1, 1, 1, 1, 1]])], {"num_heads": H}, MS)
+case("decoder_mha_cross_bias", "DecoderMaskedMultiHeadAttention", [f32(B, 1, H * D), *KEYS, *[None] * 7, f32(3 * H * D)], {"num_heads": H, "scale": 0.3}, MS)
+
+
+def without_sharing(q, k, v, mask, added, past_k, past_v):
+    """Not what ONNX Runtime's CPU does: past is joined with the new key."""
+    heads = [x.reshape(B, 1, H, D).transpose(0, 2, 1, 3) for x in (q, k, v)]
+    keys, values = np.concatenate([past_k, heads[1]], 2), np.concatenate([past_v, heads[2]], 2)
+    scores = softmax(heads[0] @ keys.transpose(0, 1, 3, 2) / np.float32(np.sqrt(D)))
+    return (scores @ values).transpose(0, 2, 1, 3).reshape(B, 1, H * D), keys, values
+
+
+case("decoder_mha_joined", "DecoderMaskedMultiHeadAttention", [f32(B, 1, H * D), f32(B, 1, H * D, seed=1), f32(B, 1, H * D, seed=2), None, None, f32(B, H, 3, D), f32(B, H, 3, D, seed=1)], {"num_heads": H}, MS,
+     n_out=3, ref=without_sharing)
+
+
+# ---- packed batches: tokens behind one another, without padding; ONNX Runtime has these on CUDA only
+COUNTS = [1, 4, 2]
+S = 4
+REAL = [b * S + s for b, n in enumerate(COUNTS) for s in range(n)]
+OFFSETS = np.int32(REAL + [i for i in range(len(COUNTS) * S) if i not in REAL]).reshape(len(COUNTS), S)
+ENDS = np.int32(np.cumsum([0, *COUNTS]))
+
+
+def attend_packed(q, k, v, added=None, scale=None):
+    """[T,H*D] each; every sequence by itself."""
+    out = np.zeros_like(v)
+    for b, (start, end) in enumerate(zip(ENDS, ENDS[1:])):
+        parts = [x[start:end].reshape(end - start, H, -1).transpose(1, 0, 2) for x in (q, k, v)]
+        scores = parts[0] @ parts[1].transpose(0, 2, 1) * np.float32(scale or 1 / np.sqrt(parts[0].shape[2]))
+        if added is not None:
+            n = end - start
+            scores = scores + np.broadcast_to(added, (len(COUNTS), H, S, S))[b, :, :n, :n]
+        out[start:end] = (softmax(scores) @ parts[2]).transpose(1, 0, 2).reshape(end - start, -1)
+    return out
+
+
+def packed_heads(q, k, v, bias, offsets, ends, added=None):
+    if k is None:
+        q, k, v = (q[:, :, i].reshape(len(REAL), H * D) for i in range(3))
+    if bias is not None:
+        q, k, v = q + bias[:H * D], k + bias[H * D:2 * H * D], v + bias[2 * H * D:]
+    return attend_packed(q, k, v, added)
+
+
+T = len(REAL)
+TOKENS = [f32(T, H * D), f32(T, H * D, seed=1), f32(T, H * D, seed=2)]
+WHERE = [OFFSETS, ENDS]
+for name, inputs in (("", [*TOKENS, None, *WHERE]), ("_bias", [*TOKENS, f32(3 * H * D), *WHERE]), ("_qkv", [f32(T, H, 3, D), None, None, None, *WHERE]), ("_added", [*TOKENS, None, *WHERE, f32(1, H, S, S)]),
+                     ("_values", [*TOKENS[:2], f32(T, H * 6, seed=2), f32(2 * H * D + H * 6), *WHERE])):
+    case(f"packed_mha{name}", "PackedMultiHeadAttention", inputs, {"num_heads": H}, MS, ref=packed_heads)
+case("packed_mha_dynamic", "PackedMultiHeadAttention", [*TOKENS, None, *WHERE], {"num_heads": H}, MS, ref=packed_heads,
+     dyn={0: ["T", H * D], 1: ["T", H * D], 2: ["T", H * D], 4: ["B", "S"], 5: ["Ends"]})
+
+
+def packed_projection(x, w, bias, offsets, ends, added=None):
+    y = x @ w + bias
+    return attend_packed(y[:, :H * D], y[:, H * D:2 * H * D], y[:, 2 * H * D:], added)
+
+
+PROJECTED = [f32(T, 5), f32(5, 3 * H * D, scale=0.3), f32(3 * H * D)]
+case("packed_attention", "PackedAttention", [*PROJECTED, *WHERE], {"num_heads": H}, MS, ref=packed_projection, consts=(1, 2))
+case("packed_attention_added", "PackedAttention", [*PROJECTED, *WHERE, f32(3, H, S, S)], {"num_heads": H}, MS, ref=packed_projection, consts=(1, 2))
+case("packed_attention_sizes", "PackedAttention", [f32(T, 5), f32(5, 2 * H * D + 6, scale=0.3), f32(2 * H * D + 6), *WHERE], {"num_heads": H, "qkv_hidden_sizes": [H * D, H * D, 6]}, MS, ref=packed_projection,
+     dyn={0: ["T", 5], 3: ["B", "S"], 4: ["Ends"]})
+
+PADDED = f32(3, S, 5)
+case("remove_padding", "RemovePadding", [PADDED, np.int32(COUNTS)], {}, MS, n_out=4, ref=lambda x, n: (x.reshape(-1, 5)[REAL], OFFSETS, ENDS, np.int32([4])))
+case("remove_padding_dynamic", "RemovePadding", [PADDED, np.int32(COUNTS)], {}, MS, n_out=4, ref=lambda x, n: (x.reshape(-1, 5)[REAL], OFFSETS, ENDS, np.int32([4])), dyn={0: ["B", "S", 5], 1: ["B"]})
+case("remove_padding_all", "RemovePadding", [PADDED, np.int32([0, 0, 0])], {}, MS, n_out=4,
+     ref=lambda x, n: (x.reshape(-1, 5)[:0], np.arange(12, dtype=np.int32).reshape(3, 4), np.int32([0, 0, 0, 0]), np.int32([0])))
+
+
+def restored(x, offsets):
+    y = np.zeros((offsets.size, x.shape[1]), np.float32)
+    y[offsets.reshape(-1)[:len(x)]] = x
+    return y.reshape(*offsets.shape, -1)
+
+
+case("restore_padding", "RestorePadding", [f32(T, 5), OFFSETS], {}, MS, ref=restored)
+case("restore_padding_dynamic", "RestorePadding", [f32(T, 5), OFFSETS], {}, MS, ref=restored, dyn={0: ["T", 5], 1: ["B", "S"]})
