@@ -113,22 +113,12 @@ static bool cached(const Chain *c, const Operands *o, AttentionParts *p, Value *
     return p->k != NULL && p->v != NULL;
 }
 
-/* Keys of a shared buffer from `total` on do not count; with `causal`, neither do those behind a query. */
-static bool limited(const Chain *c, AttentionParts *p, Value *total, bool causal) {
-    Value *t = chain_count(c, chain_size(c, p->k, 2), 4, 3), *ok = chain_2(c, OP_Less, t, total);
-    if (causal) {
-        Value *steps = chain_size(c, p->q, 2), *at = chain_add(c, chain_sub(c, total, steps), chain_count(c, steps, 4, 2));
-        ok = chain_2(c, OP_LessOrEqual, t, at);
-        p->causal = false;
-    }
-    if (ok == NULL) return false;
-    if (p->mask == NULL) {
-        p->mask = ok;
-        return true;
-    }
-    Value *batch = chain_reshape(c, chain_size(c, p->k, 0), 1, (int64_t[]){1}); /* the mask's last axis ends at `total`: it masks the rest itself */
-    p->valid = chain_cast(c, chain_2(c, OP_Expand, total, batch), DT_I64);
-    return p->valid != NULL && !causal;
+/* Keys of a shared buffer from `total` on do not count; AttentionBias takes the last query to be at the last key that does. */
+static bool limited(const Chain *c, AttentionParts *p, Value *total) {
+    Value *batch = chain_reshape(c, chain_size(c, p->k, 0), 1, (int64_t[]){1}), *valid = chain_2(c, OP_Expand, total, batch);
+    if (p->valid != NULL && p->causal) return expand_fail(c->m, c->n, "with buffer sharing, unidirectional and lengths of keys do not go together");
+    p->valid = p->valid != NULL ? chain_2(c, OP_Min, valid, chain_cast(c, p->valid, DT_I64)) : valid;
+    return p->valid != NULL;
 }
 
 /* Output 3 of a shared buffer: scores of the keys that count. */
@@ -147,7 +137,7 @@ static bool expand_heads(const Chain *c, Operands *o, bool causal, Value **out) 
     if (!separate(c, o, &p) || !cached(c, o, &p, present, &total)) return false;
     p.scale = attention_scale(m, n, o->scale, p.q);
     if (p.scale == 0 || !attention_padding_mask(m, n, o->mask, o->added, &p)) return false;
-    if (total != NULL && !limited(c, &p, total, causal)) return expand_fail(m, n, "with buffer sharing, unidirectional and a mask or bias do not go together");
+    if (total != NULL && !limited(c, &p, total)) return false;
     Value *scores, *y = attention_build(m, n, &p, &scores);
     if (y == NULL) return false;
     if (total != NULL && n->n_out > 3 && n->out[3] != NULL && (scores = scores_up_to(c, scores, total)) == NULL) return false;

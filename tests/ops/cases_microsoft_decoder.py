@@ -41,6 +41,7 @@ decode("added", added=f32(1, H, 1, 4))
 decode("all", mask=MASK, added=f32(1, H, 1, 4), bias=f32(3 * H * D))
 decode("beams_all", mask=MASK, added=f32(1, H, 1, 4), bias=f32(3 * H * D), beams=True, op="decoder")
 decode("steps", past=2, steps=3, op="mha")
+decode("steps_causal_added", past=2, steps=3, causal=True, added=f32(1, H, 3, 5), op="mha")
 decode("steps_causal", past=2, steps=3, causal=True, op="mha")
 KEYS = [f32(B, H, 5, D, seed=5), f32(B, H, 5, D, seed=6)]
 case("decoder_mha_cross", "DecoderMaskedMultiHeadAttention", [f32(B, 1, H * D), *KEYS], {"num_heads": H}, MS, dyn={0: ["B", 1, H * D], 1: ["B", H, "T", D], 2: ["B", H, "T", D]})
