@@ -5,8 +5,9 @@
  *     M[k, t, o] = sum over c of V[k, t, c] * U[k, c, o]     with U = G w G'   plain matrix products
  *     y[tile t, o] = A' M[., t, o] A                         through the fused epilogue
  *
- * U is made at compile time, or by a phase of its own when w is of the run. Three phases with V and M in scratch memory. The transforms are written out as expressions over one channel, so their
- * loops run along channels and vectorise.
+ * U is made at compile time, or by a phase of its own when w is of the run. Three phases with V and M in scratch memory; a large image goes
+ * through them in blocks of tiles, so that V and M stay in the second-level cache and take little of the arena. The transforms are written out
+ * as expressions over one channel, so their loops run along channels and vectorise.
  *
  * Rounding: against direct summation the largest error is about 5e-7 of the output's range for m = 2 and 1e-5 for m = 4;
  * both stay far below the 1e-4 that full optimisation allows. Whether it pays is estimated from operations and from the
@@ -17,7 +18,9 @@
 #include "passes/lower/contraction.h"
 #include "passes/tile.h"
 
-enum { MOST = 6, ROWS_IN_BLOCK = 48 };
+enum { MOST = 6, ROWS_IN_PIECE = 48 };
+/* V and M of a block take so many bytes; where U is too long to stay in the cache from block to block, a block is so many tiles at least. */
+enum { BLOCK_BYTES = 384 << 10, CACHED_WEIGHTS = 1 << 20, LEAST_TILES = 96 };
 
 typedef struct Filter { /* the matrices of F(m, 3): B' is a x a, G a x 3, A' m x a; a = m + 2 */
     int m, a;
@@ -43,6 +46,8 @@ typedef struct Winograd {
     uint32_t x, w, bias, weights, v, m;
     int64_t cin, cout, panels, taps;
     Dim ty, tx, tiles;      /* tiles of an image in y and x; of the batch */
+    Dim block;              /* tiles of a block; `tiles` when one block is all */
+    Expr *first, *count;    /* in the loop over blocks: its first tile, and how many it has */
     bool turned;            /* w of a transposed convolution: [c][o], from its last tap to its first */
 } Winograd;
 
@@ -157,10 +162,18 @@ static uint32_t transform_weights(Lower *lo, const Winograd *w) {
 }
 
 /* ---- the phases ----------------------------------------------------------------------------------------------------------- */
-typedef struct Spot { Expr *n, *y, *x, *t; } Spot; /* a tile: image, position, number */
+typedef struct Spot { Expr *n, *y, *x, *t; uint32_t loops; } Spot; /* a tile: image, position, number in its block */
+
+static bool in_blocks(const Winograd *w) { return w->block != w->tiles; }
 
 static Spot open_tiles(Lower *lo, const Winograd *w) {
-    Spot s;
+    Spot s = {.loops = 3};
+    if (in_blocks(w)) {
+        Expr *idx[3];
+        s.t = lower_for(lo, w->count);
+        lower_split_index(lo, lx_add(lo, w->first, s.t), 3, (Dim[]){w->g->batch, w->ty, w->tx}, idx);
+        return (Spot){.n = idx[0], .y = idx[1], .x = idx[2], .t = s.t, .loops = 1};
+    }
     s.n = lower_for_dim(lo, w->g->batch);
     s.y = lower_for_dim(lo, w->ty);
     s.x = lower_for_dim(lo, w->tx);
@@ -194,7 +207,7 @@ static void input_phase(Lower *lo, const Winograd *w) {
     const ConvGeometry *g = w->g;
     uint32_t depth = lo->open.n;
     Spot s = open_tiles(lo, w);
-    lo->open.v[depth]->parallel = 3;
+    lo->open.v[depth]->parallel = (uint16_t)s.loops;
     Expr *m = lx_i(lo, w->f->m), *a = lx_i(lo, w->f->a), *none = lx_i(lo, 0);
     Expr *y0 = lx_sub(lo, lx_mul(lo, s.y, m), lx_dim(lo, g->begin[0])), *x0 = lx_sub(lo, lx_mul(lo, s.x, m), lx_dim(lo, g->begin[1]));
     Expr *inner_y = lx_2(lo, FN_AND, lx_2(lo, FN_GE, y0, none), lx_2(lo, FN_LE, lx_add(lo, y0, a), lx_dim(lo, g->in[0])));
@@ -210,16 +223,18 @@ static void input_phase(Lower *lo, const Winograd *w) {
 static void product_phase(Lower *lo, const Winograd *w) {
     Context *cx = lo->cx;
     uint32_t depth = lo->open.n;
-    int64_t per_block = ROWS_IN_BLOCK / w->tile.rows, nr = w->tile.cols;
-    Dim steps = dim_ceildiv(cx, w->tiles, dim_const(cx, w->tile.rows)), blocks = dim_ceildiv(cx, steps, dim_const(cx, per_block));
-    Expr *k = lower_for(lo, lx_i(lo, w->taps)), *p = lower_for(lo, lx_i(lo, w->panels)), *block = lower_for_dim(lo, blocks);
+    int64_t per_piece = ROWS_IN_PIECE / w->tile.rows, nr = w->tile.cols;
+    Dim steps = dim_ceildiv(cx, w->block, dim_const(cx, w->tile.rows)), pieces = dim_ceildiv(cx, steps, dim_const(cx, per_piece));
+    Expr *k = lower_for(lo, lx_i(lo, w->taps)), *p = lower_for(lo, lx_i(lo, w->panels)), *piece = lower_for_dim(lo, pieces);
     lo->open.v[depth]->parallel = 3;
-    Expr *first = lx_mul(lo, block, lx_i(lo, per_block));
-    Expr *i = lower_for(lo, lx_2(lo, FN_MIN, lx_i(lo, per_block), lx_sub(lo, lx_dim(lo, steps), first)));
-    Expr *t0 = lx_mul(lo, lx_add(lo, first, i), lx_i(lo, w->tile.rows)), *tiles = lx_dim(lo, w->tiles);
+    Expr *first = lx_mul(lo, piece, lx_i(lo, per_piece));
+    Expr *i = lower_for(lo, lx_2(lo, FN_MIN, lx_i(lo, per_piece), lx_sub(lo, lx_dim(lo, steps), first)));
+    Expr *t0 = lx_mul(lo, lx_add(lo, first, i), lx_i(lo, w->tile.rows)), *tiles = lx_dim(lo, w->block);
+    Expr *rows = tile_rows(lo, w->block, w->tile.rows, t0);
+    if (in_blocks(w)) rows = lx_2(lo, FN_MAX, lx_2(lo, FN_MIN, rows, lx_sub(lo, w->count, t0)), lx_i(lo, 0)); /* the last block is shorter */
     Expr *kp = lx_add(lo, lx_mul(lo, k, lx_i(lo, w->panels)), p);
     TileCall call = {
-        .out = w->m, .out_at = lx_mul(lo, lx_add(lo, lx_mul(lo, kp, tiles), t0), lx_i(lo, nr)), .rows = tile_rows(lo, w->tiles, w->tile.rows, t0),
+        .out = w->m, .out_at = lx_mul(lo, lx_add(lo, lx_mul(lo, kp, tiles), t0), lx_i(lo, nr)), .rows = rows,
         .a = w->v, .a_at = lx_mul(lo, lx_add(lo, lx_mul(lo, k, tiles), t0), lx_i(lo, w->cin)), .a_row = lx_i(lo, w->cin), .a_k = lx_i(lo, 1),
         .k = lx_i(lo, w->cin), .b = w->weights, .b_at = lx_mul(lo, kp, lx_i(lo, w->cin * nr)), .b_k = lx_i(lo, nr)};
     tile_fetch_ahead(lo, &w->tile, kp, w->taps * w->panels, w->cin, w->cin, lx_add(lo, first, i), steps, &call);
@@ -272,9 +287,23 @@ static void output_phase(Lower *lo, const Winograd *w) {
     uint32_t depth = lo->open.n;
     Spot s = open_tiles(lo, w);
     Expr *p = lower_for(lo, lx_i(lo, w->panels));
-    lo->open.v[depth]->parallel = 4;
+    lo->open.v[depth]->parallel = (uint16_t)(s.loops + 1);
     for (TileColumns c = tile_columns(lo, p, w->cout, w->tile.cols); c.count != 0; tile_columns_next(lo, &c)) output_tile(lo, w, &s, p, c.count);
     lower_end_n(lo, lo->open.n - depth);
+}
+
+/* Sets w->tile, panels and block: as many tiles as BLOCK_BYTES hold, blocks of about equal size. */
+static void choose_block(Lower *lo, Winograd *w) {
+    Context *cx = lo->cx;
+    w->block = w->tiles;
+    w->tile = tile_choose(module_target(lo->m), w->tiles, w->cout, w->cin, cx);
+    w->panels = (w->cout + w->tile.cols - 1) / w->tile.cols;
+    int64_t columns = w->panels * w->tile.cols, rows = w->tile.rows, most = BLOCK_BYTES / (w->taps * (w->cin + columns) * 4), all = dim_hi(cx, w->tiles);
+    if (w->taps * w->cin * columns * 4 > CACHED_WEIGHTS && most < LEAST_TILES) most = LEAST_TILES;
+    most = most > rows ? most / rows * rows : rows;
+    if (all <= most) return;
+    int64_t blocks = all / most + (all % most != 0), even = all / blocks + (all % blocks != 0);
+    w->block = dim_const(cx, (even + rows - 1) / rows * rows);
 }
 
 bool lower_winograd(Lower *lo, const Node *n, const ConvGeometry *g, bool turned) {
@@ -291,15 +320,21 @@ bool lower_winograd(Lower *lo, const Node *n, const ConvGeometry *g, bool turned
     w.tx = dim_ceildiv(cx, g->out[1], m);
     w.tiles = dim_mul(cx, g->batch, dim_mul(cx, w.ty, w.tx));
     w.taps = w.f->a * w.f->a;
-    w.tile = tile_choose(module_target(lo->m), w.tiles, w.cout, w.cin, cx);
-    w.panels = (w.cout + w.tile.cols - 1) / w.tile.cols;
+    choose_block(lo, &w);
     w.weights = transform_weights(lo, &w);
-    Dim v[3] = {dim_const(cx, w.taps), w.tiles, dim_const(cx, w.cin)};
-    Dim p[4] = {dim_const(cx, w.taps), dim_const(cx, w.panels), w.tiles, dim_const(cx, w.tile.cols)};
+    Dim v[3] = {dim_const(cx, w.taps), w.block, dim_const(cx, w.cin)};
+    Dim p[4] = {dim_const(cx, w.taps), dim_const(cx, w.panels), w.block, dim_const(cx, w.tile.cols)};
     w.v = lower_buf(lo, lower_scratch(lo, type_tensor(cx, DT_F32, 3, v)));
     w.m = lower_buf(lo, lower_scratch(lo, type_tensor(cx, DT_F32, 4, p)));
+    uint32_t depth = lo->open.n;
+    if (in_blocks(&w)) {
+        w.first = lx_mul(lo, lower_for_dim(lo, dim_ceildiv(cx, w.tiles, w.block)), lx_dim(lo, w.block));
+        lo->open.v[depth]->phases = true;
+        w.count = lx_2(lo, FN_MIN, lx_dim(lo, w.block), lx_sub(lo, lx_dim(lo, w.tiles), w.first));
+    }
     input_phase(lo, &w);
     product_phase(lo, &w);
     output_phase(lo, &w);
+    lower_end_n(lo, lo->open.n - depth);
     return true;
 }

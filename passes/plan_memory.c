@@ -205,11 +205,13 @@ static void place_weight(Planner *p, Value *v, uint64_t *hash) {
 }
 
 /* ---- in place --------------------------------------------------------------------------------------------------------------- */
-typedef struct InPlace { const Kernel *k; uint32_t in, out; Expr *const *idx; bool stored, ok; uint64_t vars; } InPlace;
+typedef struct InPlace { const Kernel *k; Dim one; uint32_t in, out; Expr *const *idx; bool stored, ok; uint64_t vars; } InPlace;
 
-static bool same_index(const Kernel *k, uint32_t buf, Expr *const *a, Expr *const *b) {
-    for (uint32_t d = 0; d < k->buf[buf].rank; d++)
-        if (a[d] != b[d]) return false;
+/* Along a dimension of size 1 every index is 0, however it is written. */
+static bool same_index(const InPlace *c, uint32_t buf, Expr *const *a, Expr *const *b) {
+    const Buf *of = &c->k->buf[buf];
+    for (uint32_t d = 0; d < of->rank; d++)
+        if (a[d] != b[d] && of->dim[d] != c->one) return false;
     return true;
 }
 
@@ -217,7 +219,7 @@ static void check_loads(InPlace *c, const Expr *e, uint32_t depth) {
     if (e == NULL || !c->ok) return;
     if (depth == 0) c->ok = false;
     if (e->kind == E_LOAD && e->ref == c->out) c->ok = false;
-    if (e->kind == E_LOAD && e->ref == c->in && (c->stored || !same_index(c->k, c->in, (Expr *const *)e->arg, c->idx))) c->ok = false;
+    if (e->kind == E_LOAD && e->ref == c->in && (c->stored || !same_index(c, c->in, (Expr *const *)e->arg, c->idx))) c->ok = false;
     for (uint32_t i = 0; i < e->n_arg; i++) check_loads(c, e->arg[i], depth - 1);
 }
 
@@ -236,13 +238,13 @@ static void check_body(InPlace *c, const Stmt *s) {
         check_loads(c, s->val, 48);
         for (uint32_t d = 0; s->kind == S_STORE && d < c->k->buf[s->buf].rank; d++) check_loads(c, s->idx[d], 48);
         if (s->kind != S_STORE || s->buf != c->out) continue;
-        c->ok &= s->reduce == FN_NONE && same_index(c->k, c->out, s->idx, c->idx);
+        c->ok &= s->reduce == FN_NONE && same_index(c, c->out, s->idx, c->idx);
         c->stored = true;
     }
 }
 
 /* Does the kernel compute element i of `out` from element i of `in` only, one nest, every element once? */
-static bool works_in_place(const Kernel *k, uint32_t in, uint32_t out) {
+static bool works_in_place(Context *cx, const Kernel *k, uint32_t in, uint32_t out) {
     const Buf *a = &k->buf[in], *b = &k->buf[out];
     if (a->kind != BUF_IN || b->kind != BUF_OUT || dtype_bits(a->dtype) != dtype_bits(b->dtype) || dtype_bits(a->dtype) < 8) return false;
     if (a->rank != b->rank || a->stride != NULL || b->stride != NULL || a->rank > 32) return false;
@@ -250,7 +252,7 @@ static bool works_in_place(const Kernel *k, uint32_t in, uint32_t out) {
         if (a->dim[d] != b->dim[d]) return false;
     const Stmt *s = k->body;
     if (s == NULL || s->next != NULL) return false;
-    InPlace c = {.k = k, .in = in, .out = out, .idx = find_store(s, out), .ok = true};
+    InPlace c = {.k = k, .one = dim_const(cx, 1), .in = in, .out = out, .idx = find_store(s, out), .ok = true};
     if (c.idx == NULL && b->rank != 0) return false;
     for (; s->kind == S_FOR; s = s->body) { /* each loop variable indexes some dimension by itself */
         bool found = s->extent->kind == E_CONST && s->extent->c.i == 1;
@@ -292,13 +294,13 @@ static const Stmt *store_in_list(const Stmt *s, uint32_t buf) {
     return NULL;
 }
 
-static bool block_in_place(const Kernel *k, const Stmt *first, uint32_t in, uint32_t out, bool *stored) {
+static bool block_in_place(Context *cx, const Kernel *k, const Stmt *first, uint32_t in, uint32_t out, bool *stored) {
     const Stmt *store = store_in_list(first, out);
-    InPlace c = {.k = k, .in = in, .out = out, .ok = true};
+    InPlace c = {.k = k, .one = dim_const(cx, 1), .in = in, .out = out, .ok = true};
     if (store == NULL) {
         for (const Stmt *s = first; s != NULL; s = s->next) {
             if (mentions(s, in, out) || reads_buffer(s->val, in, 48) || reads_buffer(s->val, out, 48)) return false;
-            if (!block_in_place(k, s->body, in, out, stored) || !block_in_place(k, s->orelse, in, out, stored)) return false;
+            if (!block_in_place(cx, k, s->body, in, out, stored) || !block_in_place(cx, k, s->orelse, in, out, stored)) return false;
         }
         return true;
     }
@@ -314,13 +316,18 @@ static bool block_in_place(const Kernel *k, const Stmt *first, uint32_t in, uint
     return c.ok;
 }
 
-static bool anchor_in_place(const Kernel *k, uint32_t in, uint32_t out) {
+static bool anchor_in_place(Context *cx, const Kernel *k, uint32_t in, uint32_t out) {
     const Buf *a = &k->buf[in], *b = &k->buf[out];
     if (a->kind != BUF_IN || b->kind != BUF_OUT || a->dtype != b->dtype || dtype_bits(a->dtype) < 8 || a->rank != b->rank || a->stride != NULL || b->stride != NULL) return false;
     for (uint32_t d = 0; d < a->rank; d++)
         if (a->dim[d] != b->dim[d]) return false;
     bool stored = false;
-    return block_in_place(k, k->body, in, out, &stored) && stored;
+    return block_in_place(cx, k, k->body, in, out, &stored) && stored;
+}
+
+/* A residual sum in the epilogue of a convolution goes where its other operand was. */
+static bool epilogue_in_place(Context *cx, const Step *s, uint32_t in, uint32_t out) {
+    return s->node != NULL && s->node->op == OP_Fused && anchor_in_place(cx, s->kernel, in, out);
 }
 
 /* The variant of k in which arguments share memory in one more pair. */
@@ -365,7 +372,7 @@ static void merge_in_place(Planner *p, Step *s, const bool *in_arena) {
                 if (s->kernel->buf[i].kind != BUF_IN || !in_arena[p->root[s->value[i]->id]->id]) continue;
                 Value *in = memory_of(p, s->value[i]);
                 if (p->life[in->id].last != s->time || in == out || bytes_of(p, out) > bytes_of(p, in)) continue;
-                if (!works_in_place(s->kernel, i, o)) continue;
+                if (!works_in_place(p->cx, s->kernel, i, o) && !epilogue_in_place(p->cx, s, i, o)) continue;
                 p->merged[out->id] = in;
                 p->life[in->id].last = p->life[out->id].last;
                 s->kernel = inplace_kernel(p, s->kernel, i, o);
@@ -436,7 +443,7 @@ static bool fits_in_state(Planner *p, Step *s, uint32_t arg, const StateUse *use
     for (uint32_t i = 0; i < s->n_value; i++) {
         if (root_of(p->plan, s->value[i]) != old) continue;
         if (reads++ != 0) return false;
-        if (!works_in_place(s->kernel, i, arg) && !(s->node != NULL && s->node->op == OP_Fused && anchor_in_place(s->kernel, i, arg))) return false;
+        if (!works_in_place(p->cx, s->kernel, i, arg) && !epilogue_in_place(p->cx, s, i, arg)) return false;
         *in = i;
     }
     return true;
