@@ -111,21 +111,26 @@ static const char *depthwise_element(DType a) { return a == DT_U8 ? "uint8_t" : 
 
 static Str depthwise_name(Emit *e, const Contract *c, DType a, const char *upto, uint32_t rows) {
     Str edges = c->left != 0 || c->right != 0 ? str_format(e->cx, "_left%u_right%u", c->left, c->right) : str_intern(e->cx, "");
-    return str_format(e->cx, "lathe_depthwise_%s%s%ux%u_taps%u_step%u%s", a == DT_F32 ? "" : a == DT_U8 ? "u8_" : "s8_", upto, rows, c->cols, c->taps_x, c->step, str_text(e->cx, edges));
+    Str dilation = c->dilation != 1 ? str_format(e->cx, "_dilation%u", c->dilation) : str_intern(e->cx, "");
+    return str_format(e->cx, "lathe_depthwise_%s%s%s%ux%u_taps%u_step%u%s%s", c->ring ? "ring_" : "", a == DT_F32 ? "" : a == DT_U8 ? "u8_" : "s8_", upto, rows, c->cols, c->taps_x, c->step,
+                      str_text(e->cx, dilation), str_text(e->cx, edges));
 }
 
-static const char *depthwise_parameters = " *a, int64_t a_x, int64_t a_y, int64_t taps_y, const float *b, float *out";
+/* What follows the image's element type in the list of parameters. */
+static const char *depthwise_parameters(Emit *e, const Contract *c, DType a) {
+    return str_text(e->cx, str_format(e->cx, " *a, int64_t a_x, int64_t a_y, int64_t taps_y, const float *b, float *out%s%s", a != DT_F32 ? ", float zero" : "", c->ring ? ", int64_t wrap, int64_t back" : ""));
+}
 
 /* Depthwise: every pixel vector is loaded once per row of taps and meets all the results it belongs to. */
 static const char *depthwise_function(Emit *e, const Contract *c, DType a, uint32_t rows) {
     Str name = depthwise_name(e, c, a, "", rows);
     if (!emit_once(e, name)) return str_text(e->cx, name);
-    uint32_t v = c->vector, nv = c->cols / v, pixels = (rows - 1) * c->step + c->taps_x;
+    uint32_t v = c->vector, nv = c->cols / v, pixels = (rows - 1) * c->step + (c->taps_x - 1u) * c->dilation + 1;
     print_vector_type(e, v);
     Writer *w = &e->helpers;
     if (a != DT_F32 && emit_once(e, str_format(e->cx, "lathe_bytes_%s%u", depthwise_element(a), v)))
         cw_printf(w, "typedef %s lathe_%cb%u __attribute__((vector_size(%u), aligned(1), may_alias));\n\n", depthwise_element(a), a == DT_U8 ? 'u' : 's', v, v);
-    cw_line(w, "LATHE_MICRO static void %s(const %s%s%s)", str_text(e->cx, name), depthwise_element(a), depthwise_parameters, a != DT_F32 ? ", float zero" : "");
+    cw_line(w, "LATHE_MICRO static void %s(const %s%s)", str_text(e->cx, name), depthwise_element(a), depthwise_parameters(e, c, a));
     cw_open(w, "{");
     for (uint32_t j = 0; j < nv; j++) {
         cw_begin(w);
@@ -144,20 +149,21 @@ static const char *depthwise_function(Emit *e, const Contract *c, DType a, uint3
         for (uint32_t pixel = c->left; pixel + c->right < pixels; pixel++) {
             bool loaded = false;
             for (uint32_t r = 0; r < rows; r++) {
-                if (pixel < r * c->step || pixel - r * c->step >= c->taps_x) continue;
+                if (pixel < r * c->step || (pixel - r * c->step) % c->dilation != 0 || (pixel - r * c->step) / c->dilation >= c->taps_x) continue;
                 if (!loaded) {
                     cw_begin(w);
                     if (a == DT_F32) cw_printf(w, "const lathe_v%u x%u = *(const lathe_u%u *)(a + %u * a_x + %u);", v, pixel, v, pixel - c->left, j * v);
                     else cw_printf(w, "const lathe_v%u x%u = __builtin_convertvector(*(const lathe_%cb%u *)(a + %u * a_x + %u), lathe_v%u) - zero;", v, pixel, a == DT_U8 ? 'u' : 's', v, pixel - c->left, j * v, v);
                     loaded = true;
                 }
-                cw_printf(w, " c%u_%u += x%u * b%u;", r, j, pixel, pixel - r * c->step);
+                cw_printf(w, " c%u_%u += x%u * b%u;", r, j, pixel, (pixel - r * c->step) / c->dilation);
             }
             if (loaded) cw_printf(w, "\n");
         }
         cw_close(w, "}");
     }
     cw_line(w, "a += a_y;");
+    if (c->ring) cw_line(w, "if (y + 1 == wrap) a -= back;");
     cw_line(w, "b += %u;", c->taps_x * c->cols);
     cw_close(w, "}");
     if (pixels - c->left - c->right <= 1) cw_line(w, "(void)a_x;");
@@ -173,12 +179,12 @@ static const char *depthwise_choice(Emit *e, const Contract *c, DType a) {
     if (!emit_once(e, name)) return str_text(e->cx, name);
     for (uint32_t r = 1; r <= c->rows; r++) depthwise_function(e, c, a, r);
     Writer *w = &e->helpers;
-    cw_line(w, "static void %s(int64_t rows, const %s%s%s)", str_text(e->cx, name), depthwise_element(a), depthwise_parameters, a != DT_F32 ? ", float zero" : "");
+    cw_line(w, "static void %s(int64_t rows, const %s%s)", str_text(e->cx, name), depthwise_element(a), depthwise_parameters(e, c, a));
     cw_open(w, "{");
     cw_open(w, "switch (rows) {");
     for (uint32_t r = 1; r <= c->rows; r++) {
         Str label = r < c->rows ? str_format(e->cx, "case %u", r) : str_intern(e->cx, "default");
-        cw_line(w, "%s: %s(a, a_x, a_y, taps_y, b, out%s); break;", str_text(e->cx, label), depthwise_function(e, c, a, r), a != DT_F32 ? ", zero" : "");
+        cw_line(w, "%s: %s(a, a_x, a_y, taps_y, b, out%s%s); break;", str_text(e->cx, label), depthwise_function(e, c, a, r), a != DT_F32 ? ", zero" : "", c->ring ? ", wrap, back" : "");
     }
     cw_close(w, "}");
     cw_close(w, "}");
@@ -213,8 +219,9 @@ void contract_emit(Emit *e, const Kernel *k, const Stmt *s) {
     case CONTRACT_BLOCK: contract_block_emit(e, s, text); break;
     case CONTRACT_DEPTHWISE: {
         DType a = e->k->buf[s->arg[DW_A].buf].dtype;
-        cw_line(e->w, "%s(%s%s + (%s), %s, %s, %s, %s + (%s), %s%s%s);", literal ? depthwise_function(e, c, a, n) : depthwise_choice(e, c, a), str_text(e->cx, first), text[DW_A],
-                text[DW_A_AT], text[DW_A_X], text[DW_A_Y], text[DW_TAPS_Y], text[DW_B], text[DW_B_AT], text[DW_OUT], a != DT_F32 ? ", " : "", a != DT_F32 ? text[DW_ZERO] : "");
+        Str ring = c->ring ? str_format(e->cx, ", %s, %s", text[DW_WRAP], text[DW_BACK]) : str_intern(e->cx, "");
+        cw_line(e->w, "%s(%s%s + (%s), %s, %s, %s, %s + (%s), %s%s%s%s);", literal ? depthwise_function(e, c, a, n) : depthwise_choice(e, c, a), str_text(e->cx, first), text[DW_A],
+                text[DW_A_AT], text[DW_A_X], text[DW_A_Y], text[DW_TAPS_Y], text[DW_B], text[DW_B_AT], text[DW_OUT], a != DT_F32 ? ", " : "", a != DT_F32 ? text[DW_ZERO] : "", str_text(e->cx, ring));
         break;
     }
     }

@@ -18,7 +18,11 @@ void contract_print(struct KernelText *t, const Stmt *s) {
     case CONTRACT_TILE_BF16: cw_printf(w, "tile_bf16_%ux%u(", c->rows, c->cols); break;
     case CONTRACT_TILE_I8: cw_printf(w, "tile_i8_%ux%u(", c->rows, c->cols); break;
     case CONTRACT_BLOCK: cw_printf(w, "block_%ux%u_bits%u(", c->rows, c->cols, c->bits); break;
-    case CONTRACT_DEPTHWISE: cw_printf(w, "depthwise_%ux%u_taps%u_step%u_left%u_right%u_v%u(", c->rows, c->cols, c->taps_x, c->step, c->left, c->right, c->vector); break;
+    case CONTRACT_DEPTHWISE:
+        cw_printf(w, "depthwise_%ux%u_taps%u_step%u", c->rows, c->cols, c->taps_x, c->step);
+        if (c->dilation != 1) cw_printf(w, "_dilation%u", c->dilation);
+        cw_printf(w, "_left%u_right%u%s_v%u(", c->left, c->right, c->ring ? "_ring" : "", c->vector);
+        break;
     }
     for (uint32_t i = 0; i < s->n_arg; i++) {
         if (i != 0) cw_printf(w, ", ");

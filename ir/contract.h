@@ -22,13 +22,14 @@ typedef enum ContractKind {
     CONTRACT_TILE_BF16, /* the same with a bfloat16, A_K 1 and b packed for it: runtime/tile_bf16.h; cols 32, OUT_AT 0 */
     CONTRACT_TILE_I8,   /* a of u8 or s8 elements before A_END, A_K 1, b packed for it, out of i32: runtime/tile_i8.h; cols 16 to 64, OUT_AT 0 */
     CONTRACT_BLOCK,     /* out[r][j] for 64 columns of weights in groups with scales: runtime/tile_block.h; a of floats, or s8 with SCALE and TOTAL per group */
-    CONTRACT_DEPTHWISE, /* out[r, j] = sum over y < TAPS_Y, x < taps_x of a[(r*step + x - left)*A_X + y*A_Y + j] * b[(y*taps_x + x)*cols + j];
-                           pixels r*step + x below left, and the last `right` ones, lie outside and count as zero.
-                           a of u8 or s8: ZERO is subtracted from its elements; the sums are exact floats */
+    CONTRACT_DEPTHWISE, /* out[r, j] = sum over y < TAPS_Y, x < taps_x of a[(r*step + x*dilation - left)*A_X + y*A_Y + j] * b[(y*taps_x + x)*cols + j];
+                           pixels r*step + x*dilation below left, and the last `right` ones, lie outside and count as zero.
+                           a of u8 or s8: ZERO is subtracted from its elements; the sums are exact floats.
+                           ring: the lines from number WRAP on begin BACK elements earlier */
 } ContractKind;
 
 enum TileArg { TILE_OUT, TILE_ROWS, TILE_OUT_AT, TILE_A, TILE_A_AT, TILE_A_ROW, TILE_A_K, TILE_N1, TILE_A_1, TILE_N2, TILE_A_2, TILE_K, TILE_B, TILE_B_AT, TILE_B_1, TILE_B_2, TILE_B_K, TILE_AHEAD, TILE_A_END, TILE_ARGS };
-enum DepthwiseArg { DW_OUT, DW_ROWS, DW_A, DW_A_AT, DW_A_X, DW_A_Y, DW_TAPS_Y, DW_B, DW_B_AT, DW_ZERO, DW_ARGS };
+enum DepthwiseArg { DW_OUT, DW_ROWS, DW_A, DW_A_AT, DW_A_X, DW_A_Y, DW_TAPS_Y, DW_B, DW_B_AT, DW_ZERO, DW_ARGS, DW_WRAP = DW_ARGS, DW_BACK, DW_RING_ARGS };
 
 enum BlockArg { BLOCK_OUT, BLOCK_ROWS, BLOCK_A, BLOCK_A_AT, BLOCK_A_ROW, BLOCK_K, BLOCK_GROUP, BLOCK_B, BLOCK_B_AT, BLOCK_FLOAT_ARGS, BLOCK_SCALE = BLOCK_FLOAT_ARGS, BLOCK_TOTAL, BLOCK_GROUPS_AT, BLOCK_GROUPS, BLOCK_ARGS };
 
@@ -39,7 +40,8 @@ typedef struct Contract {
     uint8_t ahead;        /* TILE: meanwhile fetch b[AHEAD ..] into the second-level cache, so many floats per k, up to 16: a cache line; 0: nothing */
     uint8_t vector;       /* floats in a vector register */
     uint8_t bits;         /* BLOCK: of a weight, 4 or 8 */
-    uint8_t taps_x, step, left, right; /* DEPTHWISE */
+    uint8_t taps_x, step, dilation, left, right; /* DEPTHWISE */
+    bool ring;            /* DEPTHWISE: a is a ring of lines */
 } Contract;
 
 void contract_print(struct KernelText *t, const Stmt *s);

@@ -6,13 +6,14 @@
  *
  * A group is either pointwise (all members compute one iteration space) or has one anchor: a contraction, reduction,
  * normalisation or pooling whose result runs through the group's pointwise members as it is stored (epilogue), and,
- * for anchors that read each element a few times only, whose operand is computed as it is read (prologue).
+ * for anchors that read each element a few times only, whose operand is computed as it is read (prologue). A depthwise
+ * convolution also takes in the group of the convolution before it, when that pays.
  *
  * Greedy, in execution order. A node joins the group of a producer when it reads it element for element and no path
  * leads from the group to the node through anything outside. Moves that only permute or cut (Transpose, Slice) may
  * stand between pointwise members; byte-equal views join only between members, since alone they cost nothing. */
 #include "ir/state.h"
-#include "passes/lower.h"
+#include "passes/lower_conv.h"
 #include "passes/pass.h"
 
 enum { GROUP_MAX = 48 }; /* members; bounds the size of one kernel */
@@ -243,6 +244,33 @@ static void join_move(Fuse *f, Node *n, const Graph *g) {
     p->space = n->out[0]->type; /* consumers iterate the moved space; members before it are read through the move */
 }
 
+/* Is v, read as operand `at` of n, all that anybody outside group p reads of it? */
+static bool read_by_one(Fuse *f, const Group *p, const Value *v, const Node *n, uint32_t at, const Graph *g) {
+    for (uint32_t k = 0; k < p->node.n; k++) {
+        const Node *member = p->node.v[k];
+        for (uint32_t i = 0; i < member->n_out; i++) {
+            const Value *out = member->out[i];
+            for (uint32_t u = out == NULL ? 0 : f->uses.first[out->id]; out != NULL && u < f->uses.first[out->id + 1]; u++) {
+                Use use = f->uses.use[u];
+                bool inside = use.node != NULL && use.node->graph == g && f->group[use.node->id] == p;
+                if (!inside && !(out == v && use.node == n && use.index == at)) return false;
+            }
+        }
+    }
+    return true;
+}
+
+/* Depthwise convolution n takes in the convolution before it, with what is pointwise between them: passes/lower_chain.c. */
+static void join_chain(Fuse *f, Node *n, const Graph *g) {
+    if (n->op != OP_ConvChannelsLast) return;
+    uint32_t x, w, bias;
+    conv_operands(n, &x, &w, &bias);
+    Group *own = f->group[n->id], *p = group_of(f, n->in[x], g);
+    if (p == NULL || p == own || own->anchor != n || p->anchor == NULL || p->anchor->op != OP_ConvChannelsLast || p->entries != own->entries) return;
+    if (p->node.n + own->node.n > GROUP_MAX || !type_same_dims(p->anchor->out[0]->type, n->in[x]->type) || !read_by_one(f, p, n->in[x], n, x, g)) return;
+    if (conv_chain_pays(f->m, p->anchor, n) && !makes_cycle(f, p, own, g)) merge(f, own, p);
+}
+
 /* ---- building ---------------------------------------------------------------------------------------------------- */
 static Value *param_of(Fuse *f, Graph *body, Value *v, Value **map, Value ***in, uint32_t *n_in, uint32_t *cap) {
     if (map[v->id] != NULL) return map[v->id];
@@ -366,6 +394,7 @@ static bool fuse_graph(Fuse *f, Graph *g) {
         case VIEW: case OPAQUE: break;
         }
     }
+    FOR_NODES(n, g) join_chain(f, n, g);
     FOR_NODES(n, g) {
         Group *group = f->group[n->id];
         if (group->node.n < 2 || n != group->node.v[group->node.n - 1]) continue;

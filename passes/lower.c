@@ -1,7 +1,7 @@
 /* Lowering: rules of ops.def to kernels. See lower.h for how rules are written.
  *
  * A Fused node's body is lowered into one kernel. Its members are pointwise operators and moves (define rules) plus at
- * most one anchor (a lower rule). Reading an internal value calls its definition, so producers melt into the anchor;
+ * most one anchor (a lower rule), or a convolution whose only reader is the anchor. Reading an internal value calls its definition, so producers melt into the anchor;
  * when the anchor stores its result, every output of the body is computed from the stored element at the same index. */
 #include "passes/lower.h"
 
@@ -249,6 +249,18 @@ static void store_all(Lower *lo, uint32_t n, Value *const *to, Expr **e, Expr *c
 /* Indices of a pooling, means of a normalisation: stored as they are; nothing in the body hangs on them. */
 static bool is_second_output(const LowerState *s, const Value *v) { return s->anchor != NULL && v->def == s->anchor && v != s->anchor->out[0]; }
 
+static void bind(Lower *lo, const Value *v, Expr *const *idx, Expr *val) {
+    memo_clear(state(lo));
+    lo->bound = v;
+    lo->bound_idx = copy_index(lo, v->type->rank, idx);
+    lo->bound_val = ex_round_to(lo->k, lo->cx, v->type->dtype, ex_cast(lo->k, lo->cx, dtype_compute(v->type->dtype), val));
+}
+
+static void unbind(Lower *lo) {
+    lo->bound = NULL;
+    memo_clear(state(lo));
+}
+
 void lower_store(Lower *lo, const Value *v, Expr *const *idx, Expr *val) {
     LowerState *s = state(lo);
     if (v == NULL) return; /* an output nobody wants */
@@ -260,10 +272,7 @@ void lower_store(Lower *lo, const Value *v, Expr *const *idx, Expr *val) {
         store_to(lo, v, idx, FN_NONE, val);
         return;
     }
-    memo_clear(s);
-    lo->bound = v;
-    lo->bound_idx = copy_index(lo, v->type->rank, idx);
-    lo->bound_val = ex_round_to(lo->k, lo->cx, v->type->dtype, ex_cast(lo->k, lo->cx, dtype_compute(v->type->dtype), val));
+    bind(lo, v, idx, val);
     /* The other outputs of a body with an anchor all hang on the anchor's first one (the fuse pass sees to it). */
     Expr **e = ARENA_ARRAY(&lo->cx->scratch, Expr *, lo->body->n_out);
     Value **to = ARENA_ARRAY(&lo->cx->scratch, Value *, lo->body->n_out);
@@ -274,8 +283,14 @@ void lower_store(Lower *lo, const Value *v, Expr *const *idx, Expr *val) {
         e[n++] = lower_load(lo, lo->body->out[i], idx);
     }
     store_all(lo, n, to, e, idx);
-    lo->bound = NULL;
-    memo_clear(s);
+    unbind(lo);
+}
+
+Expr *lower_through(Lower *lo, const Value *from, const Value *to, Expr *const *idx, Expr *val) {
+    bind(lo, from, idx, val);
+    Expr *e = lower_load(lo, to, idx);
+    unbind(lo);
+    return e;
 }
 
 void lower_store_reduce(Lower *lo, const Value *v, Expr *const *idx, Fn reduce, Expr *val) {
@@ -435,8 +450,9 @@ static void lower_definitions(Lower *lo, const Node *n, Value *const *inner, Val
     }
 }
 
+/* The last operator with statements; one before it is lowered by it (passes/lower_chain.c). */
 static const Node *find_anchor(const Graph *body) {
-    for (const Node *n = body->first; n != NULL; n = n->next)
+    for (const Node *n = body->last; n != NULL; n = n->prev)
         if (op_rules(n->op).define == NULL) return n;
     return NULL;
 }

@@ -55,6 +55,8 @@ Expr *lower_load_broadcast(Lower *lo, const Value *v, uint32_t rank, Expr *const
 Expr *lower_load_element(Lower *lo, const Value *v, int64_t i);
 void lower_store(Lower *lo, const Value *v, Expr *const *idx, Expr *val);
 void lower_store_reduce(Lower *lo, const Value *v, Expr *const *idx, Fn reduce, Expr *val);
+/* Inside a Fused body: the element of `to` at idx, where that of `from` at idx is val and `to` is made from it by pointwise operators. */
+Expr *lower_through(Lower *lo, const Value *from, const Value *to, Expr *const *idx, Expr *val);
 
 /* Loops. extent is i64. The variable is returned; lower_end closes the newest open loop, if or else. */
 Expr *lower_for(Lower *lo, Expr *extent);

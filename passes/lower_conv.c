@@ -114,16 +114,7 @@ Dim image_step(Context *cx, const ConvGeometry *g, const Image *im, uint32_t i) 
 }
 
 /* ---- weights ---------------------------------------------------------------------------------------------------------- */
-typedef struct Conv {
-    const Node *n;
-    const ConvGeometry *g;
-    Tile tile;
-    int64_t groups, cin, cout, taps, panels; /* cin, cout: per group; taps: of the whole window */
-    uint32_t weights, x, w, bias;
-    bool flat;                               /* every pixel of the image, in order: M is their number */
-} Conv;
-
-typedef struct WeightElement { const Conv *c; Expr *group, **idx; } WeightElement; /* idx: all but output channels are set */
+typedef struct WeightElement { const ConvProduct *c; Expr *group, **idx; } WeightElement; /* idx: all but output channels are set */
 
 static Expr *weight_element(Lower *lo, void *user, Expr *col) {
     WeightElement *e = user;
@@ -132,7 +123,7 @@ static Expr *weight_element(Lower *lo, void *user, Expr *col) {
 }
 
 /* Weights of the run: a phase packs them. */
-static uint32_t pack_at_run_time(Lower *lo, const Conv *c) {
+static uint32_t pack_at_run_time(Lower *lo, const ConvProduct *c) {
     Context *cx = lo->cx;
     int64_t nr = c->tile.cols;
     Dim dim[4] = {dim_const(cx, c->groups), dim_const(cx, c->panels), dim_const(cx, c->taps * c->cin), dim_const(cx, nr)};
@@ -153,7 +144,7 @@ static uint32_t pack_at_run_time(Lower *lo, const Conv *c) {
     return to;
 }
 
-static uint32_t pack_weights(Lower *lo, const Conv *c) {
+uint32_t conv_pack(Lower *lo, const ConvProduct *c) {
     Context *cx = lo->cx;
     int64_t nr = c->tile.cols, k = c->taps * c->cin;
     if (c->n->in[c->w]->data == NULL) return pack_at_run_time(lo, c);
@@ -170,15 +161,8 @@ static uint32_t pack_weights(Lower *lo, const Conv *c) {
 }
 
 /* ---- the loops --------------------------------------------------------------------------------------------------------- */
-typedef struct Place { /* inside the loops: a tile's position */
-    Expr *n, *group, *panel, *at[RANK_MAX], *first, *rows; /* at: spatial but the last; first: pixel of row 0 */
-    Expr *sums;               /* row of the array of sums where the tile begins; NULL: 0 */
-    Expr *tap, *piece;        /* a part of the summed dimension: window line, part of it */
-    int64_t piece_length;     /* 0: all of it at once */
-} Place;
-
 /* Stores `cols` columns of the tile through the epilogue. */
-static void store_tile(Lower *lo, const Conv *c, const Place *p, uint32_t tile, int64_t cols) {
+static void store_tile(Lower *lo, const ConvProduct *c, const ConvPlace *p, uint32_t tile, int64_t cols) {
     const ConvGeometry *g = c->g;
     uint32_t r = g->spatial;
     Expr *row = lower_for(lo, p->rows), *j = lower_for(lo, lx_i(lo, cols)), *idx[RANK_MAX];
@@ -199,13 +183,12 @@ static void store_tile(Lower *lo, const Conv *c, const Place *p, uint32_t tile, 
     lower_end_n(lo, 2);
 }
 
-static void store_columns(Lower *lo, const Conv *c, const Place *p, uint32_t tile) {
+static void store_columns(Lower *lo, const ConvProduct *c, const ConvPlace *p, uint32_t tile) {
     for (TileColumns t = tile_columns(lo, p->panel, c->cout, c->tile.cols); t.count != 0; tile_columns_next(lo, &t)) store_tile(lo, c, p, tile, t.count);
 }
 
-/* Where the windows of the tile begin in the image, and how the micro-kernel walks them. number: of the tile among the
- * `tiles` that follow each other in a panel; NULL: every panel is left after few tiles. */
-static void call_tile(Lower *lo, const Conv *c, const Image *im, const Place *p, uint32_t tile, Expr *number, Dim tiles) {
+/* Where the windows of the tile begin in the image, and how the micro-kernel walks them. */
+void conv_call(Lower *lo, const ConvProduct *c, const Image *im, const ConvPlace *p, uint32_t tile, Expr *number, Dim tiles) {
     Context *cx = lo->cx;
     const ConvGeometry *g = c->g;
     uint32_t r = g->spatial;
@@ -253,18 +236,18 @@ static void call_tile(Lower *lo, const Conv *c, const Image *im, const Place *p,
         call.k = lx_i(lo, length);
         call.n2 = NULL;
         call.add = true;
-        call.out_at = lx_mul(lo, p->sums, call.b_k);
     }
+    if (p->sums != NULL) call.out_at = lx_mul(lo, p->sums, call.b_k);
     if (c->groups == 1 && number != NULL) tile_fetch_ahead(lo, &c->tile, p->panel, c->panels, c->taps * c->cin, length, number, tiles, &call);
     tile_emit(lo, &c->tile, &call);
 }
 
-static void emit_lines(Lower *lo, const Conv *c, const Image *im) {
+static void emit_lines(Lower *lo, const ConvProduct *c, const Image *im) {
     Context *cx = lo->cx;
     const ConvGeometry *g = c->g;
     uint32_t r = g->spatial, depth = lo->open.n;
     Dim size[2] = {dim_const(cx, c->tile.rows), dim_const(cx, c->tile.cols)}, width = g->out[r - 1];
-    Place p = {0};
+    ConvPlace p = {0};
     bool lines_first = c->panels * c->taps * c->cin * c->tile.cols < 1 << 16;
     p.n = lower_for_dim(lo, g->batch);
     p.group = lower_for(lo, lx_i(lo, c->groups));
@@ -286,7 +269,7 @@ static void emit_lines(Lower *lo, const Conv *c, const Image *im) {
     Dim line = dim_ceildiv(cx, width, size[0]), tiles = line;
     if (r > 1) number = lx_add(lo, lx_mul(lo, p.at[r - 2], lx_dim(lo, line)), t);
     if (r > 1) tiles = dim_mul(cx, g->out[r - 2], line);
-    call_tile(lo, c, im, &p, tile, lines_first ? NULL : number, tiles);
+    conv_call(lo, c, im, &p, tile, lines_first ? NULL : number, tiles);
     store_columns(lo, c, &p, tile);
     lower_end_n(lo, lo->open.n - depth);
 }
@@ -296,7 +279,7 @@ enum { SUMS_MOST_BYTES = 32768, PIECE_BYTES = 24576, PANEL_LEAST_BYTES = 1 << 17
 /* Small images with many channels: a panel of weights is too long for the first-level cache, and every line of tiles would
  * fetch it from the second again. The length of the parts (of a window line) to sum all pixels over, one part after another,
  * or 0. */
-static int64_t piece_length(const Lower *lo, const Conv *c) {
+static int64_t piece_length(const Lower *lo, const ConvProduct *c) {
     const Context *cx = lo->cx;
     const ConvGeometry *g = c->g;
     if (g->spatial != 2 || c->groups != 1 || g->dilation[1] != 1 || !dim_is_const(cx, g->out[0]) || !dim_is_const(cx, g->out[1])) return 0;
@@ -308,14 +291,14 @@ static int64_t piece_length(const Lower *lo, const Conv *c) {
     return run / parts >= most / 4 ? run / parts : 0;
 }
 
-static void emit_pieces(Lower *lo, const Conv *c, const Image *im, int64_t length) {
+static void emit_pieces(Lower *lo, const ConvProduct *c, const Image *im, int64_t length) {
     Context *cx = lo->cx;
     const ConvGeometry *g = c->g;
     uint32_t depth = lo->open.n;
     int64_t rows = c->tile.rows, run = dim_value(cx, g->kernel[1]) * c->cin, parts = run / length, high = dim_value(cx, g->out[0]);
     int64_t tiles = (dim_value(cx, g->out[1]) + rows - 1) / rows;
     Expr *zero[2];
-    Place p = {.piece_length = length, .group = lx_i(lo, 0)};
+    ConvPlace p = {.piece_length = length, .group = lx_i(lo, 0)};
     p.n = lower_for_dim(lo, g->batch);
     p.panel = lower_for(lo, lx_i(lo, c->panels));
     lo->open.v[depth]->parallel = 2;
@@ -338,7 +321,7 @@ static void emit_pieces(Lower *lo, const Conv *c, const Image *im, int64_t lengt
         } else {
             Expr *part = lx_add(lo, lx_mul(lo, p.tap, lx_i(lo, parts)), p.piece);
             Dim calls = dim_const(cx, dim_value(cx, g->kernel[0]) * parts * high * tiles);
-            call_tile(lo, c, im, &p, sums, lx_add(lo, lx_mul(lo, part, lx_i(lo, high * tiles)), in_plane), calls);
+            conv_call(lo, c, im, &p, sums, lx_add(lo, lx_mul(lo, part, lx_i(lo, high * tiles)), in_plane), calls);
         }
         lower_end_n(lo, lo->open.n - inner);
     }
@@ -346,7 +329,7 @@ static void emit_pieces(Lower *lo, const Conv *c, const Image *im, int64_t lengt
 }
 
 /* All pixels of the batch are the rows of one matrix. */
-static void emit_flat(Lower *lo, const Conv *c, const Image *im) {
+static void emit_flat(Lower *lo, const ConvProduct *c, const Image *im) {
     Context *cx = lo->cx;
     const ConvGeometry *g = c->g;
     uint32_t depth = lo->open.n;
@@ -354,7 +337,7 @@ static void emit_flat(Lower *lo, const Conv *c, const Image *im) {
     int64_t per_block = tile_block(&c->tile, c->cin);
     Dim tiles = dim_ceildiv(cx, m, size[0]), blocks = dim_ceildiv(cx, tiles, dim_const(cx, per_block));
     bool rows_first = dim_lo(cx, m) * c->cin > 1 << 18 && c->panels * c->tile.cols * c->cin < 1 << 18;
-    Place p = {.n = lx_i(lo, 0), .group = lx_i(lo, 0)};
+    ConvPlace p = {.n = lx_i(lo, 0), .group = lx_i(lo, 0)};
     Expr *block = NULL;
     if (rows_first) block = lower_for_dim(lo, blocks);
     p.panel = lower_for(lo, lx_i(lo, c->panels));
@@ -366,7 +349,7 @@ static void emit_flat(Lower *lo, const Conv *c, const Image *im) {
     Expr *number = lx_add(lo, first, t);
     p.first = lx_mul(lo, number, lx_i(lo, c->tile.rows));
     p.rows = tile_rows(lo, m, c->tile.rows, p.first);
-    call_tile(lo, c, im, &p, tile, rows_first ? NULL : number, tiles);
+    conv_call(lo, c, im, &p, tile, rows_first ? NULL : number, tiles);
     store_columns(lo, c, &p, tile);
     lower_end_n(lo, lo->open.n - depth);
 }
@@ -378,9 +361,8 @@ bool conv_sizes_known(const Context *cx, const ConvGeometry *g) {
 }
 
 /* ---- does it fit? ------------------------------------------------------------------------------------------------------- */
-static bool describe(Lower *lo, const Node *n, const ConvGeometry *g, Conv *c) {
-    Context *cx = lo->cx;
-    *c = (Conv){.n = n, .g = g, .groups = g->group};
+bool conv_describe(const Context *cx, const Node *n, const ConvGeometry *g, ConvProduct *c) {
+    *c = (ConvProduct){.n = n, .g = g, .groups = g->group};
     conv_operands(n, &c->x, &c->w, &c->bias);
     const Value *w = n->in[c->w];
     if (!g->channels_last || w->type->dtype != DT_F32 || g->spatial > 3 || !conv_sizes_known(cx, g)) return false;
@@ -400,18 +382,20 @@ static bool describe(Lower *lo, const Node *n, const ConvGeometry *g, Conv *c) {
 }
 
 bool lower_conv_contract(Lower *lo, const Node *n, const ConvGeometry *g) {
-    Conv c;
+    ConvProduct c;
     Context *cx = lo->cx;
     if (!contract_wanted(lo, n)) return false;
+    const Node *first = conv_chain_first(lo, n);
+    if (first != NULL) return lower_conv_chain(lo, first, n);
     if (lower_conv_bf16(lo, n, g)) return true;
-    if (!describe(lo, n, g, &c)) return false;
+    if (!conv_describe(cx, n, g, &c)) return false;
     if (c.groups > 1 && c.cin == 1 && c.cout == 1) return n->in[c.w]->data != NULL && lower_depthwise(lo, n, g);
     if (c.cout < 4 && c.groups > 1) return false;
     if (lower_winograd(lo, n, g, false)) return true;
     Dim m = c.flat ? product_of(cx, g->batch, g->out, g->spatial) : g->out[g->spatial - 1];
     c.tile = tile_choose(module_target(lo->m), m, c.cout, c.taps * c.cin, cx);
     c.panels = (c.cout + c.tile.cols - 1) / c.tile.cols;
-    c.weights = pack_weights(lo, &c);
+    c.weights = conv_pack(lo, &c);
     Image im = conv_image(lo, n->in[c.x], g, g->in_channels, true);
     int64_t piece = c.flat ? 0 : piece_length(lo, &c);
     if (c.flat) emit_flat(lo, &c, &im);

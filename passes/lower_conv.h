@@ -2,6 +2,7 @@
 #ifndef LATHE_PASSES_LOWER_CONV_H
 #define LATHE_PASSES_LOWER_CONV_H
 #include "passes/lower_contract.h"
+#include "passes/tile.h"
 
 /* The dims of a channels-last result but the channels. */
 typedef struct ConvPixels { Dim dim[RANK_MAX]; } ConvPixels;
@@ -24,6 +25,48 @@ Dim image_step(Context *cx, const ConvGeometry *g, const Image *im, uint32_t i);
 
 /* Are channels and kernel sizes constants? */
 bool conv_sizes_known(const Context *cx, const ConvGeometry *g);
+
+/* A convolution as an implicit matrix product: passes/lower_conv.c. */
+typedef struct ConvProduct {
+    const Node *n;
+    const ConvGeometry *g;
+    Tile tile;
+    int64_t groups, cin, cout, taps, panels; /* cin, cout: per group; taps: of the whole window */
+    uint32_t weights, x, w, bias;
+    bool flat;                               /* every pixel of the image, in order: M is their number */
+} ConvProduct;
+
+typedef struct ConvPlace { /* inside the loops: a tile's position */
+    Expr *n, *group, *panel, *at[RANK_MAX], *first, *rows; /* at: spatial but the last; first: pixel of row 0; flat: of all pixels */
+    Expr *sums;               /* row of the array of sums where the tile begins; NULL: 0 */
+    Expr *tap, *piece;        /* a part of the summed dimension: window line, part of it */
+    int64_t piece_length;     /* 0: all of it at once */
+} ConvPlace;
+
+/* All but tile, panels and weights. False when the micro-kernels cannot walk the window. */
+bool conv_describe(const Context *cx, const Node *n, const ConvGeometry *g, ConvProduct *c);
+uint32_t conv_pack(Lower *lo, const ConvProduct *c); /* the weights' buffer, for tile and panels */
+/* Sums of the tile at p into buffer `tile`. number: of the tile among the `tiles` that follow each other in a panel; NULL:
+ * every panel is left after few tiles. */
+void conv_call(Lower *lo, const ConvProduct *c, const Image *im, const ConvPlace *p, uint32_t tile, Expr *number, Dim tiles);
+
+/* Depthwise micro-kernels: passes/lower_depthwise.c. */
+enum { DEPTHWISE_PIXELS = 8, DEPTHWISE_TAPS = 11 };
+typedef struct DepthwiseCall {
+    int64_t pixels, cols, vector, taps_x, step, dilation, left, right;
+    uint32_t out, a, b;
+    Expr *rows, *a_at, *a_x, *a_y, *taps_y, *b_at, *zero, *wrap, *back; /* wrap NULL: the lines are no ring */
+} DepthwiseCall;
+void depthwise_emit(Lower *lo, const DepthwiseCall *c);
+/* Constant weights w as [block][tap][cols], zero beyond `channels`; zero: of quantized ones, NULL: 0. */
+uint32_t depthwise_pack(Lower *lo, const Value *w, const Value *zero, int64_t channels, int64_t padded, int64_t taps, int64_t cols);
+
+/* A convolution and the depthwise one that reads it, in one kernel: passes/lower_chain.c. `first` and all that is pointwise
+ * between them are computed by lines as `second` needs them. Is it possible, and faster than two kernels? */
+bool conv_chain_pays(Module *m, const Node *first, const Node *second);
+/* n's producer in the body that is being lowered; NULL: it stands alone. */
+const Node *conv_chain_first(const Lower *lo, const Node *n);
+bool lower_conv_chain(Lower *lo, const Node *first, const Node *second);
 
 /* 3x3 convolutions by Winograd's minimal filtering, when it is estimated to be faster: passes/lower_winograd.c.
  * turned: n is a transposed convolution of stride 1, and g that of the equal plain one with W turned by half a circle. */

@@ -13,8 +13,6 @@
 #include "passes/lower_integer.h"
 #include "passes/tile.h"
 
-enum { MOST_PIXELS = 8, MOST_TAPS = 11 };
-
 typedef struct Depthwise {
     const Node *n;
     const ConvGeometry *g;
@@ -29,15 +27,33 @@ typedef struct Depthwise {
     Expr *n_at, *oy, *block, *tile;
 } Depthwise;
 
-static uint32_t pack(Lower *lo, const Depthwise *d) {
+uint32_t depthwise_pack(Lower *lo, const Value *w, const Value *zero, int64_t channels, int64_t padded, int64_t taps, int64_t cols) {
     Context *cx = lo->cx;
-    const Value *w = d->n->in[d->w], *zero = d->quantized && d->n->n_in > 3 ? d->n->in[3] : NULL;
-    int64_t taps = d->kx * d->ky, cols = d->cols;
-    float *packed = tile_storage(cx, d->padded * taps * 4);
-    for (int64_t c = 0; c < d->channels; c++)
+    float *packed = tile_storage(cx, padded * taps * 4);
+    for (int64_t c = 0; c < channels; c++)
         for (int64_t t = 0; t < taps; t++) packed[(c / cols * taps + t) * cols + c % cols] = (float)(const_f64(w, c * taps + t) - (double)integer_zero(zero, c));
-    Dim dim[3] = {dim_const(cx, d->padded / cols), dim_const(cx, taps), dim_const(cx, cols)};
+    Dim dim[3] = {dim_const(cx, padded / cols), dim_const(cx, taps), dim_const(cx, cols)};
     return lower_weight(lo, type_tensor(cx, DT_F32, 3, dim), packed);
+}
+
+void depthwise_emit(Lower *lo, const DepthwiseCall *c) {
+    Contract *k = ARENA_NEW(&lo->cx->arena, Contract);
+    *k = (Contract){.kind = CONTRACT_DEPTHWISE, .rows = (uint8_t)c->pixels, .cols = (uint8_t)c->cols, .vector = (uint8_t)c->vector, .taps_x = (uint8_t)c->taps_x, .step = (uint8_t)c->step,
+                    .dilation = (uint8_t)c->dilation, .left = (uint8_t)c->left, .right = (uint8_t)c->right, .ring = c->wrap != NULL};
+    CallArg *arg = ARENA_ARRAY(&lo->cx->arena, CallArg, DW_RING_ARGS);
+    arg[DW_OUT] = arg_buf(c->out);
+    arg[DW_ROWS] = arg_expr(c->rows);
+    arg[DW_A] = arg_buf(c->a);
+    arg[DW_A_AT] = arg_expr(c->a_at);
+    arg[DW_A_X] = arg_expr(c->a_x);
+    arg[DW_A_Y] = arg_expr(c->a_y);
+    arg[DW_TAPS_Y] = arg_expr(c->taps_y);
+    arg[DW_B] = arg_buf(c->b);
+    arg[DW_B_AT] = arg_expr(c->b_at);
+    arg[DW_ZERO] = arg_expr(c->zero);
+    arg[DW_WRAP] = arg_expr(c->wrap);
+    arg[DW_BACK] = arg_expr(c->back);
+    lower_emit(lo, (Stmt){.kind = S_CONTRACT, .contract = k, .arg = arg, .n_arg = c->wrap != NULL ? DW_RING_ARGS : DW_ARGS});
 }
 
 /* Pixels of the window line of tile t that lie left of the image, and right of it. */
@@ -53,7 +69,7 @@ static int64_t rows_of(const Lower *lo, const Depthwise *d, int64_t t) {
 
 static int64_t outside_right(const Lower *lo, const Depthwise *d, int64_t t) {
     uint32_t last = d->g->spatial - 1;
-    int64_t end = (t * d->pixels + rows_of(lo, d, t) - 1) * d->step + d->kx - 1 - dim_value(lo->cx, d->g->begin[last]);
+    int64_t end = (t * d->pixels + rows_of(lo, d, t) - 1) * d->step + (d->kx - 1) * d->g->dilation[last] - dim_value(lo->cx, d->g->begin[last]);
     int64_t n = end - (dim_value(lo->cx, d->g->in[last]) - 1);
     return n > 0 ? n : 0;
 }
@@ -63,9 +79,10 @@ static bool borders_are_simple(const Lower *lo, const Depthwise *d) {
     const Context *cx = lo->cx;
     uint32_t last = d->g->spatial - 1;
     if (!dim_is_const(cx, d->g->out[last]) || !dim_is_const(cx, d->g->in[last]) || !dim_is_const(cx, d->g->begin[last]) || d->padded != d->channels) return false;
+    int64_t reach = (d->kx - 1) * d->g->dilation[last] + 1;
     for (int64_t t = 0; t < d->tiles; t++) {
         int64_t left = outside_left(lo, d, t), right = outside_right(lo, d, t);
-        if (left >= d->kx || right >= d->kx || (t > 0 && left != 0) || (t + 1 < d->tiles && right != 0)) return false;
+        if (left >= reach || right >= reach || (t > 0 && left != 0) || (t + 1 < d->tiles && right != 0)) return false;
     }
     return true;
 }
@@ -78,17 +95,17 @@ static bool describe(Lower *lo, const Node *n, const ConvGeometry *g, bool quant
     d->kx = dim_value(cx, g->kernel[r - 1]);
     d->ky = d->lines ? dim_value(cx, g->kernel[0]) : 1;
     d->step = g->stride[r - 1];
-    if (r > 2 || d->kx > MOST_TAPS || d->step > MOST_TAPS || g->dilation[r - 1] != 1) return false;
+    if (r > 2 || d->kx > DEPTHWISE_TAPS || d->step > DEPTHWISE_TAPS || g->dilation[r - 1] > DEPTHWISE_TAPS) return false;
     d->channels = dim_value(cx, g->in_channels);
     d->vector = module_target(lo->m)->vector_bits / 32;
     while (d->vector > 4 && d->channels % d->vector != 0) d->vector /= 2;
     d->padded = (d->channels + d->vector - 1) / d->vector * d->vector;
     d->cols = d->padded % (2 * d->vector) == 0 ? 2 * d->vector : d->vector;
-    d->pixels = MOST_PIXELS;
+    d->pixels = DEPTHWISE_PIXELS;
     if (dim_is_const(cx, g->out[r - 1])) { /* the fewest tiles per line, evenly filled */
         int64_t width = dim_value(cx, g->out[r - 1]);
         if (width < 1) return false;
-        d->tiles = (width + MOST_PIXELS - 1) / MOST_PIXELS;
+        d->tiles = (width + DEPTHWISE_PIXELS - 1) / DEPTHWISE_PIXELS;
         d->pixels = (width + d->tiles - 1) / d->tiles;
         d->tiles = (width + d->pixels - 1) / d->pixels;
     }
@@ -129,21 +146,11 @@ static void call(Lower *lo, const Depthwise *d, uint32_t out, Expr *rows, int64_
         at = lx_add(lo, at, lx_mul(lo, line, lx_dim(lo, a_y)));
     }
     at = lx_add(lo, at, lx_mul(lo, d->block, lx_i(lo, d->cols)));
-    Contract *c = ARENA_NEW(&cx->arena, Contract);
-    *c = (Contract){.kind = CONTRACT_DEPTHWISE, .rows = (uint8_t)d->pixels, .cols = (uint8_t)d->cols, .vector = (uint8_t)d->vector, .taps_x = (uint8_t)d->kx,
-                    .step = (uint8_t)d->step, .left = (uint8_t)left, .right = (uint8_t)right};
-    CallArg *arg = ARENA_ARRAY(&cx->arena, CallArg, DW_ARGS);
-    arg[DW_OUT] = arg_buf(out);
-    arg[DW_ROWS] = arg_expr(rows);
-    arg[DW_A] = arg_buf(im->buf);
-    arg[DW_A_AT] = arg_expr(at);
-    arg[DW_A_X] = arg_expr(lx_dim(lo, a_x));
-    arg[DW_A_Y] = arg_expr(lx_dim(lo, d->lines ? dim_mul(cx, a_y, dim_const(cx, g->dilation[0])) : a_y));
-    arg[DW_TAPS_Y] = arg_expr(lx_sub(lo, to, from));
-    arg[DW_B] = arg_buf(d->weights);
-    arg[DW_B_AT] = arg_expr(lx_add(lo, lx_mul(lo, d->block, lx_i(lo, d->kx * d->ky * d->cols)), lx_mul(lo, from, lx_i(lo, d->kx * d->cols))));
-    arg[DW_ZERO] = arg_expr(d->zero);
-    lower_emit(lo, (Stmt){.kind = S_CONTRACT, .contract = c, .arg = arg, .n_arg = DW_ARGS});
+    DepthwiseCall c = {.pixels = d->pixels, .cols = d->cols, .vector = d->vector, .taps_x = d->kx, .step = d->step, .dilation = g->dilation[r - 1], .left = left, .right = right,
+                       .out = out, .a = im->buf, .b = d->weights, .rows = rows, .a_at = at, .a_x = lx_dim(lo, a_x), .taps_y = lx_sub(lo, to, from), .zero = d->zero};
+    c.a_y = lx_dim(lo, d->lines ? dim_mul(cx, a_y, dim_const(cx, g->dilation[0])) : a_y);
+    c.b_at = lx_add(lo, lx_mul(lo, d->block, lx_i(lo, d->kx * d->ky * d->cols)), lx_mul(lo, from, lx_i(lo, d->kx * d->cols)));
+    depthwise_emit(lo, &c);
 }
 
 /* The tile's micro-kernel: by its place in the line when the image has its border left out. */
@@ -231,7 +238,7 @@ static bool emit(Lower *lo, Depthwise d) {
     Context *cx = lo->cx;
     const Node *n = d.n;
     const ConvGeometry *g = d.g;
-    d.weights = pack(lo, &d);
+    d.weights = depthwise_pack(lo, n->in[d.w], d.quantized && n->n_in > 3 ? n->in[3] : NULL, d.channels, d.padded, d.kx * d.ky, d.cols);
     if (d.in_place) {
         d.image = (Image){.buf = lower_buf(lo, n->in[d.x]), .channels = g->in_channels};
         for (uint32_t i = 0; i < g->spatial; i++) d.image.size[i] = g->in[i];

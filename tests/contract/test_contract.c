@@ -5,7 +5,7 @@
  *
  * One model holds all cases of a seed: matrix products with constant and run-time operands, every transpose, batches and
  * vectors; convolutions of one to three dimensions with padding, strides, dilations, groups and depthwise; transposed
- * ones; both with weights of the run, too; the gradients of their weights; recurrent cells; pools; with and without operators behind them
+ * ones; both with weights of the run, too; convolutions with a depthwise one behind; the gradients of their weights; recurrent cells; pools; with and without operators behind them
  * to fuse. Sizes are drawn so that every tail occurs. With bf16 all numbers are multiples of 1/64 up to 1, which bfloat16
  * holds exactly: then the same results are expected. With i8 the operands are
  * quantized with scales that are powers of two: the floats of -O0 are exact and integers must give the same. */
@@ -20,7 +20,7 @@
 #include "passes/lower.h"
 #include "passes/pass.h"
 
-enum { CASES = 60, SEEDS = 2 };
+enum { CASES = 60, CHAINS = 16, SEEDS = 2 };
 
 /* ---- random numbers: the same for the same seed ------------------------------------------------------------------------ */
 typedef struct Random { uint64_t s; } Random;
@@ -211,6 +211,36 @@ static void add_deep_conv(Builder *b) {
     finish(b, windowed(b, OP_Conv, 2, in, 2, &w, 1, NULL));
 }
 
+/* A convolution, pointwise operators, and the depthwise convolution that reads them: one kernel when it pays (passes/lower_chain.c). */
+static void add_chain(Builder *b) {
+    Random *r = &b->r;
+    Window w = draw_window(b, 2, true), one = {.kernel = {1, 1}, .stride = {1, 1}, .dilation = {1, 1}, .in = {1, 1}};
+    int64_t cin = between(r, 1, 40), channels = chance(r, 3) ? 16 * between(r, 1, 9) : between(r, 2, 150), batch = between(r, 1, 2);
+    bool wide = chance(r, 3), strided = chance(r, 4);
+    for (int i = 0; i < 2; i++) w.in[i] += wide ? between(r, 10, 60) : between(r, 0, 14);
+    if (strided) one.kernel[0] = one.kernel[1] = 3, one.stride[0] = one.stride[1] = 2, one.pads[0] = one.pads[3] = 1, one.pads[1] = between(r, 0, 2), one.pads[2] = 2, cin = between(r, 1, 8);
+    int64_t xs[4] = {batch, cin, strided ? 2 * w.in[0] : w.in[0], strided ? 2 * w.in[1] : w.in[1]};
+    Value *in[3] = {input(b, 4, xs), constant(b, 4, (int64_t[]){channels, cin, one.kernel[0], one.kernel[1]}), chance(r, 4) ? NULL : constant(b, 1, &channels)};
+    Value *h = windowed(b, OP_Conv, in[2] != NULL ? 3 : 2, in, 2, &one, 1, NULL);
+    if (chance(r, 3)) h = plain(b, OP_Add, 2, (Value *[]){h, constant_up_to(b, 3, (int64_t[]){channels, 1, 1}, 1)});
+    if (!chance(r, 4)) h = plain(b, chance(r, 2) ? OP_Relu : OP_Sigmoid, 1, &h);
+    in[0] = h;
+    in[1] = constant(b, 4, (int64_t[]){channels, 1, w.kernel[0], w.kernel[1]});
+    in[2] = chance(r, 4) ? NULL : constant(b, 1, &channels);
+    finish(b, windowed(b, OP_Conv, in[2] != NULL ? 3 : 2, in, 2, &w, channels, NULL));
+}
+
+/* Kernels that hold two convolutions. */
+static uint32_t chain_count(const Module *m) {
+    uint32_t count = 0;
+    for (const Node *n = m->main->first; n != NULL; n = n->next) {
+        uint32_t convolutions = 0;
+        for (const Node *k = n->op == OP_Fused ? attr_at(n, AT_Fused_body)->graph->first : NULL; k != NULL; k = k->next) convolutions += k->op == OP_ConvChannelsLast;
+        count += convolutions > 1;
+    }
+    return count;
+}
+
 static void add_conv_grad(Builder *b) {
     Random *r = &b->r;
     uint32_t spatial = chance(r, 5) ? 1 : chance(r, 8) ? 3 : 2;
@@ -270,6 +300,7 @@ static void build(Builder *b, uint64_t seed, const LatheOptions *options) {
         }
     }
     add_deep_conv(b);
+    for (int i = 0; i < CHAINS && !b->bytes && options->precision == LATHE_PRECISION_F32; i++) add_chain(b);
 }
 
 /* ---- running ---------------------------------------------------------------------------------------------------------------- */
@@ -380,6 +411,7 @@ static int run_seed(uint64_t seed, const char *target, const char *compiler, Lat
         else if (compile_and_run(&b, compiler, target, dir, in, got, again)) {
             failed = 0;
             for (uint32_t k = 0; k < g->n_out; k++) failed |= compare(&b, k, got[k], again[k], want[k]);
+            if (!bytes && precision == LATHE_PRECISION_F32 && chain_count(b.m) < CHAINS / 4) failed = 1, printf("only %u chains are one kernel\n", chain_count(b.m));
             if (g->n_out < CASES * 3 / 4) failed = 1, printf("only %u cases\n", g->n_out);
         }
         printf("%s, seed %llu: %u cases, %s\n", target, (unsigned long long)seed, g->n_out, failed ? "FAILED" : "ok");
