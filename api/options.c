@@ -3,9 +3,13 @@
 
 #include <ctype.h>
 
+#include "ir/target.h"
 #include "passes/pass.h"
 
-static const char *const targets[] = {"native", "x86-64-v3", "x86-64-v4", "armv8-a", "rv64gcv", "wasm32", "generic"};
+const char *lathe_target_flags(const char *target) {
+    const Target *t = target_find(target);
+    return t != NULL ? t->flags : NULL;
+}
 
 const char *lathe_pass_name(uint32_t i) {
     uint32_t n;
@@ -45,11 +49,10 @@ static void check_disabled(LatheModel *m, const char *name) {
 }
 
 static void check_target(LatheModel *m, const char *target) {
+    if (target_find(target) != NULL) return;
     Writer w = {.arena = &m->cx.arena};
-    for (size_t i = 0; i < sizeof targets / sizeof *targets; i++) {
-        if (strcmp(targets[i], target) == 0) return;
-        cw_printf(&w, "%s%s", i == 0 ? "" : ", ", targets[i]);
-    }
+    cw_printf(&w, "native");
+    for (uint32_t i = 0; target_at(i) != NULL; i++) cw_printf(&w, ", %s", target_at(i)->name);
     diag(&m->cx, SEV_ERROR, (Loc){0}, "there is no target \"%s\"; targets: %s", target, cw_cstr(&w));
 }
 

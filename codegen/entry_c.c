@@ -1,5 +1,6 @@
 /* Prints the entry points of an emitted model: NAME_init, NAME_run, NAME_call, NAME_error and NAME. */
 #include "codegen/emit.h"
+#include "ir/target.h"
 
 static bool weights_are_external(const Emit *e) { return e->weights == LATHE_WEIGHTS_FILE && e->plan->weight_bytes != 0; }
 
@@ -20,6 +21,10 @@ void emit_bind_memory(Emit *e) {
     Writer *w = &e->run;
     const char *n = e->name, *up = e->upper;
     bool external = weights_are_external(e);
+    if (module_target(e->m)->scalable) {
+        emit_need(e, "lathe_vector_width_fits");
+        cw_printf(w, "    if (!lathe_vector_width_fits()) return %s_ERROR_MACHINE;\n", up);
+    }
     if (e->any_tiles) {
         emit_need(e, "lathe_amx_request");
         cw_printf(w, "    if (lathe_amx_request() != 0) return %s_ERROR_MACHINE;\n", up);
@@ -310,7 +315,7 @@ void emit_messages(Emit *e) {
     cw_printf(w, "    }\n    switch (code %% 16) {\n");
     static const char *const general[] = {"no error", "null pointer, or an arena that is too small or misaligned", "a dimension is outside its bounds", "index out of range",
                                           "a size exceeds its bound", "the weights belong to another model or are damaged", "a value that is not allowed",
-                                          "the system refuses the tile registers that the code was compiled for"};
+                                          "this machine refuses instructions, or has no vectors of the width, that the code was compiled for"};
     for (uint32_t i = 0; i < sizeof general / sizeof *general; i++) message_case(e, i, general[i]);
     cw_printf(w, "    }\n    return \"unknown error code\";\n}\n\n");
 }

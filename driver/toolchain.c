@@ -58,38 +58,22 @@ bool toolchain_find(Driver *d, const Request *r, Toolchain *t) {
 }
 
 /* ---- building --------------------------------------------------------------------------------------------------- */
-/* The -m flag of a target; NULL when the machine we run on cannot execute it. */
-static const char *target_flag(const char *target) {
-    if (target == NULL || strcmp(target, "native") == 0) {
+/* The flags of a target; NULL when the machine we run on cannot execute it. Compilers prefer half-width vectors on some processors with
+ * 512-bit ones; what lathe emits gains from the full width. */
+static const char *target_flags(const char *target) {
+    bool native = target == NULL || strcmp(target, "native") == 0, runs = native || strcmp(target, "generic") == 0;
 #if defined(__aarch64__)
-        return "-mcpu=native";
+    if (native) return "-mcpu=native";
+    runs = runs || strcmp(target, "armv8-a") == 0;
 #elif defined(__x86_64__)
-        return "-march=native";
-#else
-        return "";
+    if (native) return __builtin_cpu_supports("avx512f") ? "-march=native -mprefer-vector-width=512" : "-march=native";
+    runs = runs || strcmp(target, "x86-64") == 0 || (strcmp(target, "x86-64-v2") == 0 && __builtin_cpu_supports("x86-64-v2"));
+    runs = runs || (strcmp(target, "x86-64-v3") == 0 && __builtin_cpu_supports("x86-64-v3"));
+    runs = runs || (strcmp(target, "x86-64-v4") == 0 && __builtin_cpu_supports("x86-64-v4"));
+#elif defined(__riscv_v)
+    runs = runs || strcmp(target, "rv64gcv") == 0;
 #endif
-    }
-    if (strcmp(target, "generic") == 0) return "";
-#if defined(__x86_64__)
-    if (strcmp(target, "x86-64-v3") == 0 && __builtin_cpu_supports("x86-64-v3")) return "-march=x86-64-v3";
-    if (strcmp(target, "x86-64-v4") == 0 && __builtin_cpu_supports("x86-64-v4")) return "-march=x86-64-v4";
-#elif defined(__aarch64__)
-    if (strcmp(target, "armv8-a") == 0) return "-march=armv8-a";
-#elif defined(__riscv)
-    if (strcmp(target, "rv64gcv") == 0) return "-march=rv64gcv";
-#endif
-    return NULL;
-}
-
-/* Compilers prefer half-width vectors on some processors with 512-bit ones; what lathe emits gains from the full width. */
-static const char *width_flag(const char *target) {
-#if defined(__x86_64__)
-    bool v4 = target != NULL && strcmp(target, "x86-64-v4") == 0, native = target == NULL || strcmp(target, "native") == 0;
-    if (v4 || (native && __builtin_cpu_supports("avx512f"))) return "-mprefer-vector-width=512";
-#else
-    (void)target;
-#endif
-    return NULL;
+    return !runs ? NULL : native ? "" : lathe_target_flags(target);
 }
 
 static Texts build_command(Driver *d, const Request *r, const Toolchain *t, const char *dir, const char *source, const char *object) {
@@ -97,9 +81,7 @@ static Texts build_command(Driver *d, const Request *r, const Toolchain *t, cons
     Texts argv = {0};
     for (uint32_t i = 0; i < t->command.n; i++) vec_push(&d->arena, &argv, t->command.v[i]);
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) vec_push(&d->arena, &argv, fixed[i]);
-    const char *machine = target_flag(r->target);
-    if (machine[0] != 0) vec_push(&d->arena, &argv, machine);
-    if (width_flag(r->target) != NULL) vec_push(&d->arena, &argv, width_flag(r->target));
+    push_words(d, &argv, target_flags(r->target));
     if (t->openmp) vec_push(&d->arena, &argv, "-fopenmp");
     push_words(d, &argv, r->cflags);
     vec_push(&d->arena, &argv, driver_format(d, "-I%s", dir));
@@ -161,7 +143,7 @@ static void hash_setting(Driver *d, const Request *r, const Toolchain *t, CacheK
 }
 
 Exit toolchain_build(Driver *d, const Request *r, Toolchain *t, const char *dir, const char *c_file, const char **object, bool *cached) {
-    if (target_flag(r->target) == NULL) {
+    if (target_flags(r->target) == NULL) {
         driver_error(d, "code for --target %s cannot run on this machine; compile it with `lathe compile`", r->target);
         return BAD_USAGE;
     }

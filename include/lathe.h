@@ -70,7 +70,7 @@ typedef struct LatheModel LatheModel;
 typedef struct LatheOptions {
     const char *output;        /* path of the C file; the header and weights go beside it. NULL: nothing is written */
     const char *name;          /* prefix of emitted identifiers; NULL: from output or the model */
-    const char *target;        /* native (default), x86-64-v3, x86-64-v4, armv8-a, rv64gcv, wasm32, generic */
+    const char *target;        /* native (default) or a name of ir/target.def; docs/COMMAND.md lists them */
     int opt_level;             /* 0: no passes beyond the needed ones; 1, 2 (default when negative or unset via lathe_options), 3 */
     LatheWeights weights;
     const char *share_weights; /* a file for the weights of several models: tensors that are in it are used, others are put at its end */
@@ -179,6 +179,8 @@ LatheQuantizedLayer lathe_quantized_layer(const LatheCalibration *c, uint32_t i)
 /* Fixes ("N=4") or bounds ("N=1..64") symbolic dims of an imported model; NULL-terminated. LATHE_ERROR_USAGE: a text is
  * malformed, or the model has no such dim (the diagnostic lists those it has). LatheOptions.dims does the same. */
 LatheStatus lathe_set_dims(LatheModel *m, const char *const *dims);
+/* The C compiler's flags for what is emitted for a target, separated by spaces; NULL: there is no such target. */
+const char *lathe_target_flags(const char *target);
 /* The passes, in pipeline order; purpose is one line. NULL past the end. */
 const char *lathe_pass_name(uint32_t i);
 const char *lathe_pass_purpose(uint32_t i);

@@ -1,13 +1,14 @@
-# Emitted C for aarch64, cross-compiled and run under qemu: the same probabilities as here.
+# Emitted C for aarch64, cross-compiled and run under qemu: the same probabilities as here. NEON by gcc, SVE by clang.
 source "$(dirname "$0")/common.bash"
 needs aarch64-linux-gnu-gcc qemu-aarch64
-"$lathe" compile "$model/fashion.onnx" -o fashion.c --weights embed > /dev/null 2>&1
-"$CC" -O2 -I . "$here/probabilities.c" fashion.c -lm -o here
-./here "$model"/images/*.pgm > here.txt
+run_here
 for target in generic armv8-a; do
-    mkdir -p $target
-    "$lathe" compile "$model/fashion.onnx" -o $target/fashion.c --weights embed --target $target > /dev/null 2>&1
-    aarch64-linux-gnu-gcc -std=c11 -O2 -static -I $target "$here/probabilities.c" $target/fashion.c -lm -o $target/there
-    qemu-aarch64 $target/there "$model"/images/*.pgm > $target/there.txt
-    agree here.txt $target/there.txt
+    there $target aarch64-linux-gnu-gcc -static
+    there_agrees $target qemu-aarch64
+done
+[[ $("$CC" --version) = *clang* ]] || { echo "SVE skipped: $CC is not clang"; exit 0; }
+for bits in 256 512; do
+    there armv8-sve$bits "$CC" --target=aarch64-linux-gnu -march=armv8.2-a+sve -msve-vector-bits=$bits -static
+    there_agrees armv8-sve$bits qemu-aarch64 -cpu max,sve-default-vector-length=$((bits / 8))
+    there_refuses armv8-sve$bits qemu-aarch64 -cpu max,sve-default-vector-length=16
 done

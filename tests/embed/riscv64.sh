@@ -1,13 +1,14 @@
-# Emitted C for riscv64, cross-compiled and run under qemu: the same probabilities as here.
+# Emitted C for riscv64, cross-compiled and run under qemu: the same probabilities as here. Scalar by gcc, vectors by clang.
 source "$(dirname "$0")/common.bash"
 needs riscv64-linux-gnu-gcc qemu-riscv64
-"$lathe" compile "$model/fashion.onnx" -o fashion.c --weights embed > /dev/null 2>&1
-"$CC" -O2 -I . "$here/probabilities.c" fashion.c -lm -o here
-./here "$model"/images/*.pgm > here.txt
-for target in generic; do
-    mkdir -p $target
-    "$lathe" compile "$model/fashion.onnx" -o $target/fashion.c --weights embed --target $target > /dev/null 2>&1
-    riscv64-linux-gnu-gcc -std=c11 -O2 -static -I $target "$here/probabilities.c" $target/fashion.c -lm -o $target/there
-    qemu-riscv64 $target/there "$model"/images/*.pgm > $target/there.txt
-    agree here.txt $target/there.txt
+run_here
+there generic riscv64-linux-gnu-gcc -static
+there_agrees generic qemu-riscv64
+[[ $("$CC" --version) = *clang* ]] || { echo "vectors skipped: $CC is not clang"; exit 0; }
+there rv64gcv "$CC" --target=riscv64-linux-gnu -march=rv64gcv -static
+there rv64gcv-vl256 "$CC" --target=riscv64-linux-gnu -march=rv64gcv_zvl256b -mrvv-vector-bits=zvl -static
+for bits in 128 256; do
+    there_agrees rv64gcv qemu-riscv64 -cpu rv64,v=true,vlen=$bits,vext_spec=v1.0
 done
+there_agrees rv64gcv-vl256 qemu-riscv64 -cpu rv64,v=true,vlen=256,vext_spec=v1.0
+there_refuses rv64gcv-vl256 qemu-riscv64 -cpu rv64,v=true,vlen=512,vext_spec=v1.0
