@@ -286,4 +286,24 @@ static inline int lathe_string_match(const lathe_string *x, int64_t i, const int
     return 0;
 }
 
+static inline uint32_t lathe_rotate_left(uint32_t x, int by) { return x << by | x >> (32 - by); }
+
+/* MurmurHash3: the 32-bit hash of the bytes of string x[i]. */
+static inline int lathe_string_hash(const lathe_string *x, int64_t i, int64_t seed, uint32_t *hash) {
+    const unsigned char *p = (const unsigned char *)(x[i] != NULL ? x[i] : "");
+    const size_t n = strlen((const char *)p);
+    uint32_t h = (uint32_t)seed;
+    for (size_t at = 0; at < n; at += 4) {
+        uint32_t k = 0;
+        for (size_t b = 0; b < 4 && at + b < n; b++) k |= (uint32_t)p[at + b] << (8 * b);
+        h ^= lathe_rotate_left(k * 0xCC9E2D51u, 15) * 0x1B873593u;
+        if (at + 4 <= n) h = lathe_rotate_left(h, 13) * 5u + 0xE6546B64u;
+    }
+    h ^= (uint32_t)n;
+    h = (h ^ h >> 16) * 0x85EBCA6Bu;
+    h = (h ^ h >> 13) * 0xC2B2AE35u;
+    hash[i] = h ^ h >> 16;
+    return 0;
+}
+
 #endif

@@ -295,3 +295,15 @@ bool shape_bias_split_gelu(Module *m, Node *n) {
     shape_out(m, n, 0, t->dtype, t->rank, dim);
     return true;
 }
+
+/* MurmurHash3: a 32-bit hash per element. */
+bool shape_murmur_hash(Module *m, Node *n) {
+    const Type *t = shape_in(m, n, 0);
+    if (t == NULL) return false;
+    if (t->dtype != DT_STRING && dtype_bits(t->dtype) != 32 && (dtype_bits(t->dtype) != 64 || dtype_class(t->dtype) == 'C')) {
+        diag(m->cx, SEV_ERROR, n->loc, "strings and numbers of 32 or 64 bits are hashed");
+        return false;
+    }
+    shape_out(m, n, 0, attr_i(n, AT_MurmurHash3_positive) != 0 ? DT_U32 : DT_I32, t->rank, t->dim);
+    return true;
+}

@@ -65,6 +65,18 @@ bool lower_regex_full_match(Lower *lo, const Node *n) {
     return true;
 }
 
+/* Numbers are hashed by an expansion. */
+bool lower_murmur_hash(Lower *lo, const Node *n) {
+    uint32_t x = lower_buf(lo, n->in[0]), out = lower_flat(lo, n->out[0]);
+    Dim count = type_numel(lo->cx, n->out[0]->type);
+    uint32_t hash = n->out[0]->type->dtype == DT_U32 ? out : lower_buf(lo, lower_scratch(lo, type_tensor(lo->cx, DT_U32, 1, &count)));
+    Expr *i = lower_for_dim(lo, count);
+    lower_call(lo, "lathe_string_hash", 4, (CallArg[]){arg_buf(x), arg_expr(i), arg_expr(lx_i(lo, attr_i(n, AT_MurmurHash3_seed))), arg_buf(hash)});
+    if (hash != out) lower_store_buf(lo, out, &i, FN_NONE, lx_cast(lo, DT_I32, lower_load_buf(lo, hash, &i)));
+    lower_end(lo);
+    return true;
+}
+
 static int64_t case_action(const Context *cx, const Node *n) {
     if (attr_s_is(cx, n, AT_StringNormalizer_case_change_action, "UPPER")) return 1;
     return attr_s_is(cx, n, AT_StringNormalizer_case_change_action, "LOWER") ? 2 : 0;

@@ -424,3 +424,10 @@ case("PackedMultiHeadAttention", S(3, 4), S(3, 4, seed=1), S(3, 4, seed=2), S(12
 case("PackedAttention", S(3, 4), S(4, 12, seed=1), S(12, seed=2), *PACKED, domain=MS, num_heads=2)
 case("RemovePadding", S(2, 3, 2), I32([1, 2]), domain=MS, outputs=4, wanted=[0])
 case("RestorePadding", S(3, 2), PACKED[0], domain=MS)
+
+# ---- com.microsoft: signals and words
+case("Rfft", S(2, 6), domain=MS)
+case("Rfft", S(3, 4), domain=MS, signal_ndim=2)
+case("Irfft", S(2, 4, 2), domain=MS, signal_ndim=1)
+case("WordConvEmbedding", I32([[1, 2, 0], [0, 0, 0]]), S(3, 1, 2, 2), S(3, seed=1), S(3, 2, seed=2), domain=MS)
+case("SparseToDenseMatMul", S(4, 2), S(3, 4, seed=1), domain=MS, transA=1, transB=1, alpha=0.5)
