@@ -90,6 +90,7 @@ static void print_head(Emit *e, const char *header_file, const char *bin_file) {
               " * unroll short ones first and then vectorise the loop around them, with scatters. */\n"
               "#if defined(__clang__)\n#pragma clang diagnostic ignored \"-Wpass-failed\"\n"
               "#define LATHE_SIMD LATHE_PRAGMA(clang loop vectorize(assume_safety) unroll(disable))\n"
+              "#define LATHE_SIMD_BY(n) LATHE_PRAGMA(clang loop vectorize(assume_safety) unroll(disable) interleave_count(n))\n"
               "#define LATHE_SIMD_REDUCE(clauses) LATHE_PRAGMA(clang loop vectorize(assume_safety))\n"
               "#elif defined(_OPENMP)\n#define LATHE_SIMD LATHE_PRAGMA(omp simd)\n#define LATHE_SIMD_REDUCE(clauses) LATHE_PRAGMA(omp simd clauses)\n"
               "#elif defined(__GNUC__)\n#define LATHE_SIMD LATHE_PRAGMA(GCC ivdep)\n#define LATHE_SIMD_REDUCE(clauses)\n"
