@@ -28,13 +28,11 @@ static inline float lathe_sqrt_f32(float x) {
 }
 
 /* a b + c, rounded once where that is one instruction, whatever the compiler may contract. */
-static inline float lathe_fma_f32(float a, float b, float c) {
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
-    return __builtin_fmaf(a, b, c);
+#define LATHE_FMA_F32(a, b, c) __builtin_fmaf(a, b, c)
 #else
-    return a * b + c;
+#define LATHE_FMA_F32(a, b, c) ((a) * (b) + (c))
 #endif
-}
 
 /* 1 / d within 2e-3 for normal d up to 2^125. Where vectors are 512 bits wide a division takes as long as 20 other
  * instructions: there a first guess from the exponent's bits and one step of Newton's, with constants for the least
@@ -42,9 +40,19 @@ static inline float lathe_fma_f32(float a, float b, float c) {
 static inline float lathe_reciprocal_guess_f32(float d) {
 #if defined(__AVX512F__)
     const float q = lathe_bits_float(0x7EF38000u - lathe_float_bits(d));
-    return q * lathe_fma_f32(-d, q, 2.0021f);
+    return q * LATHE_FMA_F32(-d, q, 2.0021f);
 #else
     return 1.0f / d;
+#endif
+}
+
+/* 1 / d within 4e-6. */
+static inline float lathe_reciprocal_near_f32(float d) {
+    const float guess = lathe_reciprocal_guess_f32(d);
+#if defined(__AVX512F__)
+    return LATHE_FMA_F32(guess, LATHE_FMA_F32(-d, guess, 1.0f), guess);
+#else
+    return guess;
 #endif
 }
 
@@ -52,8 +60,8 @@ static inline float lathe_reciprocal_guess_f32(float d) {
 static inline float lathe_reciprocal_scaled_f32(float d, float scale) {
     const float guess = lathe_reciprocal_guess_f32(d), q = guess * scale;
 #if defined(__AVX512F__)
-    const float rest = lathe_fma_f32(-d, guess, 1.0f);
-    return lathe_fma_f32(q, lathe_fma_f32(rest, rest, rest), q);
+    const float rest = LATHE_FMA_F32(-d, guess, 1.0f);
+    return LATHE_FMA_F32(q, LATHE_FMA_F32(rest, rest, rest), q);
 #else
     return q;
 #endif
@@ -151,7 +159,7 @@ static inline float lathe_log1p_f32(float x) {
 static inline float lathe_tanh_power(float x) {
     const float z = x * 2.88539008f + 12583039.0f, n = z - 12583039.0f;
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
-    const float h = lathe_fma_f32(n, -0.34657359f, x);
+    const float h = LATHE_FMA_F32(n, -0.34657359f, x);
 #else
     const float h = (x - n * 0.3466796875f) + n * 1.06097220e-4f;
 #endif
@@ -168,14 +176,9 @@ static inline float lathe_tanh_power(float x) {
  * each size of u so that it cancels exactly. */
 static inline float lathe_tanh_f32(float x) {
     const float a = fabsf(x), u = lathe_tanh_power(a > 10.0f ? 10.0f : a), d = u + 1.0f;
-#if defined(__AVX512F__)
-    const float guess = lathe_reciprocal_guess_f32(d), inverse = lathe_fma_f32(guess, lathe_fma_f32(-d, guess, 1.0f), guess);
-#else
-    const float inverse = 1.0f / d;
-#endif
-    const float q = u * inverse;
+    const float inverse = lathe_reciprocal_near_f32(d), q = u * inverse;
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
-    const float rest = lathe_fma_f32(-q, u, u - q);
+    const float rest = LATHE_FMA_F32(-q, u, u - q);
 #else
     const float rest = u < 1.0f ? (u - q) - q * u : (1.0f - q) * u - q;
 #endif
