@@ -382,6 +382,19 @@ static bool drop_clip(Rewriter *r, Node *n) {
     return d != NULL && clips_more(r, n, d) && rw_replace(r, n, quantized(r, n, n, d->in[0], NULL));
 }
 
+/* Results of arithmetic that rounds anyway are multiplied with the inverse of the scale; what was given is divided, exactly. */
+static bool invert_scale(Rewriter *r, Node *n) {
+    if (!plain_quantize(r, n) || rw_is(r->cx, n->in[1], 1) || n->in[0]->def == NULL || !rw_single(r, n->in[0])) return false;
+    Op op = (Op)n->in[0]->def->op;
+    if (op != OP_Mul && op != OP_Div && op != OP_Add && op != OP_Sub && op != OP_Erf && op != OP_Sigmoid && op != OP_Tanh && op != OP_Gelu && op != OP_Softmax && op != OP_LayerNormalization &&
+        op != OP_AveragePool && op != OP_GlobalAveragePool && op != OP_ReduceMean && op != OP_HardSwish)
+        return false;
+    float scale = (float)const_f64(n->in[1], 0), inverse = 1 / scale;
+    if (!isnormal(scale) || !isnormal(inverse)) return false;
+    Value *x = rw_build2(r, n, OP_Mul, n->in[0], value_const_scalar(r->m, DT_F32, (double)inverse));
+    return rw_replace(r, n, quantized(r, n, n, x, value_const_scalar(r->m, DT_F32, 1)));
+}
+
 /* ---- bytes through what only moves elements --------------------------------------------------------------------------------- */
 static bool same_parameters(Rewriter *r, const Node *q, const Node *d) {
     (void)r;
@@ -450,7 +463,7 @@ static const Rule rules[] = {
     {OP_ConvInteger, conv_integer}, {OP_MatMulInteger, matmul_integer}, {OP_Cast, cast_of_integer}, {OP_QuantizeLinear, quantize_back},
     {OP_QuantizeLinear, quantize_first}, {OP_Add, add_joins},
 };
-static const Rule scale_rules[] = {{OP_QuantizeLinear, divide_by_scale}, {OP_QuantizeLinear, drop_clip}};
+static const Rule scale_rules[] = {{OP_QuantizeLinear, divide_by_scale}, {OP_QuantizeLinear, drop_clip}, {OP_QuantizeLinear, invert_scale}};
 
 bool pass_integer(Context *cx, Module *m) {
     (void)cx;
