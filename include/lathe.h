@@ -138,6 +138,7 @@ typedef struct LatheQuantization {
     uint32_t outliers;            /* dynamic: so many inputs of every layer, those with the largest max |x|, are multiplied in floats (QUIK) */
     double smooth;                /* static, dynamic: SmoothQuant with this alpha, usually 0.5; 0: off */
     bool awq;                     /* weights only: AWQ */
+    bool equalize;                /* channels between two layers get weights of equal size on both sides */
     bool bias_correction;         /* static: biases make up for what rounded weights change on average */
     bool int8_activations;        /* weights only: inputs may be rounded to 8 bits per group as they are read (accuracy_level 4) */
     const char *const *keep;      /* names of layers that stay in floats; NULL-terminated or NULL */
