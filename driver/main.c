@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "driver/memory.h"
 #include "driver/commands.h"
 #include "driver/interrupt.h"
 
@@ -47,6 +48,8 @@ static Exit run(Driver *d, int argc, char **argv) {
     if (command == NULL) return unknown_command(d, name);
     Request r = {.help = wants_help};
     if (!wants_help && !args_parse(d, command, argc - 1, argv + 1, &r)) return BAD_USAGE;
+    Exit e = !r.help && r.memory != NULL ? memory_choose(d, &r) : DONE;
+    if (e != DONE) return e;
     if (!r.help) return command->run(d, &r);
     args_help(command, stdout);
     return DONE;

@@ -68,6 +68,8 @@ LatheOptions request_options(Driver *d, const Request *r, const Variant *v) {
     o.dump_to = r->dump != NULL ? stdout : NULL;
     o.time_passes = r->time_passes ? stderr : NULL;
     o.verify_ir = r->verify_ir;
+    o.memory = r->memory_bytes;
+    o.recompute = r->recompute;
     if (v == NULL) return o;
     if (v->level >= 0) o.opt_level = v->level;
     if (v->disable != NULL) o.disable = v->disable;

@@ -292,14 +292,16 @@ static void output_phase(Lower *lo, const Winograd *w) {
     lower_end_n(lo, lo->open.n - depth);
 }
 
-/* Sets w->tile, panels and block: as many tiles as BLOCK_BYTES hold, blocks of about equal size. */
+/* Sets w->tile, panels and block: as many tiles as BLOCK_BYTES, or an eighth of a limit of memory, hold, blocks of about equal size. */
 static void choose_block(Lower *lo, Winograd *w) {
     Context *cx = lo->cx;
     w->block = w->tiles;
     w->tile = tile_choose(module_target(lo->m), w->tiles, w->cout, w->cin, cx);
     w->panels = (w->cout + w->tile.cols - 1) / w->tile.cols;
-    int64_t columns = w->panels * w->tile.cols, rows = w->tile.rows, most = BLOCK_BYTES / (w->taps * (w->cin + columns) * 4), all = dim_hi(cx, w->tiles);
-    if (w->taps * w->cin * columns * 4 > CACHED_WEIGHTS && most < LEAST_TILES) most = LEAST_TILES;
+    uint64_t limit = lo->m->options->memory / 8;
+    int64_t budget = limit == 0 || limit > BLOCK_BYTES ? BLOCK_BYTES : (int64_t)limit;
+    int64_t columns = w->panels * w->tile.cols, rows = w->tile.rows, most = budget / (w->taps * (w->cin + columns) * 4), all = dim_hi(cx, w->tiles);
+    if (limit == 0 && w->taps * w->cin * columns * 4 > CACHED_WEIGHTS && most < LEAST_TILES) most = LEAST_TILES;
     most = most > rows ? most / rows * rows : rows;
     if (all <= most) return;
     int64_t blocks = all / most + (all % most != 0), even = all / blocks + (all % blocks != 0);
