@@ -17,7 +17,8 @@
 #include "passes/lower.h"
 #include "passes/pass.h"
 
-enum { LINES = 1, MOST_REGION = 400 }; /* LINES: the axis of the lines */
+enum { MOST_REGION = 400 };
+enum { LINES = 1, LINES_BEFORE = 2 }; /* the axis of the lines: channels last, and before the change to that */
 static const uint64_t SCRATCH_MOST = 384 << 10; /* what most convolutions take at most beside their operands: Winograd's blocks */
 
 typedef struct Lines { int64_t from, to; } Lines; /* [from, to); from == to: none */
@@ -31,6 +32,7 @@ typedef struct Bands {
     uint32_t *last_use; /* by value id: position of the last reader; n: an output or read in a region */
     uint32_t *position; /* by node id */
     Reach *reach;       /* by position, of nodes of the region */
+    uint8_t *axis;      /* by value id: LINES_BEFORE for results of the region that are not channels last yet, else 0 */
     Lines *need;        /* by value id: the lines of one band */
     Value **part;       /* by value id: they as a tensor */
     uint64_t *alive;    /* by value id, while memory is estimated: the bytes that it is the last holder of */
@@ -39,6 +41,9 @@ typedef struct Bands {
 typedef struct Choice { uint32_t end; int64_t lines; uint64_t bytes; double work; } Choice; /* lines: of a band; 0: no bands */
 
 static int64_t size_of(const Bands *b, const Value *v, uint32_t axis) { return dim_value(b->cx, v->type->dim[axis]); }
+
+static uint32_t axis_of(const Bands *b, const Value *v) { return b->axis[v->id] != 0 ? b->axis[v->id] : (uint32_t)LINES; }
+static int64_t height(const Bands *b, const Value *v) { return size_of(b, v, axis_of(b, v)); }
 
 static bool is_image(const Bands *b, const Value *v) {
     if (v == NULL || v->type == NULL || v->type->kind != TYPE_TENSOR || v->type->rank != 4 || dtype_bits(v->type->dtype) < 8) return false;
@@ -79,7 +84,7 @@ static bool pool_reach(Bands *b, Node *n, Reach *r) {
 }
 
 /* Operands of the result's size, or the same for all lines. */
-static bool is_linewise(const Bands *b, const Node *n) {
+static bool is_linewise(const Bands *b, const Node *n, uint32_t line_axis) {
     const Type *t = n->out[0]->type;
     AttrSlot axis = attr_named(n, "axis");
     if (!(op_info(n->op)->flags & OPF_INPLACE) || !(op_info(n->op)->flags & OPF_PURE) || op_rules(n->op).define == NULL) return false;
@@ -89,7 +94,7 @@ static bool is_linewise(const Bands *b, const Node *n) {
         if (v->type == NULL || v->type->kind != TYPE_TENSOR || v->type->rank > 4) return false;
         Dim all = type_numel(b->cx, v->type);
         if (axis != AT_COUNT && i > 0 && (!dim_is_const(b->cx, all) || dim_value(b->cx, all) != 1)) return false;
-        bool whole = is_image(b, v) && type_same_dims(v->type, t), same = v->type->rank < 3 || v->type->dim[v->type->rank - 3] == dim_const(b->cx, 1);
+        bool whole = is_image(b, v) && type_same_dims(v->type, t), same = v->type->rank < 4 - line_axis || v->type->dim[v->type->rank + line_axis - 4] == dim_const(b->cx, 1);
         if (!whole && (!same || (v->data == NULL && v->def != NULL && b->position[v->def->id] >= b->begin && v->def->graph == b->m->main))) return false;
     }
     return true;
@@ -104,7 +109,7 @@ static bool is_channels_concat(const Bands *b, const Node *n) {
 
 /* The change to channels last of a tensor from outside. */
 static bool is_entrance(const Bands *b, const Node *n) {
-    if (n->op != OP_Transpose || !is_image(b, n->in[0])) return false;
+    if (n->op != OP_Transpose || n->n_out != 1 || !is_image(b, n->in[0]) || !is_image(b, n->out[0])) return false;
     static const int64_t perm[4] = {0, 2, 3, 1};
     for (uint32_t i = 0; i < 4; i++)
         if (attr_ints_at(n, AT_Transpose_perm, i) != perm[i]) return false;
@@ -119,15 +124,43 @@ static bool in_bands(Bands *b, Node *n, Reach *r) {
     case OP_MaxPoolChannelsLast: case OP_AveragePoolChannelsLast: return pool_reach(b, n, r);
     case OP_Concat: return is_channels_concat(b, n);
     case OP_Transpose: return is_entrance(b, n);
-    default: return is_linewise(b, n);
+    default: return is_linewise(b, n, LINES);
     }
 }
 
+static bool has_window(const Node *n) {
+    switch ((int)n->op) {
+    case OP_ConvChannelsLast: case OP_IntegerConvChannelsLast: case OP_MaxPoolChannelsLast: case OP_AveragePoolChannelsLast: return true;
+    default: return false;
+    }
+}
+
+/* A pointwise operator whose result node p alone reads, element for element. */
+static bool feeds(const Bands *b, uint32_t p) {
+    const Node *n = b->node[p - 1], *reader = b->node[p];
+    return n->n_out == 1 && n->n_in != 0 && n->out[0] == reader->in[0] && b->last_use[n->out[0]->id] == p && is_image(b, n->out[0]);
+}
+
+/* From the first window on, and before it the change to channels last with what leads to that. */
 static void find_region(Bands *b) {
-    for (b->begin = 0; b->begin < b->n; b->begin++)
-        if (in_bands(b, b->node[b->begin], &b->reach[b->begin])) break;
-    for (b->end = b->begin; b->end < b->n && b->end - b->begin < MOST_REGION; b->end++)
-        if (!in_bands(b, b->node[b->end], &b->reach[b->end])) break;
+    Reach none;
+    b->begin = 0;
+    while (b->begin < b->n && !(has_window(b->node[b->begin]) && in_bands(b, b->node[b->begin], &none))) b->begin++;
+    if (b->begin > 0 && b->begin < b->n && b->node[b->begin]->in[0] == b->node[b->begin - 1]->out[0] && is_entrance(b, b->node[b->begin - 1])) {
+        b->begin--;
+        while (b->begin > 0 && feeds(b, b->begin) && is_linewise(b, b->node[b->begin - 1], LINES_BEFORE)) {
+            b->begin--;
+            b->axis[b->node[b->begin]->out[0]->id] = LINES_BEFORE;
+            b->reach[b->begin] = (Reach){1, 0, 1};
+        }
+    }
+    for (b->end = b->begin; b->end < b->n && b->end - b->begin < MOST_REGION; b->end++) {
+        const Node *n = b->node[b->end];
+        bool before = n->n_out == 1 && n->out[0] != NULL && b->axis[n->out[0]->id] != 0;
+        bool entrance = n->n_in == 1 && n->in[0] != NULL && b->axis[n->in[0]->id] != 0;
+        if (entrance) b->reach[b->end] = (Reach){1, 0, 1};
+        if (!before && !entrance && !in_bands(b, b->node[b->end], &b->reach[b->end])) break;
+    }
 }
 
 /* The only value that nodes behind `end` read of the region, or NULL. */
@@ -165,7 +198,7 @@ static void need_lines(Bands *b, uint32_t end, const Value *result, Lines lines)
         for (uint32_t k = 0; k < n->n_in && of.to > of.from; k++) {
             Value *v = n->in[k];
             if (v == NULL || v->data != NULL || !inside(b, v)) continue;
-            Lines l = reached(&b->reach[i], of, size_of(b, v, LINES)), *all = &b->need[v->id];
+            Lines l = reached(&b->reach[i], of, height(b, v)), *all = &b->need[v->id];
             if (all->to == all->from) *all = l;
             if (l.from < all->from) all->from = l.from;
             if (l.to > all->to) all->to = l.to;
@@ -183,7 +216,7 @@ static uint64_t bytes_of(const Bands *b, const Value *v) {
     return (bits + 7) / 8;
 }
 
-static uint64_t line_bytes(const Bands *b, const Value *v) { return bytes_of(b, v) / (uint64_t)size_of(b, v, LINES); }
+static uint64_t line_bytes(const Bands *b, const Value *v) { return bytes_of(b, v) / (uint64_t)height(b, v); }
 
 /* The operand whose memory the result of n takes, or that is computed on the way: NULL if it is none. */
 static const Value *taken(const Bands *b, const Node *n, uint32_t at) {
@@ -239,7 +272,7 @@ static double work_of(const Bands *b, const Node *n, int64_t lines) {
 
 static Choice estimate(Bands *b, uint32_t end, const Value *result, int64_t lines, uint64_t rest) {
     Choice c = {.end = end, .lines = lines, .bytes = rest};
-    int64_t high = size_of(b, result, LINES), bands = (high + lines - 1) / lines;
+    int64_t high = height(b, result), bands = (high + lines - 1) / lines;
     for (int64_t k = 0; k < bands; k++) {
         int64_t times = k == 2 && bands > 5 ? bands - 4 : 1; /* bands far from both ends are alike */
         k += times - 1;
@@ -255,7 +288,7 @@ static Choice estimate(Bands *b, uint32_t end, const Value *result, int64_t line
     }
     uint64_t joined = 2 * bytes_of(b, result);
     if (joined > c.bytes) c.bytes = joined;
-    for (uint32_t i = end; i < b->end; i++) c.work += work_of(b, b->node[i], size_of(b, b->node[i]->out[0], LINES));
+    for (uint32_t i = end; i < b->end; i++) c.work += work_of(b, b->node[i], height(b, b->node[i]->out[0]));
     return c;
 }
 
@@ -274,16 +307,16 @@ static int64_t next_height(int64_t high, int64_t lines) {
 static Choice choose(Bands *b, uint64_t limit) {
     forget_alive(b);
     Choice best = {.end = b->begin, .bytes = most_alive(b, 0, b->n, false, NULL, 0)};
-    for (uint32_t i = b->begin; i < b->end; i++) best.work += work_of(b, b->node[i], size_of(b, b->node[i]->out[0], LINES));
+    for (uint32_t i = b->begin; i < b->end; i++) best.work += work_of(b, b->node[i], height(b, b->node[i]->out[0]));
     if (best.bytes <= limit) return best;
     for (uint32_t end = b->begin + 1; end <= b->end; end++) {
         const Value *result = goes_on(b, end);
         Reach *last = &b->reach[end - 1];
-        if (result == NULL || (last->reach == 1 && end < b->end && is_linewise(b, b->node[end]) && b->last_use[result->id] == end)) continue; /* go on to what fuses */
+        if (result == NULL || (last->reach == 1 && end < b->end && is_linewise(b, b->node[end], LINES) && b->last_use[result->id] == end)) continue; /* go on to what fuses */
         forget_alive(b);
         b->alive[result->id] = bytes_of(b, result);
         uint64_t rest = most_alive(b, end, b->n, false, NULL, bytes_of(b, result));
-        for (int64_t lines = next_height(size_of(b, result, LINES), size_of(b, result, LINES)); lines > 0; lines = next_height(size_of(b, result, LINES), lines)) {
+        for (int64_t lines = next_height(height(b, result), height(b, result)); lines > 0; lines = next_height(height(b, result), lines)) {
             Choice c = estimate(b, end, result, lines, rest);
             if (better(&c, &best, limit)) best = c;
         }
@@ -305,10 +338,11 @@ static Value *cut(Bands *b, Node *at, Value *v, uint32_t axis, Lines have, Lines
 static Value *operand(Bands *b, Node *at, uint32_t position, Value *v, Lines of) {
     const Node *n = b->node[position];
     if (v == NULL || v->data != NULL) return v;
-    if (inside(b, v)) return cut(b, at, b->part[v->id], LINES, b->need[v->id], reached(&b->reach[position], of, size_of(b, v, LINES)));
-    if (!is_image(b, v) || (n->op != OP_Transpose && size_of(b, v, LINES) == 1 && size_of(b, n->out[0], LINES) > 1)) return v; /* the same for all lines */
-    uint32_t axis = n->op == OP_Transpose ? 2 : LINES;
+    if (inside(b, v)) return cut(b, at, b->part[v->id], axis_of(b, v), b->need[v->id], reached(&b->reach[position], of, height(b, v)));
+    if (!is_image(b, v)) return v;
+    uint32_t axis = n->op == OP_Transpose ? (uint32_t)LINES_BEFORE : axis_of(b, n->out[0]);
     int64_t size = size_of(b, v, axis);
+    if (size == 1 && height(b, n->out[0]) > 1) return v; /* the same for all lines */
     return cut(b, at, v, axis, (Lines){0, size}, reached(&b->reach[position], of, size));
 }
 
@@ -317,7 +351,7 @@ static void set_padding(Bands *b, Node *made, uint32_t position, Lines of) {
     Node *n = b->node[position];
     const Reach *r = &b->reach[position];
     bool conv = n->op == OP_ConvChannelsLast || n->op == OP_IntegerConvChannelsLast;
-    int64_t size = size_of(b, n->in[0], LINES), pads[4];
+    int64_t size = height(b, n->in[0]), pads[4];
     Lines read = reached(r, of, size);
     pads[0] = read.from - (of.from * r->stride - r->before);
     pads[2] = (of.to - 1) * r->stride - r->before + r->reach - read.to;
@@ -347,10 +381,7 @@ static bool copy_node(Bands *b, Node *at, uint32_t position) {
     Node *made = node_new(b->m, b->m->main, at, (Op)n->op, n->n_in, in, 1);
     for (uint32_t i = 0; i < n->n_attr; i++) made->attr[i] = n->attr[i];
     made->loc = n->loc;
-    switch ((int)n->op) {
-    case OP_ConvChannelsLast: case OP_IntegerConvChannelsLast: case OP_MaxPoolChannelsLast: case OP_AveragePoolChannelsLast: set_padding(b, made, position, of); break;
-    default: break;
-    }
+    if (has_window(n)) set_padding(b, made, position, of);
     if (!node_infer(b->m, made)) return false;
     b->part[n->out[0]->id] = made->out[0];
     return true;
@@ -359,7 +390,7 @@ static bool copy_node(Bands *b, Node *at, uint32_t position) {
 static bool rewrite(Bands *b, const Choice *c) {
     Value *result = goes_on(b, c->end);
     Node *at = b->node[c->end - 1]->next;
-    int64_t high = size_of(b, result, LINES), bands = (high + c->lines - 1) / c->lines;
+    int64_t high = height(b, result), bands = (high + c->lines - 1) / c->lines;
     Value **part = ARENA_ARRAY(&b->cx->scratch, Value *, bands);
     if (at == NULL) return false;
     b->end = c->end;
@@ -371,7 +402,7 @@ static bool rewrite(Bands *b, const Choice *c) {
         part[k] = b->part[result->id];
     }
     Node *join = node_new(b->m, b->m->main, at, OP_Concat, (uint32_t)bands, part, 1);
-    attr_set_i(join, AT_Concat_axis, LINES);
+    attr_set_i(join, AT_Concat_axis, axis_of(b, result));
     join->loc = result->def->loc;
     if (!node_infer(b->m, join)) return false;
     value_replace(b->m, result, join->out[0]);
@@ -403,6 +434,7 @@ bool pass_bands(Context *cx, Module *m) {
     }
     b->last_use = ARENA_ARRAY(&cx->scratch, uint32_t, m->n_value);
     b->reach = ARENA_ARRAY(&cx->scratch, Reach, b->n + 1);
+    b->axis = ARENA_ARRAY(&cx->scratch, uint8_t, m->n_value);
     b->need = ARENA_ARRAY(&cx->scratch, Lines, m->n_value);
     b->part = ARENA_ARRAY(&cx->scratch, Value *, m->n_value);
     b->alive = ARENA_ARRAY(&cx->scratch, uint64_t, m->n_value);
