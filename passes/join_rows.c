@@ -194,25 +194,22 @@ static bool extend(const Joiner *j, Group *g, Step *s, bool *flows) {
 }
 
 /* ---- the joined kernel --------------------------------------------------------------------------------------------------------------- */
+typedef struct Row { const Value *value; uint32_t first, last, buf; } Row; /* used by parts first … last */
+
 typedef struct Joined {
     Joiner *j;
     Kernel *k;
     uint32_t depth;
-    VEC(Value *) value;      /* by buffer; NULL: an array of a part */
-    VEC(bool) is_row;        /* by buffer: the value has become an array that holds one row */
-    VEC(const Value *) row;  /* the values of which that is true */
+    VEC(Value *) value;      /* by argument */
+    VEC(Row) row;            /* values that become arrays of one row */
+    VEC(uint32_t) last_part; /* by array: the last part that uses it so far */
     uint64_t stack;
     /* of the part being copied */
     const Kernel *part;
     uint32_t *buf_map, *var_map;
+    bool *is_row;            /* by buffer of the part: it has become an array of one row */
     IdMap copies;            /* by expression id + 1 */
 } Joined;
-
-static uint32_t add_buf(Joined *g, Buf b, Value *v, bool is_row) {
-    vec_push(&g->j->cx->scratch, &g->value, v);
-    vec_push(&g->j->cx->scratch, &g->is_row, is_row);
-    return kernel_add_buf(g->k, g->j->cx, b);
-}
 
 /* Does only the group read and write v? */
 static bool is_private(const Joiner *j, const Group *g, const Value *v) {
@@ -234,45 +231,68 @@ static uint32_t find_value(const Joined *g, const Value *v) {
     return i;
 }
 
+static Row *find_row(Joined *g, const Value *v) {
+    for (uint32_t i = 0; i < g->row.n; i++)
+        if (g->row.v[i].value == v) return &g->row.v[i];
+    return NULL;
+}
+
 /* Values that become arrays of one row, as many as the stack should hold. */
 static void choose_rows(Joined *g, const Group *group) {
     for (uint32_t i = 0; i < group->n; i++) {
         const Step *s = group->step[i];
         for (uint32_t a = 0; a < s->n_value; a++) {
             const Buf *b = &s->kernel->buf[a];
+            Row *known = find_row(g, s->value[a]);
+            if (known != NULL) known->last = i;
             if (b->kind == BUF_IN || !is_private(g->j, group, s->value[a]) || !stays_in_row(g->j, s->kernel, a, g->depth)) continue;
             uint64_t bytes = row_bytes(g->j, b, g->depth);
             if (bytes > MOST_LOCAL_BYTES || g->stack + bytes > MOST_STACK_BYTES) continue;
             g->stack += bytes;
-            vec_push(&g->j->cx->scratch, &g->row, s->value[a]);
+            const Row row = {s->value[a], i, i, UINT32_MAX};
+            vec_push(&g->j->cx->scratch, &g->row, row);
         }
     }
 }
 
-/* The values of all parts: the arguments of the joined kernel, or its arrays. What the group writes counts as written. */
-static void add_values(Joined *g, const Group *group, bool arrays) {
+/* What the group writes counts as written. */
+static void add_arguments(Joined *g, const Group *group) {
     for (uint32_t i = 0; i < group->n; i++) {
         const Step *s = group->step[i];
         for (uint32_t a = 0; a < s->n_value; a++) {
-            Value *v = s->value[a];
-            Buf b = s->kernel->buf[a];
-            bool is_row = false;
-            for (uint32_t r = 0; r < g->row.n; r++) is_row |= g->row.v[r] == v;
-            uint32_t known = find_value(g, v);
-            if (is_row != arrays) continue;
-            if (known < g->value.n) {
-                if (b.kind == BUF_OUT) g->k->buf[known].kind = arrays ? BUF_LOCAL : BUF_OUT;
-                continue;
+            uint32_t known = find_value(g, s->value[a]);
+            if (find_row(g, s->value[a]) != NULL) continue;
+            if (known == g->value.n) {
+                vec_push(&g->j->cx->scratch, &g->value, s->value[a]);
+                kernel_add_buf(g->k, g->j->cx, s->kernel->buf[a]);
+            } else if (s->kernel->buf[a].kind == BUF_OUT) {
+                g->k->buf[known].kind = BUF_OUT;
             }
-            if (is_row) {
-                b.rank = (uint8_t)(b.rank - g->depth);
-                b.dim += g->depth;
-                b.kind = BUF_LOCAL;
-                b.value = NULL;
-            }
-            add_buf(g, b, v, is_row);
         }
     }
+    g->k->n_arg = g->k->n_buf;
+}
+
+/* An array like b for the parts first … last: one that no part needs any more, if there is one. */
+static uint32_t add_array(Joined *g, const Buf *b, uint32_t first, uint32_t last) {
+    for (uint32_t i = 0; i < g->last_part.n; i++) {
+        const Buf *old = &g->k->buf[g->k->n_arg + i];
+        if (g->last_part.v[i] >= first || old->dtype != b->dtype || old->rank != b->rank) continue;
+        if (b->rank != 0 && memcmp(old->dim, b->dim, b->rank * sizeof *b->dim) != 0) continue;
+        g->last_part.v[i] = last;
+        return g->k->n_arg + i;
+    }
+    vec_push(&g->j->cx->scratch, &g->last_part, last);
+    return kernel_add_buf(g->k, g->j->cx, *b);
+}
+
+static uint32_t array_of_row(Joined *g, Row *row, Buf b) {
+    if (row->buf != UINT32_MAX) return row->buf;
+    b.rank = (uint8_t)(b.rank - g->depth);
+    b.dim += g->depth;
+    b.kind = BUF_LOCAL;
+    b.value = NULL;
+    return row->buf = add_array(g, &b, row->first, row->last);
 }
 
 static Expr *copy_expr(Joined *g, Expr *e) {
@@ -285,8 +305,7 @@ static Expr *copy_expr(Joined *g, Expr *e) {
     Expr **arg = ARENA_ARRAY(&cx->scratch, Expr *, e->n_arg + 1), *r;
     for (uint32_t i = 0; i < e->n_arg; i++) arg[i] = copy_expr(g, e->arg[i]);
     if (e->kind == E_LOAD) {
-        uint32_t b = g->buf_map[e->ref];
-        r = ex_load(g->k, cx, b, g->is_row.v[b] ? arg + g->depth : arg);
+        r = ex_load(g->k, cx, g->buf_map[e->ref], g->is_row[e->ref] ? arg + g->depth : arg);
     } else {
         r = expr_rebuild(cx, e, arg);
     }
@@ -306,7 +325,7 @@ static Stmt *copy_stmts(Joined *g, const Stmt *s) {
         if (s->kind == S_FOR || s->kind == S_LOCAL || s->kind == S_SET) c->var = g->var_map[s->var];
         if (s->kind == S_STORE) {
             c->buf = g->buf_map[s->buf];
-            uint32_t skip = g->is_row.v[c->buf] ? g->depth : 0, rank = g->part->buf[s->buf].rank;
+            uint32_t skip = g->is_row[s->buf] ? g->depth : 0, rank = g->part->buf[s->buf].rank;
             c->idx = ARENA_ARRAY(&cx->arena, Expr *, rank - skip + 1);
             for (uint32_t d = skip; d < rank; d++) c->idx[d - skip] = copy_expr(g, s->idx[d]);
         }
@@ -319,18 +338,18 @@ static Stmt *copy_stmts(Joined *g, const Stmt *s) {
 }
 
 /* The statements of a part inside its outer loops, over the buffers and outer loop variables of the joined kernel. */
-static Stmt *copy_part(Joined *g, const Step *s, const uint32_t *outer) {
+static Stmt *copy_part(Joined *g, const Step *s, uint32_t part, const uint32_t *outer) {
     Context *cx = g->j->cx;
     const Kernel *k = g->part = s->kernel;
     g->copies = (IdMap){0};
     g->buf_map = ARENA_ARRAY(&cx->scratch, uint32_t, k->n_buf);
     g->var_map = ARENA_ARRAY(&cx->scratch, uint32_t, k->n_var);
+    g->is_row = ARENA_ARRAY(&cx->scratch, bool, k->n_buf);
     for (uint32_t b = 0; b < k->n_buf; b++) {
-        if (b >= k->n_arg) {
-            g->buf_map[b] = add_buf(g, k->buf[b], NULL, false);
-            continue;
-        }
-        g->buf_map[b] = find_value(g, s->value[b]);
+        Row *row = b < k->n_arg ? find_row(g, s->value[b]) : NULL;
+        g->is_row[b] = row != NULL;
+        if (row != NULL) g->buf_map[b] = array_of_row(g, row, k->buf[b]);
+        else g->buf_map[b] = b < k->n_arg ? find_value(g, s->value[b]) : add_array(g, &k->buf[b], part, part);
     }
     for (uint32_t v = 0; v < k->n_var; v++) {
         uint32_t d = 0;
@@ -356,11 +375,9 @@ static Kernel *join(Joiner *j, const Group *group, Value ***value) {
     const Kernel *lead = group->step[0]->kernel;
     uint32_t outer[RANK_MAX * 4];
     choose_rows(&g, group);
-    add_values(&g, group, false);
-    g.k->n_arg = g.k->n_buf;
+    add_arguments(&g, group);
     *value = ARENA_ARRAY(&cx->arena, Value *, g.k->n_arg + 1);
     for (uint32_t i = 0; i < g.k->n_arg; i++) (*value)[i] = g.value.v[i];
-    add_values(&g, group, true);
     Stmt **tail = &g.k->body;
     for (uint32_t d = 0; d < group->depth; d++) {
         const Stmt *loop = loop_at(lead, d);
@@ -371,7 +388,7 @@ static Kernel *join(Joiner *j, const Group *group, Value ***value) {
         tail = &s->body;
     }
     for (uint32_t i = 0; i < group->n; i++) {
-        *tail = copy_part(&g, group->step[i], outer);
+        *tail = copy_part(&g, group->step[i], i, outer);
         while (*tail != NULL) tail = &(*tail)->next;
     }
     name_joined(&g, group);
