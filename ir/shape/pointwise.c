@@ -171,7 +171,7 @@ bool shape_cast(Module *m, Node *n) {
     } else if (!known_dtype(m, n, attr_i(n, AT_Cast_to), &d)) {
         return false;
     }
-    if (d == DT_STRING && t->dtype != DT_STRING) {
+    if (d == DT_STRING && dtype_class(t->dtype) == 'C') {
         diag(m->cx, SEV_ERROR, n->loc, "a conversion of %s to strings is not supported", dtype_text(t->dtype));
         return false;
     }
@@ -182,8 +182,16 @@ bool shape_cast(Module *m, Node *n) {
 
 bool shape_parse_numbers(Module *m, Node *n) {
     const Type *t = shape_in(m, n, 0);
+    DType d;
+    if (t == NULL || !known_dtype(m, n, attr_i(n, AT_ParseNumbers_to), &d)) return false;
+    shape_out(m, n, 0, d, t->rank, t->dim);
+    return true;
+}
+
+bool shape_format_numbers(Module *m, Node *n) {
+    const Type *t = shape_in(m, n, 0);
     if (t == NULL) return false;
-    shape_out(m, n, 0, attr_i(n, AT_ParseNumbers_real) != 0 ? DT_F64 : DT_I64, t->rank, t->dim);
+    shape_out(m, n, 0, DT_STRING, t->rank, t->dim);
     return true;
 }
 
