@@ -15,7 +15,7 @@
 #include "ir/target.h"
 
 static const double SERIAL_BELOW = 12000; /* scalar operations: about what a barrier costs, many times over */
-enum { ROWS_ENOUGH = 16 };
+enum { ROWS_ENOUGH = 16, MOST_ADDENDS = 8, BINDS_AS_ADDEND = 13 };
 
 static bool has_loop(const Stmt *s) {
     for (; s != NULL; s = s->next) {
@@ -252,7 +252,39 @@ static bool is_small_copy(Emit *e, const Stmt *s, const StmtInfo *info) {
            !emit_load_guarded(e, load);
 }
 
+/* The addends of an index that is printed in place. False: too many, or one that can be negative. */
+static bool addends(Emit *e, const Item *it, const Item **to, uint32_t *n) {
+    if (it->name <= 0 && it->x->kind == E_FN && it->x->fn == FN_ADD) return addends(e, it->arg[0], to, n) && addends(e, it->arg[1], to, n);
+    int64_t low, high;
+    ex_range(e->k, e->cx, it->x, &low, &high);
+    if (*n == MOST_ADDENDS || low < 0) return false;
+    to[(*n)++] = it;
+    return true;
+}
+
+/* A byte of a row: `(b + (rest))[i]` with the innermost variable i by itself. As one sum, LLVM makes an `or` of it where i has bits of its own,
+ * and then does not see that neighbours are stored together. */
+static bool print_byte_of_row(Emit *e, const Stmt *s, const StmtInfo *info) {
+    const Item *part[MOST_ADDENDS];
+    uint32_t n = 0, row = MOST_ADDENDS;
+    DType t = e->k->buf[s->buf].dtype;
+    if ((t != DT_U8 && t != DT_I8) || !addends(e, info->root[0], part, &n) || n < 2) return false;
+    for (uint32_t i = 0; i < n; i++)
+        if (part[i]->x->kind == E_VAR && (row == MOST_ADDENDS || part[i]->x->ref > part[row]->x->ref)) row = i;
+    if (row == MOST_ADDENDS) return false;
+    Writer rest = {.arena = &e->cx->scratch};
+    for (uint32_t i = 0; i < n; i++) {
+        if (i == row) continue;
+        if (rest.n != 0) cw_printf(&rest, " + ");
+        emit_item(e, &rest, part[i], BINDS_AS_ADDEND);
+    }
+    const char *index = emit_text(e, part[row], 0), *value = emit_text(e, info->root[1], 0);
+    cw_line(e->w, "(%s + (%s))[%s] = (%s)(%s);", emit_buf(e, s->buf), cw_cstr(&rest), index, emit_ctype(t), value);
+    return true;
+}
+
 static void print_plain_store(Emit *e, const Stmt *s, const StmtInfo *info) {
+    if (s->reduce == FN_NONE && print_byte_of_row(e, s, info)) return;
     const char *index = emit_text(e, info->root[0], 0);
     DType t = dtype_compute(e->k->buf[s->buf].dtype);
     if (s->reduce == FN_NONE && is_small_copy(e, s, info)) {
