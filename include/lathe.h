@@ -78,7 +78,7 @@ typedef struct LatheOptions {
     LatheDistributed distributed;
     LatheThreading threading;
     uint32_t recompute;        /* training: the forward pass is cut into so many segments, and what the backward pass needs of one is computed again
-                                  from what the segments exchange; 0 and 1: everything is kept */
+                                  from what the segments exchange; 0: only what costs next to nothing is, 1: nothing */
     uint64_t memory;           /* bytes the arena should stay below: the first layers of image networks are computed in bands of lines, the least
                                   repeated arithmetic whose estimate fits, or, when none does, the least memory; 0: no limit. See LatheStats for what came out */
     uint64_t bucket_bytes;     /* gradients that are exchanged in one message; 0: 1 MiB */

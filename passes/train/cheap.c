@@ -8,6 +8,7 @@
  *
  * Chains stay short in time as well as in length: what is computed again may lead to a further such value only if that is its one reader, since the copy of
  * a value with other readers (a residual connection) would live from the last of them to the first. */
+#include "passes/grad/grad.h"
 #include "passes/lower.h"
 #include "passes/train/train.h"
 
@@ -34,21 +35,34 @@ static bool is_norm_with_statistics(const Node *n) {
     return n->out[0]->type->dtype == DT_F32 && n->out[mean]->type->dtype == DT_F32 && n->out[mean + 1]->type->dtype == DT_F32;
 }
 
-bool train_keeps_statistics(const Node *n, const bool *kept) {
+/* A normalisation whose gradient makes all it takes. */
+static bool is_norm_of_gradient(const Node *n) {
+    switch ((int)n->op) {
+    case OP_GroupNormalization: case OP_InstanceNormalization: case OP_RMSNormalization: return n->out[0]->type->dtype == DT_F32 && n->in[0]->type->dtype == DT_F32;
+    default: return false;
+    }
+}
+
+bool train_shares_norm(const Node *n, const bool *kept) {
     uint32_t mean = n->op == OP_BatchNormTrain ? 3 : 1;
-    return is_norm_with_statistics(n) && kept[n->out[mean]->id] && kept[n->out[mean + 1]->id];
+    return is_norm_of_gradient(n) || (is_norm_with_statistics(n) && kept[n->out[mean]->id] && kept[n->out[mean + 1]->id]);
 }
 
 /* (x - mean) * r * scale + bias with the statistics that n gave. */
-Value *train_apply_norm(Module *m, Node *at, const Node *n, Value *x, Value *scale, Value *bias) {
-    Value *part[4] = {n->out[n->op == OP_BatchNormTrain ? 3 : 1], n->out[n->op == OP_BatchNormTrain ? 4 : 2], scale, bias};
+static Value *from_statistics(Module *m, Node *at, const Node *n, Value *x) {
+    bool channels = n->op == OP_BatchNormTrain;
+    Value *part[4] = {n->out[channels ? 3 : 1], n->out[channels ? 4 : 2], n->n_in > 1 ? n->in[1] : NULL, n->n_in > 2 ? n->in[2] : NULL};
     int64_t axes[RANK_MAX];
     for (uint32_t a = 2; a < x->type->rank; a++) axes[a - 2] = a - 1;
-    for (uint32_t i = 0; i < 4 && n->op == OP_BatchNormTrain && x->type->rank > 2; i++)
+    for (uint32_t i = 0; i < 4 && channels && x->type->rank > 2; i++)
         part[i] = build2(m, at, OP_Unsqueeze, part[i], value_const_i64(m, x->type->rank - 2, axes));
     Value *y = build2(m, at, OP_Mul, build2(m, at, OP_Sub, x, part[0]), part[1]);
     if (part[2] != NULL) y = build2(m, at, OP_Mul, y, part[2]);
     return part[3] != NULL ? build2(m, at, OP_Add, y, part[3]) : y;
+}
+
+Value *train_norm_again(Module *m, Node *at, Node *n, Value *x) {
+    return is_norm_of_gradient(n) ? grad_norm_again(m, at, n, x) : from_statistics(m, at, n, x);
 }
 
 static bool is_product_of_few_terms(Cheap *c, const Node *n) {
@@ -60,10 +74,10 @@ static bool is_product_of_few_terms(Cheap *c, const Node *n) {
 static bool is_cheap(Cheap *c, const Node *n) {
     if (!train_repeatable(n)) return false;
     if ((op_info(n->op)->flags & OPF_INPLACE) && op_rules(n->op).define != NULL) return n->n_out == 1;
-    if (is_norm_with_statistics(n)) return true;
+    if (is_norm_with_statistics(n) || is_norm_of_gradient(n)) return true;
     switch ((int)n->op) {
     case OP_Identity: case OP_Reshape: case OP_Squeeze: case OP_Unsqueeze: case OP_Flatten: case OP_Transpose: case OP_Slice: case OP_Split:
-    case OP_Expand: case OP_Resize: case OP_Softmax: case OP_LogSoftmax: case OP_RMSNormalization: case OP_GroupNormalization: case OP_InstanceNormalization: return true;
+    case OP_Expand: case OP_Resize: case OP_Softmax: case OP_LogSoftmax: return true;
     case OP_LayerNormalization: return n->n_out < 2 || (n->out[1] == NULL && (n->n_out < 3 || n->out[2] == NULL));
     default: return is_product_of_few_terms(c, n);
     }
@@ -129,8 +143,20 @@ static void decide(Cheap *c, const Node *n, Value *v) {
     }
 }
 
+/* Is what is kept of the forward pass less than the parameters? Then it is not what takes the memory. */
+static bool keeps_little(Cheap *c) {
+    uint64_t kept = 0, parameters = 0;
+    FOR_NODES(n, c->f->m->main)
+        for (uint32_t i = 0; i < n->n_out && train_is_forward(c->f, n); i++)
+            if (n->out[i] != NULL && is_needed(c, n->out[i])) kept += train_bytes(c->cx, n->out[i]);
+    for (uint32_t i = 0; i < c->f->m->n_state; i++)
+        if (c->f->m->state[i].role == STATE_PARAMETER) parameters += train_bytes(c->cx, state_in(c->f->m, i));
+    return kept < parameters;
+}
+
 void train_find_cheap(const TrainForward *f) {
     Cheap state = {.f = f, .cx = f->m->cx, .uses = module_uses(f->m)}, *c = &state;
+    if (keeps_little(c)) return;
     c->status = ARENA_ARRAY(&c->cx->scratch, uint8_t, f->n_value);
     c->length = ARENA_ARRAY(&c->cx->scratch, uint32_t, f->n_value);
     FOR_NODES(n, f->m->main) {

@@ -104,11 +104,10 @@ static void repeat(Recompute *r, const Node *n) {
     }
 }
 
-/* A normalisation whose statistics were kept. The gradient reads its operand, too, and makes the same difference from it: no Again. */
-static Value *normalized(Recompute *r, const Node *n) {
+/* A normalisation most of which the gradient makes from the same operand: no Again. */
+static Value *normalized(Recompute *r, Node *n) {
     Value *x = is_forward(r, n->in[0]) && !r->f.kept[n->in[0]->id] ? recomputed(r, n->in[0]) : n->in[0];
-    Value *scale = n->n_in > 1 ? n->in[1] : NULL, *bias = n->n_in > 2 ? n->in[2] : NULL;
-    return r->copy[n->out[0]->id] = train_apply_norm(r->m, r->at, n, x, scale, bias);
+    return r->copy[n->out[0]->id] = train_norm_again(r->m, r->at, n, x);
 }
 
 /* v as the copies read it. */
@@ -116,8 +115,8 @@ static Value *recomputed(Recompute *r, Value *v) {
     if (!is_forward(r, v)) return v;
     if (r->f.kept[v->id]) return train_is_small(r->cx, v) ? v : again(r, v);
     if (r->copy[v->id] != NULL) return r->copy[v->id];
-    const Node *n = v->def;
-    if (v->def_out == 0 && train_keeps_statistics(n, r->f.kept)) return normalized(r, n);
+    Node *n = v->def;
+    if (v->def_out == 0 && train_shares_norm(n, r->f.kept)) return normalized(r, n);
     repeat(r, n);
     return r->copy[v->id];
 }

@@ -63,10 +63,11 @@ bool train_repeatable(const Node *n);
 uint64_t train_bytes(Context *cx, const Value *v);
 bool train_is_small(Context *cx, const Value *v); /* not worth any effort */
 
-/* passes/train/cheap.c: takes values that are cheap to compute again out of kept. Is n a normalisation whose statistics are kept? Its first output from them, before at. */
+/* passes/train/cheap.c: takes values that are cheap to compute again out of kept. Has the gradient of n, a normalisation, most of its first output? That output
+ * for n's operand x, before at, so that it is shared. */
 void train_find_cheap(const TrainForward *f);
-bool train_keeps_statistics(const Node *n, const bool *kept);
-Value *train_apply_norm(Module *m, Node *at, const Node *n, Value *x, Value *scale, Value *bias);
+bool train_shares_norm(const Node *n, const bool *kept);
+Value *train_norm_again(Module *m, Node *at, Node *n, Value *x);
 
 /* passes/train/keep.c: what the nodes in front of end need of the forward pass (forward, by id of the first n_node nodes) is kept in fewer bytes. */
 void train_keep(Module *m, const bool *forward, uint32_t n_node, Node *end);
