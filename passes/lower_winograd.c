@@ -19,8 +19,9 @@
 #include "passes/tile.h"
 
 enum { MOST = 6, ROWS_IN_PIECE = 48 };
-/* V and M of a block take so many bytes; where U is too long to stay in the cache from block to block, a block is so many tiles at least. */
-enum { BLOCK_BYTES = 384 << 10, CACHED_WEIGHTS = 1 << 20, LEAST_TILES = 96 };
+/* V and M of a block take so many bytes; where U is too long to stay in the cache from block to block, a block is
+ * LEAST_TILES tiles, or as many as do not enlarge the arena, but SOME_TILES. */
+enum { BLOCK_BYTES = 384 << 10, CACHED_WEIGHTS = 1 << 20, LEAST_TILES = 96, SOME_TILES = 20 };
 
 typedef struct Filter { /* the matrices of F(m, 3): B' is a x a, G a x 3, A' m x a; a = m + 2 */
     int m, a;
@@ -301,7 +302,10 @@ static void choose_block(Lower *lo, Winograd *w) {
     uint64_t limit = lo->m->options->memory / 8;
     int64_t budget = limit == 0 || limit > BLOCK_BYTES ? BLOCK_BYTES : (int64_t)limit;
     int64_t columns = w->panels * w->tile.cols, rows = w->tile.rows, most = budget / (w->taps * (w->cin + columns) * 4), all = dim_hi(cx, w->tiles);
-    if (limit == 0 && w->taps * w->cin * columns * 4 > CACHED_WEIGHTS && most < LEAST_TILES) most = LEAST_TILES;
+    if (limit == 0 && w->taps * w->cin * columns * 4 > CACHED_WEIGHTS && most < LEAST_TILES) {
+        uint64_t fits = lo->m->scratch_room / (uint64_t)(w->taps * (w->cin + columns) * 4);
+        most = fits >= LEAST_TILES ? LEAST_TILES : fits > SOME_TILES ? (int64_t)fits : SOME_TILES;
+    }
     most = most > rows ? most / rows * rows : rows;
     if (all <= most) return;
     int64_t blocks = all / most + (all % most != 0), even = all / blocks + (all % blocks != 0);
