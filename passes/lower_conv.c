@@ -336,7 +336,7 @@ static void emit_flat(Lower *lo, const ConvProduct *c, const Image *im) {
     Dim size[2] = {dim_const(cx, c->tile.rows), dim_const(cx, c->tile.cols)}, m = product_of(cx, g->batch, g->out, g->spatial);
     int64_t per_block = tile_block(&c->tile, c->cin);
     Dim tiles = dim_ceildiv(cx, m, size[0]), blocks = dim_ceildiv(cx, tiles, dim_const(cx, per_block));
-    bool rows_first = dim_lo(cx, m) * c->cin > 1 << 18 && c->panels * c->tile.cols * c->cin < 1 << 18;
+    bool rows_first = c->panels * c->tile.cols * c->cin <= (dim_lo(cx, m) * c->cin > 1 << 18 ? 1 << 18 : 1 << 17);
     ConvPlace p = {.n = lx_i(lo, 0), .group = lx_i(lo, 0)};
     Expr *block = NULL;
     if (rows_first) block = lower_for_dim(lo, blocks);
@@ -349,7 +349,8 @@ static void emit_flat(Lower *lo, const ConvProduct *c, const Image *im) {
     Expr *number = lx_add(lo, first, t);
     p.first = lx_mul(lo, number, lx_i(lo, c->tile.rows));
     p.rows = tile_rows(lo, m, c->tile.rows, p.first);
-    conv_call(lo, c, im, &p, tile, rows_first ? NULL : number, tiles);
+    if (rows_first) conv_call(lo, c, im, &p, tile, t, dim_const(cx, per_block));
+    else conv_call(lo, c, im, &p, tile, number, tiles);
     store_columns(lo, c, &p, tile);
     lower_end_n(lo, lo->open.n - depth);
 }
