@@ -4,6 +4,7 @@
 #include "driver/report.h"
 #include "driver/text.h"
 #include "driver/train.h"
+#include "driver/tune.h"
 
 static const Option options[] = {
     {"-o", OPT_TEXT, "FILE.c", "the C file to write; the header and the weights go beside it", offsetof(Request, output)},
@@ -14,7 +15,7 @@ static const Option options[] = {
     {"--report", OPT_TEXT, "FILE.html", "write a page about what was compiled: sizes, operations, inputs and outputs", offsetof(Request, report)},
     {0},
 };
-static const Option *const tables[] = {options, train_options, compile_options, help_options, NULL};
+static const Option *const tables[] = {options, train_options, compile_options, build_options, help_options, NULL};
 
 static void summary(const Request *r, const LatheStats *s) {
     char arena[32], weights[32];
@@ -36,9 +37,17 @@ static Exit compile(Driver *d, const Request *r) {
         lathe_model_free(m);
         return e;
     }
+    Texts choices = {0};
+    if (r->level == 3) e = tune(d, r, &choices);
+    if (e != DONE) {
+        lathe_model_free(m);
+        return e;
+    }
+    vec_push(&d->arena, &choices, NULL);
     LatheOptions o = request_options(d, r, NULL);
     Progress progress = progress_start(d);
     o.output = r->output;
+    o.choices = choices.v;
     o.share_weights = r->share_weights;
     o.threading = (LatheThreading)r->threading;
     o.progress = progress_step;

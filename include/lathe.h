@@ -71,7 +71,8 @@ typedef struct LatheOptions {
     const char *output;        /* path of the C file; the header and weights go beside it. NULL: nothing is written */
     const char *name;          /* prefix of emitted identifiers; NULL: from output or the model */
     const char *target;        /* native (default) or a name of ir/target.def; docs/COMMAND.md lists them */
-    int opt_level;             /* 0: no passes beyond the needed ones; 1, 2 (default when negative or unset via lathe_options), 3 */
+    int opt_level;             /* 0: no passes beyond the needed ones; 1, 2 (default when negative or unset via lathe_options), 3: the same;
+                                  the command times `choices` for it */
     LatheWeights weights;
     const char *share_weights; /* a file for the weights of several models: tensors that are in it are used, others are put at its end */
     LathePrecision precision;
@@ -87,6 +88,8 @@ typedef struct LatheOptions {
     bool fast_math;            /* exp, tanh, sigmoid, sin and cos of float within 4 ULP instead of 2: see docs/COMMAND.md */
     const char *const *dims;   /* "N=4" pins, "N=1..64" bounds; NULL-terminated list or NULL */
     const char *const *disable; /* names of passes to skip ("fuse", "cse", …); NULL-terminated list or NULL */
+    const char *const *choices; /* "KEY=CHOICE": how kernels with that LathePlanStep.choice_key are lowered, a lathe_choice; others as the cost model says.
+                                  KEY may be *, for all. What cannot be is ignored. NULL-terminated list or NULL */
     const char *dump;          /* pass name after which the IR is printed to dump_to; "all": after each */
     FILE *dump_to;
     FILE *time_passes;         /* a line per pass, if not NULL */
@@ -247,12 +250,15 @@ typedef struct LathePlanStep {          /* in the order of execution, those insi
     const char *kernel, *what;          /* "conv_relu"; operators in it with the types of their results and names of nodes. Control: "loop", "if", … */
     uint32_t time, depth;               /* depth: how many loops and branches it stands in */
     double flops, bytes;                /* one execution: operations the model asks for, bytes its arguments have */
+    const char *choice_key;             /* for LatheOptions.choices; "" when there is one way to lower it */
+    uint32_t choices;                   /* bit i: lathe_choice(i) is a way */
 } LathePlanStep;
 typedef struct LathePlanBuffer {        /* one lifetime of arena memory */
     const char *name, *type;            /* of the tensor, or of the node that makes it */
     uint64_t offset, bytes;
     uint32_t first, last;               /* times of the first and last step that touch it */
 } LathePlanBuffer;
+const char *lathe_choice(uint32_t i);    /* the names of all ways, the first is "auto": the cost model's; NULL past the end */
 bool lathe_plan_step(LatheModel *m, uint32_t i, LathePlanStep *step);
 bool lathe_plan_buffer(LatheModel *m, uint32_t i, LathePlanBuffer *buffer);
 

@@ -248,7 +248,7 @@ static void emit_lines(Lower *lo, const ConvProduct *c, const Image *im) {
     uint32_t r = g->spatial, depth = lo->open.n;
     Dim size[2] = {dim_const(cx, c->tile.rows), dim_const(cx, c->tile.cols)}, width = g->out[r - 1];
     ConvPlace p = {0};
-    bool lines_first = c->panels * c->taps * c->cin * c->tile.cols < 1 << 16;
+    bool lines_first = choice_rows_first(c->choice, c->panels * c->taps * c->cin * c->tile.cols < 1 << 16);
     p.n = lower_for_dim(lo, g->batch);
     p.group = lower_for(lo, lx_i(lo, c->groups));
     if (!lines_first) p.panel = lower_for(lo, lx_i(lo, c->panels));
@@ -328,6 +328,13 @@ static void emit_pieces(Lower *lo, const ConvProduct *c, const Image *im, int64_
     lower_end_n(lo, lo->open.n - depth);
 }
 
+/* Do the weights stay in the second-level cache while all panels meet one block of pixels after another? Few pixels are soon through:
+ * then fetching the weights is what counts, one panel ahead. */
+static bool weights_stay(const ConvProduct *c, int64_t pixels) {
+    int64_t weights = c->panels * c->tile.cols * c->cin;
+    return pixels * c->cin > 1 << 18 ? weights < 1 << 18 : weights <= 1 << 17 && pixels >= 2 * c->cin;
+}
+
 /* All pixels of the batch are the rows of one matrix. */
 static void emit_flat(Lower *lo, const ConvProduct *c, const Image *im) {
     Context *cx = lo->cx;
@@ -336,7 +343,7 @@ static void emit_flat(Lower *lo, const ConvProduct *c, const Image *im) {
     Dim size[2] = {dim_const(cx, c->tile.rows), dim_const(cx, c->tile.cols)}, m = product_of(cx, g->batch, g->out, g->spatial);
     int64_t per_block = tile_block(&c->tile, c->cin);
     Dim tiles = dim_ceildiv(cx, m, size[0]), blocks = dim_ceildiv(cx, tiles, dim_const(cx, per_block));
-    bool rows_first = c->panels * c->tile.cols * c->cin <= (dim_lo(cx, m) * c->cin > 1 << 18 ? 1 << 18 : 1 << 17);
+    bool rows_first = choice_rows_first(c->choice, weights_stay(c, dim_lo(cx, m)));
     ConvPlace p = {.n = lx_i(lo, 0), .group = lx_i(lo, 0)};
     Expr *block = NULL;
     if (rows_first) block = lower_for_dim(lo, blocks);
@@ -382,6 +389,33 @@ bool conv_describe(const Context *cx, const Node *n, const ConvGeometry *g, Conv
     return loops <= 2 && c->taps * c->cin > 0 && c->cout > 0;
 }
 
+/* conv-IN-OUT-kKERNEL-sSTRIDE-dDILATION-gGROUPS, images as NxHxWxC; 0 when a size is not known. */
+static Str conv_key(Context *cx, const ConvGeometry *g) {
+    Writer w = {.arena = &cx->scratch};
+    bool known = dim_is_const(cx, g->batch);
+    for (uint32_t i = 0; i < g->spatial; i++) known &= dim_is_const(cx, g->in[i]) && dim_is_const(cx, g->out[i]) && dim_is_const(cx, g->begin[i]);
+    if (!known) return 0;
+    cw_printf(&w, "conv-%lld", (long long)dim_value(cx, g->batch));
+    for (uint32_t i = 0; i < g->spatial; i++) cw_printf(&w, "x%lld", (long long)dim_value(cx, g->in[i]));
+    cw_printf(&w, "x%lld-", (long long)dim_value(cx, g->in_channels));
+    for (uint32_t i = 0; i < g->spatial; i++) cw_printf(&w, "%lldx", (long long)dim_value(cx, g->out[i]));
+    cw_printf(&w, "%lld-k", (long long)dim_value(cx, g->out_channels));
+    for (uint32_t i = 0; i < g->spatial; i++) cw_printf(&w, "%s%lld", i != 0 ? "x" : "", (long long)dim_value(cx, g->kernel[i]));
+    for (uint32_t i = 0; i < g->spatial; i++) cw_printf(&w, "%s%lld", i != 0 ? "x" : "-s", (long long)g->stride[i]);
+    for (uint32_t i = 0; i < g->spatial; i++) cw_printf(&w, "%s%lld", i != 0 ? "x" : "-d", (long long)g->dilation[i]);
+    cw_printf(&w, "-g%lld", (long long)g->group);
+    return str_intern(cx, cw_cstr(&w));
+}
+
+static Choice conv_choice(Lower *lo, const ConvProduct *c) {
+    Str key = conv_key(lo->cx, c->g);
+    if (key == 0 || c->n->in[c->w]->data == NULL) return CHOICE_AUTO;
+    uint32_t possible = winograd_fits(lo, c->g) ? CHOICE_BIT(DIRECT) | CHOICE_BIT(WINOGRAD_2) | CHOICE_BIT(WINOGRAD_4) : choice_loops(c->tile, c->panels);
+    return choice_take(lo, key, possible);
+}
+
+static int64_t panels_of(const ConvProduct *c) { return (c->cout + c->tile.cols - 1) / c->tile.cols; }
+
 bool lower_conv_contract(Lower *lo, const Node *n, const ConvGeometry *g) {
     ConvProduct c;
     Context *cx = lo->cx;
@@ -392,13 +426,16 @@ bool lower_conv_contract(Lower *lo, const Node *n, const ConvGeometry *g) {
     if (!conv_describe(cx, n, g, &c)) return false;
     if (c.groups > 1 && c.cin == 1 && c.cout == 1) return n->in[c.w]->data != NULL && lower_depthwise(lo, n, g);
     if (c.cout < 4 && c.groups > 1) return false;
-    if (lower_winograd(lo, n, g, false)) return true;
     Dim m = c.flat ? product_of(cx, g->batch, g->out, g->spatial) : g->out[g->spatial - 1];
     c.tile = tile_choose(module_target(lo->m), m, c.cout, c.taps * c.cin, cx);
-    c.panels = (c.cout + c.tile.cols - 1) / c.tile.cols;
+    c.panels = panels_of(&c);
+    c.choice = conv_choice(lo, &c);
+    if (lower_winograd(lo, n, g, false, c.choice)) return true;
+    if (c.choice == CHOICE_NARROW) c.tile = choice_tile(lo, c.choice, c.tile, dim_value(cx, m), c.taps * c.cin);
+    c.panels = panels_of(&c);
     c.weights = conv_pack(lo, &c);
     Image im = conv_image(lo, n->in[c.x], g, g->in_channels, true);
-    int64_t piece = c.flat ? 0 : piece_length(lo, &c);
+    int64_t piece = c.flat || c.choice == CHOICE_ROWS_FIRST || c.choice == CHOICE_PANELS_FIRST ? 0 : piece_length(lo, &c);
     if (c.flat) emit_flat(lo, &c, &im);
     else if (piece != 0) emit_pieces(lo, &c, &im, piece);
     else emit_lines(lo, &c, &im);

@@ -1,6 +1,7 @@
 /* Parts of the channels-last convolution rules that several files need. */
 #ifndef LATHE_PASSES_LOWER_CONV_H
 #define LATHE_PASSES_LOWER_CONV_H
+#include "passes/choice.h"
 #include "passes/lower_contract.h"
 #include "passes/tile.h"
 
@@ -33,6 +34,7 @@ typedef struct ConvProduct {
     Tile tile;
     int64_t groups, cin, cout, taps, panels; /* cin, cout: per group; taps: of the whole window */
     uint32_t weights, x, w, bias;
+    Choice choice;
     bool flat;                               /* every pixel of the image, in order: M is their number */
 } ConvProduct;
 
@@ -68,9 +70,10 @@ bool conv_chain_pays(Module *m, const Node *first, const Node *second);
 const Node *conv_chain_first(const Lower *lo, const Node *n);
 bool lower_conv_chain(Lower *lo, const Node *first, const Node *second);
 
-/* 3x3 convolutions by Winograd's minimal filtering, when it is estimated to be faster: passes/lower_winograd.c.
+/* 3x3 convolutions by Winograd's minimal filtering, when it is estimated to be faster or chosen: passes/lower_winograd.c.
  * turned: n is a transposed convolution of stride 1, and g that of the equal plain one with W turned by half a circle. */
-bool lower_winograd(Lower *lo, const Node *n, const ConvGeometry *g, bool turned);
+bool lower_winograd(Lower *lo, const Node *n, const ConvGeometry *g, bool turned, Choice choice);
+bool winograd_fits(const Lower *lo, const ConvGeometry *g); /* could it, fast or not? */
 /* Convolutions of bf16 images: passes/lower_bf16.c. */
 bool lower_conv_bf16(Lower *lo, const Node *n, const ConvGeometry *g);
 bool lower_depthwise(Lower *lo, const Node *n, const ConvGeometry *g);

@@ -312,14 +312,22 @@ static void choose_block(Lower *lo, Winograd *w) {
     w->block = dim_const(cx, (even + rows - 1) / rows * rows);
 }
 
-bool lower_winograd(Lower *lo, const Node *n, const ConvGeometry *g, bool turned) {
-    Context *cx = lo->cx;
+bool winograd_fits(const Lower *lo, const ConvGeometry *g) {
+    const Context *cx = lo->cx;
     if (g->spatial != 2 || g->group != 1 || lo->m->options->opt_level < 2) return false;
     for (uint32_t i = 0; i < 2; i++)
         if (g->stride[i] != 1 || g->dilation[i] != 1 || dim_value(cx, g->kernel[i]) != 3 || dim_lo(cx, g->in[i]) < 1) return false;
+    return dim_value(cx, g->in_channels) >= 8 && dim_value(cx, g->out_channels) >= 8;
+}
+
+bool lower_winograd(Lower *lo, const Node *n, const ConvGeometry *g, bool turned, Choice choice) {
+    Context *cx = lo->cx;
+    if (!winograd_fits(lo, g) || choice == CHOICE_DIRECT) return false;
     Winograd w = {.n = n, .g = g, .cin = dim_value(cx, g->in_channels), .cout = dim_value(cx, g->out_channels), .turned = turned};
     conv_operands(n, &w.x, &w.w, &w.bias);
-    w.f = w.cin < 8 || w.cout < 8 ? NULL : best_filter(lo, g, w.cin, w.cout, n->in[w.w]->data != NULL);
+    if (choice == CHOICE_WINOGRAD_2) w.f = &filters[0];
+    else if (choice == CHOICE_WINOGRAD_4) w.f = &filters[1];
+    else w.f = best_filter(lo, g, w.cin, w.cout, n->in[w.w]->data != NULL);
     if (w.f == NULL) return false;
     Dim m = dim_const(cx, w.f->m);
     w.ty = dim_ceildiv(cx, g->out[0], m);
