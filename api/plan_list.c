@@ -4,6 +4,7 @@
  *     buffer   conv1       f32[1,64,56,56]   [0, 802816)   steps 3 to 5 */
 #include "api/model.h"
 #include "ir/plan.h"
+#include "passes/choice.h"
 
 typedef VEC(LathePlanStep) Steps;
 
@@ -37,12 +38,14 @@ static bool makes_result(const Step *s) {
 static void list_steps(LatheModel *m, struct PlanList *list, const Step *s, uint32_t depth) {
     Context *cx = &m->cx;
     for (; s != NULL; s = s->next) {
-        LathePlanStep step = {.kernel = control_text(s->kind), .what = "", .time = s->time, .depth = depth};
+        LathePlanStep step = {.kernel = control_text(s->kind), .what = "", .choice_key = "", .time = s->time, .depth = depth};
         if (s->kernel != NULL) {
             step.kernel = str_text(cx, s->kernel->name);
             step.what = str_text(cx, s->kernel->comment);
             step.bytes = kernel_traffic(cx, s->kernel);
             step.flops = makes_result(s) ? count_node_flops(cx, s->node) : 0;
+            if (s->kernel->choices != 0) step.choice_key = str_text(cx, s->kernel->choice_key);
+            step.choices = s->kernel->choices;
         } else if (s->kind == STEP_COPY) {
             step.bytes = 2 * (double)dtype_bytes(cx, s->value[0]->type->dtype, dim_hi(cx, type_numel(cx, s->value[0]->type)));
         } else if (s->node != NULL && s->node->loc.node != 0) {
@@ -82,6 +85,8 @@ static const struct PlanList *listed(LatheModel *m) {
     if (m->plan_list == NULL && model_enter(m, list_plan, NULL) != LATHE_OK) return NULL;
     return m->plan_list;
 }
+
+const char *lathe_choice(uint32_t i) { return i < CHOICE_COUNT ? choice_name((Choice)i) : NULL; }
 
 bool lathe_plan_step(LatheModel *m, uint32_t i, LathePlanStep *step) {
     const struct PlanList *list = listed(m);

@@ -145,6 +145,7 @@ static bool prepare(LatheModel *m, Request *r) {
     for (size_t i = 0; i < sizeof passes / sizeof *passes; i++)
         if (!pass_run(m->m, pass_find(passes[i]))) return false;
     quantize_find(m->m, &r->c->q, &r->sites, &r->points);
+    if (r->c->q.equalize) quantize_equalize(m->m, &r->sites);
     if (r->c->smoothing && smooths(&r->c->q)) {
         if (r->points.n != r->c->n_channel_point || !quantize_smooth(m->m, &r->c->q, &r->sites, &r->points, r->c->channels)) return false;
         r->sites.n = r->points.n = 0;

@@ -1,6 +1,6 @@
 """One contender in a process of its own: reads commands (a line of JSON each) from standard input, answers on standard output.
 
-    {"do": "load", "kind": "lathe"|"ort"|"openvino"|"openvino_bf16", "model": path, "threads": n, …}   -> {"ok": true, …} or {"error": text}
+    {"do": "load", "kind": "lathe"|"ort"|"openvino"|"openvino_bf16"|"openvino_default", "model": path, "threads": n, …}   -> {"ok": true, …} or {"error": text}
     {"do": "time", "samples": n, "batch": k}                                -> {"seconds": [per call]}
     {"do": "outputs", "to": path.npz}                                       -> {"ok": true}
 """
@@ -45,7 +45,9 @@ class OpenVino:
     def __init__(self, model, threads, inputs, **_):
         import openvino
         core = openvino.Core()
-        options = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": self.precision}
+        options = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
+        if self.precision:
+            options["INFERENCE_PRECISION_HINT"] = self.precision
         net = core.read_model(model)
         net.reshape({name: array.shape for name, array in inputs.items()})
         self.request = core.compile_model(net, "CPU", options).create_infer_request()
@@ -68,6 +70,11 @@ class OpenVino:
 
 class OpenVinoBf16(OpenVino):
     precision = "bf16"
+
+
+class OpenVinoDefault(OpenVino):
+    """What OpenVINO chooses itself: for quantized models, bfloat16 between the integers where the CPU has it."""
+    precision = None
 
 
 def in_huge_pages(path):
@@ -116,7 +123,7 @@ def main():
         try:
             if command["do"] == "load":
                 inputs = dict(np.load(command.pop("inputs")))
-                kinds = {"ort": Ort, "openvino": OpenVino, "openvino_bf16": OpenVinoBf16, "lathe": Lathe}
+                kinds = {"ort": Ort, "openvino": OpenVino, "openvino_bf16": OpenVinoBf16, "openvino_default": OpenVinoDefault, "lathe": Lathe}
                 contender = kinds[command.pop("kind")](inputs=inputs, **command)
                 contender.time(1, 1)
                 answer = {"ok": True}

@@ -90,10 +90,12 @@ static void print_head(Emit *e, const char *header_file, const char *bin_file) {
               " * unroll short ones first and then vectorise the loop around them, with scatters. */\n"
               "#if defined(__clang__)\n#pragma clang diagnostic ignored \"-Wpass-failed\"\n"
               "#define LATHE_SIMD LATHE_PRAGMA(clang loop vectorize(assume_safety) unroll(disable))\n"
+              "#define LATHE_SIMD_BY(n) LATHE_PRAGMA(clang loop vectorize(assume_safety) unroll(disable) interleave_count(n))\n"
               "#define LATHE_SIMD_REDUCE(clauses) LATHE_PRAGMA(clang loop vectorize(assume_safety))\n"
               "#elif defined(_OPENMP)\n#define LATHE_SIMD LATHE_PRAGMA(omp simd)\n#define LATHE_SIMD_REDUCE(clauses) LATHE_PRAGMA(omp simd clauses)\n"
               "#elif defined(__GNUC__)\n#define LATHE_SIMD LATHE_PRAGMA(GCC ivdep)\n#define LATHE_SIMD_REDUCE(clauses)\n"
-              "#else\n#define LATHE_SIMD\n#define LATHE_SIMD_REDUCE(clauses)\n#endif\n\n");
+              "#else\n#define LATHE_SIMD\n#define LATHE_SIMD_REDUCE(clauses)\n#endif\n"
+              "#ifndef LATHE_SIMD_BY /* n vectors at a time */\n#define LATHE_SIMD_BY(n) LATHE_SIMD\n#endif\n\n");
     if (e->pool && e->any_parallel) emit_team(e, w);
     else if (e->uses_barrier)
         cw_printf(w, "static inline void lathe_barrier(int nt)\n{\n#ifdef _OPENMP\n    if (nt > 1) {\n#pragma omp barrier\n    }\n#else\n    (void)nt;\n#endif\n}\n\n");

@@ -12,9 +12,10 @@
  * Thread tid of nt runs its contiguous share of a parallel loop; other top-level statements are for thread 0; between
  * them all threads meet. A kernel too small for that is printed without any of it and called by thread 0 alone. */
 #include "codegen/emit.h"
+#include "ir/target.h"
 
 static const double SERIAL_BELOW = 12000; /* scalar operations: about what a barrier costs, many times over */
-enum { ROWS_ENOUGH = 16 };
+enum { ROWS_ENOUGH = 16, MOST_ADDENDS = 8, BINDS_AS_ADDEND = 13 };
 
 static bool has_loop(const Stmt *s) {
     for (; s != NULL; s = s->next) {
@@ -149,6 +150,48 @@ static void print_key_set(Emit *e, const Stmt *s, const StmtInfo *info) {
     cw_line(e->w, "%s_key = %s(%s_key, %s(%s));", v, choose, v, key_helper(e, (Fn)s->reduce, t), emit_text(e, info->root[0], 0));
 }
 
+/* ---- how many vectors an innermost loop works on at a time --------------------------------------------------------------------
+ * An elementary function is a chain of 20 dependent instructions. The processor looks ahead far enough to overlap a few iterations of a loop
+ * with one of them, but not of a loop with eight; so iterations are interleaved, more of them where more functions follow each other. */
+static bool is_elementary(const Expr *x) {
+    if (x->kind != E_FN || x->dtype != DT_F32) return false;
+    switch ((int)x->fn) {
+    case FN_EXP: case FN_EXP_BELOW: case FN_EXPM1: case FN_LOG: case FN_LOG1P: case FN_TANH: case FN_ERF: case FN_SIGMOID: return true;
+    default: return false;
+    }
+}
+
+/* In what is printed in place: a temporary counts where it is computed. */
+static uint32_t count_elementary(const Item *it) {
+    uint32_t n = is_elementary(it->x);
+    for (uint32_t i = 0; i < it->n_arg; i++) n += it->arg[i]->name > 0 ? 0 : count_elementary(it->arg[i]);
+    return n;
+}
+
+static uint32_t elementary_in(Emit *e, const Stmt *s) {
+    uint32_t n = 0;
+    for (; s != NULL; s = s->next) {
+        const StmtInfo *info = emit_info(e, s);
+        for (uint32_t i = 0; i < info->n_root; i++) n += info->root[i]->name > 0 ? 0 : count_elementary(info->root[i]);
+        for (const Item *t = info->temps; t != NULL; t = t->next) n += count_elementary(t);
+        n += elementary_in(e, s->body) + elementary_in(e, s->orelse);
+    }
+    return n;
+}
+
+/* 1: as the compiler likes. What does not fill all the vectors runs one after the other, so it has to be little. */
+static uint32_t interleaved(Emit *e, const Stmt *loop) {
+    const Target *t = module_target(e->m);
+    const int64_t lanes = t->vector_bits / 32;
+    int64_t lo, hi;
+    ex_range(e->k, e->cx, loop->extent, &lo, &hi);
+    const uint32_t functions = lanes < 4 ? 0 : elementary_in(e, loop->body);
+    if (functions == 0) return 1;
+    uint32_t several = functions > 1 && t->registers >= 32 ? 8 : 4;
+    while (several > 1 && (lo < lanes * several || (lo % (lanes * several) >= lanes && lo < 16 * lanes * several))) several /= 2;
+    return several;
+}
+
 static LoopFrame loop_frame(Emit *e, const Stmt *loop) {
     const LoopFrame none = {0};
     if (has_loop(loop->body)) return none;
@@ -177,7 +220,10 @@ static LoopFrame loop_frame(Emit *e, const Stmt *loop) {
     }
     check_statements(&c, loop->body);
     if (!c.ok || (c.stores.n == 0 && c.sets.n == 0)) return none;
-    const char *hint = c.clauses.n == 0 ? "LATHE_SIMD" : str_text(e->cx, str_format(e->cx, "LATHE_SIMD_REDUCE(%s)", cw_cstr(&c.clauses) + 1));
+    const uint32_t several = interleaved(e, loop);
+    const char *hint = "LATHE_SIMD";
+    if (c.clauses.n != 0) hint = str_text(e->cx, str_format(e->cx, "LATHE_SIMD_REDUCE(%s)", cw_cstr(&c.clauses) + 1));
+    else if (several > 1) hint = str_text(e->cx, str_format(e->cx, "LATHE_SIMD_BY(%u)", several));
     return (LoopFrame){hint, c.extremes.v, c.extremes.n};
 }
 
@@ -206,7 +252,39 @@ static bool is_small_copy(Emit *e, const Stmt *s, const StmtInfo *info) {
            !emit_load_guarded(e, load);
 }
 
+/* The addends of an index that is printed in place. False: too many, or one that can be negative. */
+static bool addends(Emit *e, const Item *it, const Item **to, uint32_t *n) {
+    if (it->name <= 0 && it->x->kind == E_FN && it->x->fn == FN_ADD) return addends(e, it->arg[0], to, n) && addends(e, it->arg[1], to, n);
+    int64_t low, high;
+    ex_range(e->k, e->cx, it->x, &low, &high);
+    if (*n == MOST_ADDENDS || low < 0) return false;
+    to[(*n)++] = it;
+    return true;
+}
+
+/* A byte of a row: `(b + (rest))[i]` with the innermost variable i by itself. As one sum, LLVM makes an `or` of it where i has bits of its own,
+ * and then does not see that neighbours are stored together. */
+static bool print_byte_of_row(Emit *e, const Stmt *s, const StmtInfo *info) {
+    const Item *part[MOST_ADDENDS];
+    uint32_t n = 0, row = MOST_ADDENDS;
+    DType t = e->k->buf[s->buf].dtype;
+    if ((t != DT_U8 && t != DT_I8) || !addends(e, info->root[0], part, &n) || n < 2) return false;
+    for (uint32_t i = 0; i < n; i++)
+        if (part[i]->x->kind == E_VAR && (row == MOST_ADDENDS || part[i]->x->ref > part[row]->x->ref)) row = i;
+    if (row == MOST_ADDENDS) return false;
+    Writer rest = {.arena = &e->cx->scratch};
+    for (uint32_t i = 0; i < n; i++) {
+        if (i == row) continue;
+        if (rest.n != 0) cw_printf(&rest, " + ");
+        emit_item(e, &rest, part[i], BINDS_AS_ADDEND);
+    }
+    const char *index = emit_text(e, part[row], 0), *value = emit_text(e, info->root[1], 0);
+    cw_line(e->w, "(%s + (%s))[%s] = (%s)(%s);", emit_buf(e, s->buf), cw_cstr(&rest), index, emit_ctype(t), value);
+    return true;
+}
+
 static void print_plain_store(Emit *e, const Stmt *s, const StmtInfo *info) {
+    if (s->reduce == FN_NONE && print_byte_of_row(e, s, info)) return;
     const char *index = emit_text(e, info->root[0], 0);
     DType t = dtype_compute(e->k->buf[s->buf].dtype);
     if (s->reduce == FN_NONE && is_small_copy(e, s, info)) {

@@ -52,6 +52,8 @@ static const Template templates[] = {
     {"shr", "U", "static inline $T lathe_shr_$S($T a, $T b) {\n    return ($T)(b < $Bu ? ($T)(a >> b) : ($T)0);\n}\n"},
     {"min", "F", "static inline $T lathe_min_$S($T a, $T b) { /* NaN wins */\n    return ((a < b) | (a != a)) ? a : b;\n}\n"},
     {"max", "F", "static inline $T lathe_max_$S($T a, $T b) { /* NaN wins */\n    return ((a > b) | (a != a)) ? a : b;\n}\n"},
+    {"at_least", "F", "static inline $T lathe_at_least_$S($T x, $T low) { /* low is neither NaN nor 0; NaN stays */\n    return low > x ? low : x;\n}\n"},
+    {"at_most", "F", "static inline $T lathe_at_most_$S($T x, $T high) { /* high is neither NaN nor 0; NaN stays */\n    return high < x ? high : x;\n}\n"},
     {"sign", "F", "static inline $T lathe_sign_$S($T a) { /* NaN stays */\n    return a != a ? a : ($T)((a > 0) - (a < 0));\n}\n"},
     {"mod", "F",
      "static inline $T lathe_mod_$S($T a, $T b) { /* sign of b */\n    const $T r = fmod$F(a, b);\n    return r != 0 && (r < 0) != (b < 0) ? r + b : r;\n}\n"},
@@ -323,6 +325,12 @@ static void arithmetic(Emit *e, Writer *w, const Item *it, int prec) {
             emit_item(e, w, it->arg[0], P_EQ + 1);
             cw_printf(w, " != 0)");
             close_paren(w, prec > P_UNARY);
+            return;
+        }
+        break;
+    case FN_MIN: case FN_MAX: /* with a constant that is not 0, which has a sign, one comparison does */
+        if (is_float && it->x->arg[1]->kind == E_CONST && fabs(it->x->arg[1]->c.f) > 1e-37) {
+            call(e, w, it, emit_scalar_helper(e, it->x->fn == FN_MAX ? "at_least" : "at_most", t));
             return;
         }
         break;

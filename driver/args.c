@@ -1,4 +1,4 @@
-#include "driver/args.h"
+#include "driver/commands.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -83,6 +83,13 @@ bool args_is_pass(const char *name) {
     return false;
 }
 
+/* The command that has an option of just this name, NULL: none. */
+static const Command *owner_of(const char *name) {
+    for (const Command *const *c = driver_commands; *c != NULL; c++)
+        if (find(*c, name, strlen(name)) != NULL) return *c;
+    return NULL;
+}
+
 static void unknown_option(Parser *p, const char *name) {
     Arena *arena = &p->d->arena;
     Texts names = {0};
@@ -93,7 +100,9 @@ static void unknown_option(Parser *p, const char *name) {
         vec_push(arena, &names, driver_format(p->d, "--no-%s", lathe_pass_name(i)));
     vec_push(arena, &names, NULL);
     const char *near = args_nearest(name, names.v);
-    if (near != NULL) fail(p, "unknown option %s; did you mean %s?", name, near);
+    const Command *owner = owner_of(name);
+    if (owner != NULL) fail(p, "lathe %s has no %s, `lathe %s` has (`lathe %s --help` says more)", p->c->name, name, owner->name, owner->name);
+    else if (near != NULL) fail(p, "unknown option %s; did you mean %s?", name, near);
     else fail(p, "unknown option %s; `lathe %s --help` lists the options", name, p->c->name);
 }
 

@@ -23,7 +23,7 @@ typedef struct QuantizeRequest { /* driver/cmd_quantize.c */
     const char *calib, *test;
     int scheme, range;         /* LatheScheme, LatheRange */
     double smooth;             /* 0: off */
-    bool awq, bias_correction;
+    bool awq, equalize, bias_correction;
     double percentile;         /* negative: not given */
     const char *max_loss;      /* "0.5%" or a fraction */
     bool symmetric, per_tensor, gptq, act_order, int8_activations;
@@ -62,6 +62,8 @@ typedef struct Request {
     /* opt */
     const char *run;
     const char *checkpoint, *memory;
+    uint64_t memory_bytes;     /* by memory_choose: LatheOptions.memory and .recompute that keep the limit */
+    uint32_t recompute;
     int64_t capacity;          /* plan; 0: not given */
     TrainRequest train;
     QuantizeRequest quantize;

@@ -29,6 +29,7 @@ static const Option options[] = {
     {"--outliers", OPT_COUNT, "N", "dynamic: so many inputs of every layer, the largest on the calibration data, are multiplied in floats (QUIK; needs --calib)", offsetof(Request, quantize.outliers)},
     {"--smooth", OPT_REAL, "ALPHA", "static, dynamic: SmoothQuant, usually with 0.5 (needs --calib)", offsetof(Request, quantize.smooth)},
     {"--awq", OPT_FLAG, NULL, "weights only: AWQ, inputs with strong channels are scaled down and their weights up (needs --calib)", offsetof(Request, quantize.awq)},
+    {"--equalize", OPT_FLAG, NULL, "channels between two layers are scaled so that the weights on both sides are of equal size", offsetof(Request, quantize.equalize)},
     {"--bias-correction", OPT_FLAG, NULL, "static: biases make up for what rounded weights change on average", offsetof(Request, quantize.bias_correction)},
     {"--int8-activations", OPT_FLAG, NULL, "weights only: inputs may be rounded to 8 bits per group as they are read, which is faster", offsetof(Request, quantize.int8_activations)},
     {"--keep", OPT_TEXTS, "LAYER", "a layer that stays in floats, by its name (may be repeated)", offsetof(Request, quantize.keep)},
@@ -96,6 +97,7 @@ static LatheQuantization settings(Driver *d, const Request *r) {
     s.outliers = (uint32_t)q->outliers;
     s.smooth = q->smooth;
     s.awq = q->awq;
+    s.equalize = q->equalize;
     s.bias_correction = q->bias_correction;
     s.int8_activations = q->int8_activations;
     s.keep = keep.v;

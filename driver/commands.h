@@ -5,5 +5,6 @@
 #include "driver/progress.h"
 
 extern const Command compile_command, run_command, verify_command, bench_command, info_command, opt_command, export_command, quantize_command, report_command, plan_command;
+extern const Command *const driver_commands[]; /* all of them, ends with NULL */
 
 #endif

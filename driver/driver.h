@@ -24,6 +24,7 @@ typedef struct Driver {
     Context files;          /* owns what tensor files were read into (driver/files.c) */
     bool stderr_is_terminal;
     bool quiet;             /* driver_model_failed prints nothing: the caller has another try */
+    const char *task;       /* what everything now is a part of, for progress messages; NULL: nothing larger */
     const char *bar;        /* text of the progress bar on screen, NULL when there is none */
 } Driver;
 

@@ -2,24 +2,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "driver/memory.h"
 #include "driver/commands.h"
 #include "driver/interrupt.h"
 
-static const Command *const commands[] = {
-    &compile_command, &run_command, &verify_command, &bench_command, &info_command, &opt_command, &export_command, &quantize_command, &report_command, &plan_command, NULL,
-};
-
 static void help(FILE *to) {
     fprintf(to, "lathe %s: neural networks (ONNX) to C\n\nlathe COMMAND [options] MODEL.onnx|MODEL.lir\n\n", LATHE_VERSION);
-    for (const Command *const *c = commands; *c != NULL; c++) fprintf(to, "  %-9s %s\n", (*c)->name, (*c)->summary);
+    for (const Command *const *c = driver_commands; *c != NULL; c++) fprintf(to, "  %-9s %s\n", (*c)->name, (*c)->summary);
     fprintf(to, "\n`lathe COMMAND --help` lists a command's options.\n"
                 "Exit codes: 0 ok, 1 the model is wrong or its results differ, 2 wrong usage, 3 a tool or a file failed.\n");
 }
 
 static Exit unknown_command(Driver *d, const char *name) {
-    const char *names[sizeof commands / sizeof *commands] = {NULL};
-    for (size_t i = 0; commands[i] != NULL; i++) names[i] = commands[i]->name;
-    const char *near = args_nearest(name, names);
+    Texts names = {0};
+    for (const Command *const *c = driver_commands; *c != NULL; c++) vec_push(&d->arena, &names, (*c)->name);
+    vec_push(&d->arena, &names, NULL);
+    const char *near = args_nearest(name, names.v);
     if (near != NULL) driver_error(d, "there is no command %s; did you mean %s?", name, near);
     else driver_error(d, "there is no command %s; `lathe --help` lists them", name);
     return BAD_USAGE;
@@ -42,11 +40,13 @@ static Exit run(Driver *d, int argc, char **argv) {
         return DONE;
     }
     if (wants_help) name = argv[2];
-    for (const Command *const *c = commands; *c != NULL; c++)
+    for (const Command *const *c = driver_commands; *c != NULL; c++)
         if (strcmp((*c)->name, name) == 0) command = *c;
     if (command == NULL) return unknown_command(d, name);
     Request r = {.help = wants_help};
     if (!wants_help && !args_parse(d, command, argc - 1, argv + 1, &r)) return BAD_USAGE;
+    Exit e = !r.help && r.memory != NULL ? memory_choose(d, &r) : DONE;
+    if (e != DONE) return e;
     if (!r.help) return command->run(d, &r);
     args_help(command, stdout);
     return DONE;

@@ -12,11 +12,12 @@ const Option help_options[] = {
 const Option compile_options[] = {
     {"--dim", OPT_TEXTS, "NAME=SIZE|NAME=LOW..HIGH", "fix or bound a symbolic dim of the model (may be repeated)", offsetof(Request, dims)},
     {"--target", OPT_TEXT, "TARGET", "native (default), x86-64-v4, x86-64-v3, x86-64-v2, x86-64, armv8-a, armv8-sve256, armv8-sve512, rv64gcv, rv64gcv-vl256, wasm32, generic", offsetof(Request, target)},
-    {"-O0..-O3", OPT_LEVEL, NULL, "how much the graph is optimised: -O0 nothing, above everything (default -O2)", offsetof(Request, level)},
+    {"-O0..-O3", OPT_LEVEL, NULL, "how much is optimised: -O0 nothing, above everything (default -O2); -O3 also times what can be lowered in several ways, and keeps what it found", offsetof(Request, level)},
     {"--weights", OPT_CHOICE, "auto|embed|incbin|file", "where constants go: small ones in the C file, else .incbin (auto); text in the C file; .incbin; a file for NAME_init", offsetof(Request, weights)},
     {"--precision", OPT_CHOICE, "f32|bf16", "bf16: weights and inputs of matrix products and convolutions in bfloat16, sums in float32 (default f32)", offsetof(Request, precision)},
     {"--fast-math", OPT_FLAG, NULL, "exp, tanh, sigmoid, sin and cos of float within 4 units of last place instead of 2, and faster", offsetof(Request, fast_math)},
     {"--no-PASS", OPT_NO_PASS, NULL, "skip an optimisation pass, as --no-fuse (may be repeated)", offsetof(Request, disable)},
+    {"--memory", OPT_TEXT, "SIZE", "limit of the arena, as 2M or 64K: first layers run in bands of lines, training computes parts of the forward pass again; or the least that is possible is said", offsetof(Request, memory)},
     {"--dump", OPT_TEXT, "PASS|all", "print the IR after a pass", offsetof(Request, dump)},
     {"--time-passes", OPT_FLAG, NULL, "print how long each pass takes", offsetof(Request, time_passes)},
     {"--verify-ir", OPT_FLAG, NULL, "check the IR after each pass", offsetof(Request, verify_ir)},

@@ -42,7 +42,7 @@ static void list_steps(Driver *d, Program *program, Profile *p, Recorder *r) {
     for (uint32_t i = 0; lathe_plan_step(program->model, i, &s); i++) {
         if (s.bytes <= 0 && s.flops <= 0 && s.what[0] == 0) continue; /* control flow */
         r->index[s.time] = list.n;
-        vec_push(&d->arena, &list, ((ProfileStep){driver_format(d, "%s", s.kernel), driver_format(d, "%s", s.what), s.flops, s.bytes, DBL_MAX, 0}));
+        vec_push(&d->arena, &list, ((ProfileStep){driver_format(d, "%s", s.kernel), driver_format(d, "%s", s.what), driver_format(d, "%s", s.choice_key), s.flops, s.bytes, DBL_MAX, 0}));
     }
     p->step = list.v;
     p->n = r->n = list.n;
@@ -50,7 +50,7 @@ static void list_steps(Driver *d, Program *program, Profile *p, Recorder *r) {
     r->calls = ARENA_ARRAY(&d->arena, uint32_t, list.n);
 }
 
-static Exit record(Driver *d, const Request *request, Program *program, const DataSet *set, Profile *p) {
+Exit profile_record(Driver *d, const Request *request, Program *program, const DataSet *set, double enough, Profile *p) {
     Recorder r = {.d = d};
     Call c;
     list_steps(d, program, p, &r);
@@ -61,7 +61,7 @@ static Exit record(Driver *d, const Request *request, Program *program, const Da
     double first = driver_now();
     int64_t limit = request->runs > 0 ? request->runs : RUNS_MAX;
     for (p->runs = 0; p->runs <= limit; p->runs++) { /* the first one warms up */
-        if (request->runs == 0 && p->runs > 5 && driver_now() - first > ENOUGH_SECONDS) break;
+        if (request->runs == 0 && p->runs > 5 && driver_now() - first > enough) break;
         for (uint32_t i = 0; i < r.n; i++) r.sum[i] = 0, r.calls[i] = 0;
         r.events.n = 0;
         r.start = driver_now();
@@ -95,7 +95,7 @@ Exit profile_make(Driver *d, const Request *r, const Variant *v, const DataSet *
     Exit e = machine_measure(d, r, threads, &p->machine);
     if (e == DONE) e = program_make(d, r, &told, sizes, &program);
     if (e != DONE) return e;
-    e = record(d, r, &program, set, p);
+    e = profile_record(d, r, &program, set, ENOUGH_SECONDS, p);
     program_free(&program);
     return e;
 }

@@ -7,7 +7,7 @@
 #include "driver/text.h"
 
 typedef struct ProfileStep {
-    const char *kernel, *what;
+    const char *kernel, *what, *choice_key; /* as LathePlanStep has them */
     double flops, bytes;   /* of all its calls in one run */
     double seconds;        /* of all its calls in one run: the least of all runs */
     uint32_t calls;        /* in one run */
@@ -25,6 +25,8 @@ typedef struct Profile {
     Machine machine;
 } Profile;
 
+/* Runs a program that was made with Variant.profile, as often as the request says, or for about `enough` seconds; p has name and threads. */
+Exit profile_record(Driver *d, const Request *r, Program *program, const DataSet *set, double enough, Profile *p);
 Exit profile_make(Driver *d, const Request *r, const Variant *v, const DataSet *set, const Sizes *sizes, int threads, Profile *p);
 Table profile_table(Driver *d, const Profile *p);
 const char *profile_summary(Driver *d, const Profile *p);

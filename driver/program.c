@@ -12,6 +12,7 @@
 #include "driver/interrupt.h"
 #include "driver/progress.h"
 #include "driver/text.h"
+#include "driver/tune.h"
 
 /* ---- reading and compiling -------------------------------------------------------------------------------------- */
 static void hold_signals(void *user, bool begins) {
@@ -68,10 +69,13 @@ LatheOptions request_options(Driver *d, const Request *r, const Variant *v) {
     o.dump_to = r->dump != NULL ? stdout : NULL;
     o.time_passes = r->time_passes ? stderr : NULL;
     o.verify_ir = r->verify_ir;
+    o.memory = r->memory_bytes;
+    o.recompute = r->recompute;
     if (v == NULL) return o;
     if (v->level >= 0) o.opt_level = v->level;
     if (v->disable != NULL) o.disable = v->disable;
     o.profile = v->profile;
+    o.choices = v->choices;
     return o;
 }
 
@@ -232,22 +236,36 @@ LatheModel *model_open_with_dims(Driver *d, const Request *r, Exit *code) {
     return NULL;
 }
 
-Exit program_make(Driver *d, const Request *r, const Variant *v, const Sizes *sizes, Program *p) {
-    Exit e = DONE;
+/* v with the choices of -O3, where it says none. */
+static Exit with_choices(Driver *d, const Request *r, const Variant *v, Variant *own) {
+    int level = v != NULL && v->level >= 0 ? v->level : r->level;
+    *own = v != NULL ? *v : (Variant){.level = -1};
+    if (level != 3 || own->choices != NULL || own->change != NULL) return DONE;
+    Texts choices = {0};
+    Exit e = tune(d, r, &choices);
+    own->choices = terminated(d, &choices);
+    return e;
+}
+
+Exit program_make(Driver *d, const Request *r, const Variant *given, const Sizes *sizes, Program *p) {
+    Variant own;
+    const Variant *v = &own;
+    Exit e = with_choices(d, r, given, &own);
+    if (e != DONE) return e;
     Request files = *r; /* loading needs no assembler work: constants that are not embedded on request are mapped */
     if (files.weights == LATHE_WEIGHTS_AUTO) files.weights = LATHE_WEIGHTS_FILE;
     *p = (Program){.model = model_open_with_dims(d, r, &e)};
     if (p->model == NULL) return e;
     if (sizes != NULL) e = set_shapes(d, p->model, sizes);
     if (e == DONE && sizes != NULL) e = set_dims(d, p->model, sizes->dims);
-    if (e == DONE && v != NULL && v->change != NULL) {
+    if (e == DONE && v->change != NULL) {
         LatheStatus status = v->change(p->model, v->user);
         if (status != LATHE_OK) e = driver_model_failed(d, p->model, status);
     }
     const char *dir = e == DONE ? driver_temp_dir(d) : NULL;
     if (e == DONE && dir == NULL) e = BROKEN;
     if (e == DONE) e = compile(d, &files, v, dir, p);
-    if (e == DONE) e = build(d, &files, v != NULL && v->profile, dir, p);
+    if (e == DONE) e = build(d, &files, v->profile, dir, p);
     if (dir != NULL) driver_remove_dir(dir);
     if (e != DONE) program_free(p);
     return e;

@@ -15,6 +15,7 @@ typedef struct Variant {
     const char *const *disable; /* NULL-terminated; NULL: those of the request */
     LatheStatus (*change)(LatheModel *m, void *user); /* applied to the imported model; NULL: none */
     void *user;
+    const char *const *choices; /* LatheOptions.choices; NULL: none, or at -O3 what tuning finds (driver/tune.h) */
     bool profile;               /* code that tells when kernels begin and end */
 } Variant;
 

@@ -16,7 +16,7 @@ static void draw_bar(Progress *p, double done) {
     memset(bar, '-', BAR_WIDTH);
     memset(bar, '#', (size_t)full);
     bar[BAR_WIDTH] = 0;
-    fprintf(stderr, "\r\033[K[%s] %s", bar, p->what);
+    fprintf(stderr, "\r\033[K[%s] %s%s%s", bar, p->d->task != NULL ? p->d->task : "", p->d->task != NULL ? ": " : "", p->what);
     fflush(stderr);
     p->d->bar = p->what;
 }
@@ -32,8 +32,9 @@ void progress_step(void *user, const char *what, double done) {
         draw_bar(p, done);
     } else {
         if (t - p->shown < (new_step ? step_interval : line_interval)) return;
-        if (done >= 0) fprintf(stderr, "lathe: %s (%.0f%%)\n", p->what, done * 100);
-        else fprintf(stderr, "lathe: %s (%.0f s)\n", p->what, t - p->started);
+        const char *task = p->d->task != NULL ? p->d->task : "", *colon = p->d->task != NULL ? ": " : "";
+        if (done >= 0) fprintf(stderr, "lathe: %s%s%s (%.0f%%)\n", task, colon, p->what, done * 100);
+        else fprintf(stderr, "lathe: %s%s%s (%.0f s)\n", task, colon, p->what, t - p->started);
     }
     p->shown = t;
 }

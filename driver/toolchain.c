@@ -76,6 +76,8 @@ static const char *target_flags(const char *target) {
     return !runs ? NULL : native ? "" : lathe_target_flags(target);
 }
 
+bool toolchain_can_run(const char *target) { return target_flags(target) != NULL; }
+
 static Texts build_command(Driver *d, const Request *r, const Toolchain *t, const char *dir, const char *source, const char *object) {
     static const char *const fixed[] = {"-std=gnu11", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fPIC", "-shared", "-w", "-DLATHE_NO_STATIC_ARENA"};
     Texts argv = {0};

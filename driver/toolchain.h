@@ -9,6 +9,8 @@ typedef struct Toolchain {
     bool openmp;         /* -fopenmp works */
 } Toolchain;
 
+bool toolchain_can_run(const char *target); /* can this machine? NULL: native */
+
 /* --cc, $CC, clang, clang-19 … clang-14, gcc, cc: the first that runs. false after driver_error. */
 bool toolchain_find(Driver *d, const Request *r, Toolchain *t);
 

@@ -260,6 +260,11 @@ static void write_node(Exporter *e, const Node *n, NodeList *list) {
         e->failed = true;
         return;
     }
+    if (n->op == OP_CastMap || n->op == OP_DictVectorizer) { /* their inputs were maps once */
+        diag(cx, SEV_ERROR, n->loc, "the keys and values that it reads cannot be written as a map; export after expand");
+        e->failed = true;
+        return;
+    }
     Onnx__NodeProto *p = NEW(e, Onnx__NodeProto, onnx__node_proto);
     p->op_type = (char *)(uintptr_t)op_name(n->op);
     p->domain = (char *)(uintptr_t)domain_text(op_info(n->op)->domain);

@@ -210,6 +210,22 @@ static Value *poisoned(Importer *im) {
     return v;
 }
 
+/* The values of a map follow its keys where an operator reads them. */
+static bool use_maps(Importer *im, RawNode *raw) {
+    bool reads = raw->domain == DOMAIN_ML && (strcmp(raw->op, "CastMap") == 0 || strcmp(raw->op, "DictVectorizer") == 0);
+    for (uint32_t i = 0; i < raw->in.n; i++) {
+        Value *v = raw->in.v[i], *values = v != NULL ? id_map_get(&im->map_values, v->id + 1) : NULL;
+        if ((values != NULL) == reads || (v != NULL && v->poison)) {
+            if (values == NULL || raw->in.n != 1) continue;
+            vec_push(&im->cx->arena, &raw->in, values);
+            return true;
+        }
+        diag(im->cx, SEV_ERROR, raw->loc, reads ? "input %u is not a map" : "input %u is a map, which only CastMap and DictVectorizer read", i);
+        return false;
+    }
+    return true;
+}
+
 /* out[i]: the values of the node's outputs; all NULL when an error was reported. */
 static void import_op(Importer *im, Scope *scope, RawNode *raw, const Onnx__NodeProto *n, Value **out) {
     const Onnx__FunctionProto *f = find_function(im, n);
@@ -221,6 +237,7 @@ static void import_op(Importer *im, Scope *scope, RawNode *raw, const Onnx__Node
         diag(im->cx, SEV_ERROR, raw->loc, "operator %s of domain %s is not supported", raw->op, n->domain);
         return;
     }
+    if (!use_maps(im, raw)) return;
     raw->version = opset_version(scope->frame, raw->domain);
     if (raw->domain == DOMAIN_ONNX && raw->version > ONNX_OPSET_NEWEST) raw->version = ONNX_OPSET_NEWEST;
     if (raw->domain == DOMAIN_ONNX && strcmp(raw->op, "Constant") == 0 && raw->n_out == 1) {
@@ -305,6 +322,17 @@ static void import_initializers(Importer *im, Scope *scope, Loc loc, const Onnx_
     }
 }
 
+/* A map is two tensors of one size: `scores` of map<string,f32> is scores_keys: string[scores_size] and scores: f32[scores_size].
+ * Its name stands for the keys, which lead to the values. */
+static void import_map(Importer *im, Scope *scope, const Type *map, Str name) {
+    Dim size = map->length;
+    Value *keys = graph_add_input(im->m, scope->graph, type_tensor(im->cx, map->key_dtype, 1, &size), 0);
+    Value *values = graph_add_input(im->m, scope->graph, type_tensor(im->cx, map->dtype, 1, &size), name);
+    keys->name = unique_name(im, str_format(im->cx, "%s_keys", str_text(im->cx, name)));
+    scope_put(im, scope, name, keys);
+    id_map_put(&im->cx->arena, &im->map_values, keys->id + 1, values);
+}
+
 /* Inputs that have an initializer are constants, as in old files. */
 static void import_inputs(Importer *im, Scope *scope, Loc loc, const Onnx__GraphProto *g, bool symbols) {
     for (size_t i = 0; i < g->n_input; i++) {
@@ -314,6 +342,10 @@ static void import_inputs(Importer *im, Scope *scope, Loc loc, const Onnx__Graph
         uint32_t errors = im->cx->n_error;
         const char *what = quoted(im, "input", info->name);
         const Type *type = import_type(im, loc, what, info->type, symbols, info->name != NULL ? info->name : "in");
+        if (type != NULL && type->kind == TYPE_MAP && name != 0) {
+            import_map(im, scope, type, name);
+            continue;
+        }
         Value *v = graph_add_input(im->m, scope->graph, type, 0);
         v->poison = type == NULL && symbols;
         if (v->poison && im->cx->n_error == errors) diag(im->cx, SEV_ERROR, loc, "%s has no type", what);
@@ -330,6 +362,7 @@ static void import_outputs(Importer *im, Scope *scope, Loc loc, const Onnx__Grap
             diag(im->cx, SEV_ERROR, loc, "%s is not computed by the graph", quoted(im, "output", text));
             v = poisoned(im);
         }
+        if (id_map_get(&im->map_values, v->id + 1) != NULL) diag(im->cx, SEV_ERROR, loc, "%s is a map; only tensors, sequences and optionals can be outputs", quoted(im, "output", text));
         if (v->declared == NULL) v->declared = import_type(im, loc, quoted(im, "output", text), g->output[i]->type, false, "");
         graph_add_output(im->m, scope->graph, v);
     }

@@ -38,6 +38,7 @@ typedef struct Importer {
     IdMap functions;  /* Str "domain:name:overload" -> Onnx__FunctionProto */
     IdMap taken;      /* names of values, across the module */
     IdMap params;     /* dim_param text -> its symbol's name (a Str in the pointer) */
+    IdMap map_values; /* id + 1 of the keys of a map (what its name means) -> its values */
     Value *absent;    /* what the name of a function input that the call leaves out is bound to */
     uint32_t inlined; /* nodes read inside functions: bounds what a small file can expand to */
 } Importer;

@@ -88,11 +88,12 @@ static const Type *import_tensor_type(Importer *im, Loc loc, const char *what, i
     return type_tensor(cx, dtype, (uint32_t)shape->n_dim, dim);
 }
 
-static const Type *import_map_type(Importer *im, Loc loc, const char *what, const Onnx__TypeProto__Map *map) {
+static const Type *import_map_type(Importer *im, Loc loc, const char *what, const Onnx__TypeProto__Map *map, bool symbols, const char *base) {
     const Type *value = import_type(im, loc, what, map->value_type, false, "");
     DType key = dtype_from_onnx(map->key_type);
     if (value == NULL || value->kind != TYPE_TENSOR || key == DT_NONE) return NULL;
-    return type_map(im->cx, key, value->dtype);
+    Dim size = symbols ? dim_symbol(im->cx, fresh_symbol(im->cx, str_text(im->cx, str_format(im->cx, "%s_size", base))), 1, INT64_MAX) : 0;
+    return type_map(im->cx, key, value->dtype, size);
 }
 
 const Type *import_type(Importer *im, Loc loc, const char *what, const Onnx__TypeProto *t, bool symbols, const char *base) {
@@ -109,7 +110,7 @@ const Type *import_type(Importer *im, Loc loc, const char *what, const Onnx__Typ
     case ONNX__TYPE_PROTO__VALUE_OPTIONAL_TYPE:
         elem = import_type(im, loc, what, t->optional_type->elem_type, symbols, base);
         return elem != NULL ? type_optional(im->cx, elem) : NULL;
-    case ONNX__TYPE_PROTO__VALUE_MAP_TYPE: return import_map_type(im, loc, what, t->map_type);
+    case ONNX__TYPE_PROTO__VALUE_MAP_TYPE: return import_map_type(im, loc, what, t->map_type, symbols, base);
     case ONNX__TYPE_PROTO__VALUE_SPARSE_TENSOR_TYPE:
         diag(im->cx, SEV_ERROR, loc, "%s has a sparse tensor type; tensors, sequences, optionals and maps are supported", what);
         return NULL;

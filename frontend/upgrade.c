@@ -256,6 +256,11 @@ static bool up_scatter(RawNode *n) {
     return true;
 }
 
+static bool up_dynamic_slice(RawNode *n) {
+    n->op = "Slice";
+    return true;
+}
+
 /* ---- attributes that became inputs ------------------------------------------------------------------------------ */
 static bool up_axes_to_input(RawNode *n) {
     return ints_to_input(n, "axes", 1, strcmp(n->op, "Unsqueeze") == 0);

@@ -71,20 +71,25 @@ typedef struct LatheOptions {
     const char *output;        /* path of the C file; the header and weights go beside it. NULL: nothing is written */
     const char *name;          /* prefix of emitted identifiers; NULL: from output or the model */
     const char *target;        /* native (default) or a name of ir/target.def; docs/COMMAND.md lists them */
-    int opt_level;             /* 0: no passes beyond the needed ones; 1, 2 (default when negative or unset via lathe_options), 3 */
+    int opt_level;             /* 0: no passes beyond the needed ones; 1, 2 (default when negative or unset via lathe_options), 3: the same;
+                                  the command times `choices` for it */
     LatheWeights weights;
     const char *share_weights; /* a file for the weights of several models: tensors that are in it are used, others are put at its end */
     LathePrecision precision;
     LatheDistributed distributed;
     LatheThreading threading;
     uint32_t recompute;        /* training: the forward pass is cut into so many segments, and what the backward pass needs of one is computed again
-                                  from what the segments exchange; 0 and 1: everything is kept */
+                                  from what the segments exchange; 0: only what costs next to nothing is, 1: nothing */
+    uint64_t memory;           /* bytes the arena should stay below: the first layers of image networks are computed in bands of lines, the least
+                                  repeated arithmetic whose estimate fits, or, when none does, the least memory; 0: no limit. See LatheStats for what came out */
     uint64_t bucket_bytes;     /* gradients that are exchanged in one message; 0: 1 MiB */
     bool profile;              /* the context gets a function that is told when each kernel begins and ends, with the time of its step
                                   (LathePlanStep); for `lathe bench --profile` */
     bool fast_math;            /* exp, tanh, sigmoid, sin and cos of float within 4 ULP instead of 2: see docs/COMMAND.md */
     const char *const *dims;   /* "N=4" pins, "N=1..64" bounds; NULL-terminated list or NULL */
     const char *const *disable; /* names of passes to skip ("fuse", "cse", …); NULL-terminated list or NULL */
+    const char *const *choices; /* "KEY=CHOICE": how kernels with that LathePlanStep.choice_key are lowered, a lathe_choice; others as the cost model says.
+                                  KEY may be *, for all. What cannot be is ignored. NULL-terminated list or NULL */
     const char *dump;          /* pass name after which the IR is printed to dump_to; "all": after each */
     FILE *dump_to;
     FILE *time_passes;         /* a line per pass, if not NULL */
@@ -138,6 +143,7 @@ typedef struct LatheQuantization {
     uint32_t outliers;            /* dynamic: so many inputs of every layer, those with the largest max |x|, are multiplied in floats (QUIK) */
     double smooth;                /* static, dynamic: SmoothQuant with this alpha, usually 0.5; 0: off */
     bool awq;                     /* weights only: AWQ */
+    bool equalize;                /* channels between two layers get weights of equal size on both sides */
     bool bias_correction;         /* static: biases make up for what rounded weights change on average */
     bool int8_activations;        /* weights only: inputs may be rounded to 8 bits per group as they are read (accuracy_level 4) */
     const char *const *keep;      /* names of layers that stay in floats; NULL-terminated or NULL */
@@ -244,12 +250,15 @@ typedef struct LathePlanStep {          /* in the order of execution, those insi
     const char *kernel, *what;          /* "conv_relu"; operators in it with the types of their results and names of nodes. Control: "loop", "if", … */
     uint32_t time, depth;               /* depth: how many loops and branches it stands in */
     double flops, bytes;                /* one execution: operations the model asks for, bytes its arguments have */
+    const char *choice_key;             /* for LatheOptions.choices; "" when there is one way to lower it */
+    uint32_t choices;                   /* bit i: lathe_choice(i) is a way */
 } LathePlanStep;
 typedef struct LathePlanBuffer {        /* one lifetime of arena memory */
     const char *name, *type;            /* of the tensor, or of the node that makes it */
     uint64_t offset, bytes;
     uint32_t first, last;               /* times of the first and last step that touch it */
 } LathePlanBuffer;
+const char *lathe_choice(uint32_t i);    /* the names of all ways, the first is "auto": the cost model's; NULL past the end */
 bool lathe_plan_step(LatheModel *m, uint32_t i, LathePlanStep *step);
 bool lathe_plan_buffer(LatheModel *m, uint32_t i, LathePlanBuffer *buffer);
 

@@ -116,6 +116,7 @@ struct Module {
     struct Entry *entry;
     uint32_t n_entry;
     struct TrainSpec *train; /* what is to be trained, until passes/train.c has built it (passes/train/train.h) */
+    uint64_t scratch_room;   /* while kernels are made: scratch memory that the node may have without a larger arena (passes/scratch_room.c) */
     struct Plan *plan;       /* level 3, after pass_plan (ir/plan.h) */
     const struct LatheOptions *options; /* never NULL once a pipeline runs */
 };

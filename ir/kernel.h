@@ -100,6 +100,8 @@ typedef struct Kernel {
     Var *var;
     uint32_t n_var, cap_var;
     Stmt *body;
+    Str choice_key;       /* what passes/choice.h knows it by, and the ways (bits) it can be lowered; 0: there is one way */
+    uint32_t choices;
     bool inplace;         /* some arguments share memory element for element: no restrict */
     const uint32_t *shares; /* inplace: by argument, the argument whose memory it shares, or itself */
 } Kernel;

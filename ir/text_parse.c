@@ -417,7 +417,7 @@ static bool parse_type(Parser *p, int depth, const Type **type) {
     if (accept_word(p, "map")) {
         DType key, value;
         if (!expect(p, '<', "after 'map'") || !parse_dtype(p, &key) || !expect(p, ',', "after the key type") || !parse_dtype(p, &value)) return false;
-        *type = type_map(p->cx, key, value);
+        *type = type_map(p->cx, key, value, 0);
         return expect(p, '>', "after the value type");
     }
     bool sequence = token_is(p->token, "seq");

@@ -90,8 +90,8 @@ const Type *type_optional(Context *cx, const Type *elem) {
     return intern(cx, &t);
 }
 
-const Type *type_map(Context *cx, DType key, DType value) {
-    Type t = {.kind = TYPE_MAP, .dtype = value, .key_dtype = key};
+const Type *type_map(Context *cx, DType key, DType value, Dim length) {
+    Type t = {.kind = TYPE_MAP, .dtype = value, .key_dtype = key, .length = length};
     return intern(cx, &t);
 }
 

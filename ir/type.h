@@ -88,13 +88,13 @@ typedef struct Type {
     uint8_t rank;             /* TENSOR; RANK_UNKNOWN before inference */
     const Dim *dim;           /* TENSOR; rank entries, each 0 if unknown */
     const struct Type *elem;  /* SEQUENCE, OPTIONAL */
-    Dim length;               /* SEQUENCE: number of elements */
+    Dim length;               /* SEQUENCE, MAP: number of elements */
 } Type;
 
 const Type *type_tensor(Context *cx, DType dtype, uint32_t rank, const Dim *dim); /* interned: compare with == */
 const Type *type_sequence(Context *cx, const Type *elem, Dim length);
 const Type *type_optional(Context *cx, const Type *elem);
-const Type *type_map(Context *cx, DType key, DType value); /* ai.onnx.ml: a map from scalars to scalars */
+const Type *type_map(Context *cx, DType key, DType value, Dim length); /* ai.onnx.ml: a map from scalars to scalars; length 0: not known */
 void type_print(const Context *cx, Writer *w, const Type *t); /* f32[N,64]  seq<f32[2,3]>  optional<…>  f32[*] */
 const Type *type_substitute(Context *cx, const Type *t, const Dim *map); /* dim_substitute in every dim */
 Dim type_rows(Context *cx, const Type *t);       /* product of all dims but the last */

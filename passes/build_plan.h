@@ -15,6 +15,7 @@ typedef struct PlanBuilder {
     } kernels;
     const uint32_t *masks; /* by node id of main: the entries that run it (ir/state.h) */
     uint32_t entries;      /* of the node being lowered */
+    const uint64_t *room;  /* by node id of main: scratch_rooms */
 } PlanBuilder;
 
 typedef Step **StepTail; /* where the next step of a list goes */
@@ -25,5 +26,8 @@ bool plan_lower_graph(PlanBuilder *b, StepTail *tail, Graph *g); /* all nodes; f
 bool plan_lower_if(PlanBuilder *b, StepTail *tail, Node *n);
 bool plan_lower_loop(PlanBuilder *b, StepTail *tail, Node *n);
 bool plan_lower_scan(PlanBuilder *b, StepTail *tail, Node *n);
+
+/* By node id of main: bytes of scratch memory that leave the largest moment of the run the largest (passes/scratch_room.c). Scratch memory itself. */
+uint64_t *scratch_rooms(Module *m);
 
 #endif

@@ -11,6 +11,7 @@
  *     IntegerMatMul with what is left of the scales behind them;
  *   - MatMulNBits, and products with weights that are dequantized, become BlockMatMul, which reads the codes;
  *   - the division by the scale of a QuantizeLinear goes into constant factors before it;
+ *   - a Relu or Clip before it goes when rounding to bytes clips as much;
  *   - QuantizeLinear goes before what only moves or picks elements, so that those work on bytes;
  *   - dequantizing and quantizing again with the same parameters is nothing; quantizing and dequantizing again before
  *     an addition becomes rounding and clipping, so that the addition joins the contraction that made the operand.
@@ -18,6 +19,7 @@
  * It runs before constants are folded: folding would turn weights into floats. */
 #include <math.h>
 
+#include "passes/lower/operand.h"
 #include "passes/pass.h"
 #include "passes/simplify/simplify.h"
 
@@ -296,6 +298,12 @@ static bool dequantized_weights(Rewriter *r, Node *n) {
 /* ---- scales ------------------------------------------------------------------------------------------------------------------ */
 enum { DEEPEST = 12 };
 
+/* Steps of a contraction, as an addition that joins it has them. */
+static bool rounded(Rewriter *r, const Value *v) {
+    Node *c = rw_def(r, v, OP_Clip);
+    return c != NULL && rw_def(r, c->in[0], OP_Round) != NULL;
+}
+
 /* Can v be divided by a constant by dividing constants it is made of? `joins`: and is there a contraction in it? */
 static bool divisible(Rewriter *r, Value *v, uint32_t depth, bool *joins) {
     if (!is_f32(v) || depth > DEEPEST) return false;
@@ -305,7 +313,7 @@ static bool divisible(Rewriter *r, Value *v, uint32_t depth, bool *joins) {
     d = rw_def(r, v, (Op)d->op); /* inputs up to date */
     switch ((int)d->op) {
     case OP_Mul:
-        *joins |= is_integer(d->in[0]->def);
+        *joins |= is_integer(d->in[0]->def) || rounded(r, d->in[0]);
         return (d->in[0]->data != NULL && is_f32(d->in[0])) || (d->in[1]->data != NULL && is_f32(d->in[1]));
     case OP_Add: return divisible(r, d->in[0], depth + 1, joins) && divisible(r, d->in[1], depth + 1, joins);
     case OP_Relu: case OP_LeakyRelu: return divisible(r, d->in[0], depth + 1, joins);
@@ -348,6 +356,43 @@ static bool divide_by_scale(Rewriter *r, Node *n) {
     if (!plain_quantize(r, n) || rw_is(r->cx, n->in[1], 1) || n->in[0]->data != NULL || !divisible(r, n->in[0], 0, &joins) || !joins) return false;
     Value *by = n->in[1]->type->rank == 0 ? n->in[1] : rw_reshape(r, n, n->in[1], 0, NULL);
     return rw_replace(r, n, quantized(r, n, n, divided(r, n, n->in[0], by), value_const_scalar(r->m, DT_F32, 1)));
+}
+
+/* The step that a constant x becomes (NaN: none); everything below (above) it becomes no higher (lower) one, as rounding is monotonic. */
+static double step_of(const Node *q, double x) {
+    double scale = const_f64(q->in[1], 0), zero = input(q, 2) != NULL ? const_f64(q->in[2], 0) : 0, low, high;
+    quantize_range(q->out[0]->type->dtype, &low, &high);
+    return isnan(x) ? x : fmin(fmax(rint((double)((float)x / (float)scale)) + zero, low), high);
+}
+
+/* Does a QuantizeLinear clip whatever a Relu or Clip d before it clips? */
+static bool clips_more(Rewriter *r, const Node *q, const Node *d) {
+    double low, high;
+    quantize_range(q->out[0]->type->dtype, &low, &high);
+    if (d->op == OP_Relu) return step_of(q, 0) == low;
+    const Value *least = input(d, 1), *most = input(d, 2);
+    if (!constant_scalar(r, least) || !constant_scalar(r, most)) return false;
+    return (least == NULL || step_of(q, const_f64(least, 0)) == low) && (most == NULL || step_of(q, const_f64(most, 0)) == high);
+}
+
+static bool drop_clip(Rewriter *r, Node *n) {
+    if (!plain_quantize(r, n) || n->in[0]->data != NULL || !(const_f64(n->in[1], 0) > 0)) return false;
+    Node *d = rw_def(r, n->in[0], OP_Relu);
+    if (d == NULL) d = rw_def(r, n->in[0], OP_Clip);
+    return d != NULL && clips_more(r, n, d) && rw_replace(r, n, quantized(r, n, n, d->in[0], NULL));
+}
+
+/* Results of arithmetic that rounds anyway are multiplied with the inverse of the scale; what was given is divided, exactly. */
+static bool invert_scale(Rewriter *r, Node *n) {
+    if (!plain_quantize(r, n) || rw_is(r->cx, n->in[1], 1) || n->in[0]->def == NULL || !rw_single(r, n->in[0])) return false;
+    Op op = (Op)n->in[0]->def->op;
+    if (op != OP_Mul && op != OP_Div && op != OP_Add && op != OP_Sub && op != OP_Erf && op != OP_Sigmoid && op != OP_Tanh && op != OP_Gelu && op != OP_Softmax && op != OP_LayerNormalization &&
+        op != OP_AveragePool && op != OP_GlobalAveragePool && op != OP_ReduceMean && op != OP_HardSwish)
+        return false;
+    float scale = (float)const_f64(n->in[1], 0), inverse = 1 / scale;
+    if (!isnormal(scale) || !isnormal(inverse)) return false;
+    Value *x = rw_build2(r, n, OP_Mul, n->in[0], value_const_scalar(r->m, DT_F32, (double)inverse));
+    return rw_replace(r, n, quantized(r, n, n, x, value_const_scalar(r->m, DT_F32, 1)));
 }
 
 /* ---- bytes through what only moves elements --------------------------------------------------------------------------------- */
@@ -418,10 +463,10 @@ static const Rule rules[] = {
     {OP_ConvInteger, conv_integer}, {OP_MatMulInteger, matmul_integer}, {OP_Cast, cast_of_integer}, {OP_QuantizeLinear, quantize_back},
     {OP_QuantizeLinear, quantize_first}, {OP_Add, add_joins},
 };
-static const Rule scale_rules[] = {{OP_QuantizeLinear, divide_by_scale}};
+static const Rule scale_rules[] = {{OP_QuantizeLinear, divide_by_scale}, {OP_QuantizeLinear, drop_clip}, {OP_QuantizeLinear, invert_scale}};
 
 bool pass_integer(Context *cx, Module *m) {
     (void)cx;
     bool changed = rewrite_module(m, rules, sizeof rules / sizeof *rules);
-    return changed && (rewrite_module(m, scale_rules, 1), true);
+    return changed && (rewrite_module(m, scale_rules, sizeof scale_rules / sizeof *scale_rules), true);
 }

@@ -410,10 +410,18 @@ Value *lower_dim_cell(Lower *lo, Dim symbol) {
 }
 
 /* ---- one node ---------------------------------------------------------------------------------------------------- */
+/* Is n a transpose with results of type t's dims, or a body in which one is? */
+static bool transposes(const Node *n, const Graph *body, const Type *t) {
+    if (body == NULL) return n->op == OP_Transpose;
+    for (const Node *b = body->first; b != NULL; b = b->next)
+        if (b->op == OP_Transpose && type_same_dims(b->out[0]->type, t)) return true;
+    return false;
+}
+
 /* A transpose that brings a few planes together (an image's colours to channels last): with a statement per plane, the loop
  * that compilers vectorise runs along the lines. Else 0. */
-static int64_t planes_together(const Lower *lo, const Node *n, const Type *t) {
-    if (n->op != OP_Transpose || t->rank < 2 || !dim_is_const(lo->cx, t->dim[t->rank - 1])) return 0;
+static int64_t planes_together(const Lower *lo, const Node *n, const Type *t, uint32_t n_out) {
+    if (n_out != 1 || t->rank < 2 || !dim_is_const(lo->cx, t->dim[t->rank - 1]) || !transposes(n, lo->body, t)) return 0;
     int64_t planes = dim_value(lo->cx, t->dim[t->rank - 1]);
     return planes > 1 && planes <= FEW_PLANES && dim_lo(lo->cx, t->dim[t->rank - 2]) > FEW_PLANES ? planes : 0;
 }
@@ -427,12 +435,12 @@ static void lower_definitions(Lower *lo, const Node *n, Value *const *inner, Val
         Expr *idx[RANK_MAX], *e[256];
         Value *to[256];
         uint32_t n_e = 0;
-        int64_t planes = lo->body == NULL ? planes_together(lo, n, t) : 0;
+        int64_t planes = planes_together(lo, n, t, n_out);
         if (planes != 0) {
             for (uint32_t d = 0; d + 1 < t->rank; d++) idx[d] = lower_for_dim(lo, t->dim[d]);
             for (int64_t p = 0; p < planes; p++) {
                 idx[t->rank - 1] = lx_i(lo, p);
-                lower_store(lo, outer[i], idx, op_rules(n->op).define(lo, n, i, idx));
+                lower_store(lo, outer[i], idx, lo->body != NULL ? lower_load(lo, inner[i], idx) : op_rules(n->op).define(lo, n, i, idx));
             }
             lower_end_n(lo, t->rank - 1);
             continue;

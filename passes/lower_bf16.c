@@ -100,7 +100,7 @@ static bool describe(Lower *lo, const Node *n, const ConvGeometry *g, Conv *c) {
     *c = (Conv){.n = n};
     conv_operands(n, &c->x, &w, &c->bias);
     if (n->in[c->x]->type->dtype != DT_BF16 || n->in[w]->data == NULL) return false;
-    if (!window_rows(lo, g, n->in[c->x], BLOCK, BLOCK / 2, false, &c->rows)) return false;
+    if (!window_rows(lo, g, n->in[c->x], BLOCK, BLOCK / 2, false, INT64_MAX, &c->rows)) return false;
     int64_t cin = dim_value(cx, g->in_group), cout = dim_value(cx, g->out_group), taps = c->rows.taps * c->rows.k / cin;
     c->packing = (Packing){.groups = g->group, .taps = c->rows.taps, .k = c->rows.k, .columns = cout, .by_group = cout * cin * taps, .by_column = cin * taps};
     return cout >= 8;

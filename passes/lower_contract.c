@@ -9,6 +9,7 @@
  * iteration space (batch, panel, block of tiles) is one range that the threads share; no result depends on the split. */
 #include "passes/lower_contract.h"
 
+#include "passes/choice.h"
 #include "passes/lower/contraction.h"
 #include "passes/tile.h"
 
@@ -23,6 +24,7 @@ typedef struct Product {
     int64_t k, cols;            /* cols: N */
     Tile tile;
     ContractFinish *finish;
+    Choice choice;
 } Product;
 
 static Dim stride_of(Context *cx, const Type *t, uint32_t d) {
@@ -242,7 +244,7 @@ static void emit_product(Lower *lo, const Product *p, const Rows *a, const Panel
     Dim size[2] = {dim_const(cx, tile->rows), dim_const(cx, tile->cols)};
     int64_t np = panel_count(p), nr = tile->cols, per_block = tile_block(tile, p->k);
     Dim tiles = dim_ceildiv(cx, p->m, size[0]), blocks = dim_ceildiv(cx, tiles, dim_const(cx, per_block));
-    bool rows_first = dim_is_const(cx, p->m) && dim_value(cx, p->m) * p->k > 1 << 18 && np * nr * p->k < 1 << 18;
+    bool rows_first = choice_rows_first(p->choice, dim_is_const(cx, p->m) && dim_value(cx, p->m) * p->k > 1 << 18 && np * nr * p->k < 1 << 18);
     uint32_t depth = lo->open.n;
     Expr *batch[RANK_MAX], *block = NULL, *panel;
     for (uint32_t i = 0; i < g->n_batch && !p->flat; i++) batch[i] = lower_for_dim(lo, g->batch[i]);
@@ -296,6 +298,11 @@ bool lower_product(Lower *lo, const Node *n, const MatMulGeometry *g, uint32_t a
         if (in_place) p.tile = exact;
     }
     if (!constant && !in_place && dim_hi(cx, p.m) < 8) return false; /* packing would cost as much as the product */
+    if (constant && dim_is_const(cx, p.m)) {
+        Str key = str_format(cx, "product-%lldx%lldx%lld", (long long)dim_value(cx, p.m), (long long)p.k, (long long)p.cols);
+        p.choice = choice_take(lo, key, choice_loops(p.tile, panel_count(&p)));
+        p.tile = choice_tile(lo, p.choice, p.tile, dim_value(cx, p.m), p.k);
+    }
     Panels panels = constant ? constant_panels(lo, &p) : in_place ? rows_in_place(lo, &p) : packed_panels(lo, &p);
     Rows rows = pack_rows_pays(lo, &p) ? packed_rows(lo, &p) : (Rows){.buf = lower_buf(lo, p.a)};
     emit_product(lo, &p, &rows, &panels);

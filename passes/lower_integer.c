@@ -13,7 +13,7 @@
 #include "passes/lower_window.h"
 #include "passes/rules.h"
 
-enum { ROWS_MAX = 64, LONE_ROWS = 6, BLOCK = 64, QUARTER = 16, FEW_CHANNELS = 8 };
+enum { ROWS_MAX = 64, LONE_ROWS = 6, BLOCK = 64, QUARTER = 16, FEW_CHANNELS = 8, LONG_LINE = 24 };
 
 typedef struct Source { /* element (group, column, tap, channel): group * by_group + column * by_column + tap * by_tap + channel * by_channel */
     const uint8_t *data;
@@ -255,7 +255,7 @@ bool lower_integer_conv_contract(Lower *lo, const Node *n, const ConvGeometry *g
     if (cin < 1 || cout < 1 || (g->group > 1 && cout < 4)) return false;
     if (!sizes_fit(&p)) return false;
     bool flat_needed = has_row_sums(&p); /* row sums are kept for rows that are all the pixels */
-    if (!window_rows(lo, g, n->in[0], 4, FEW_CHANNELS, flat_needed, &rows)) return false;
+    if (!window_rows(lo, g, n->in[0], 4, FEW_CHANNELS, flat_needed, LONG_LINE, &rows)) return false;
     p.conv = &rows;
     p.taps = rows.taps;
     p.k = rows.k;

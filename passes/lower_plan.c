@@ -75,7 +75,7 @@ bool plan_lower_node(PlanBuilder *b, StepTail *tail, Node *n) {
 bool plan_lower_graph(PlanBuilder *b, StepTail *tail, Graph *g) {
     bool ok = true;
     FOR_NODES(n, g) {
-        if (g == b->m->main) b->entries = b->masks[n->id];
+        if (g == b->m->main) b->entries = b->masks[n->id], b->m->scratch_room = b->room[n->id];
         switch ((Op)n->op) {
         case OP_If: ok &= plan_lower_if(b, tail, n); break;
         case OP_Loop: ok &= plan_lower_loop(b, tail, n); break;
@@ -95,7 +95,7 @@ bool plan_lower_graph(PlanBuilder *b, StepTail *tail, Graph *g) {
 }
 
 bool pass_lower_plan(Context *cx, Module *m) {
-    PlanBuilder b = {.m = m, .plan = plan_new(m), .masks = entry_masks(m)};
+    PlanBuilder b = {.m = m, .plan = plan_new(m), .masks = entry_masks(m), .room = scratch_rooms(m)};
     /* Lowering makes scratch values, so ids grow; aliases are only of values that exist now. */
     b.plan->alias = ARENA_ARRAY(&cx->arena, Value *, m->n_value);
     b.plan->n_alias = m->n_value;

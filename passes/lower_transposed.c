@@ -186,7 +186,7 @@ static bool as_plain(Lower *lo, const Node *n, const ConvGeometry *g) {
         plain.end[i] = dim_sub(cx, dim_add(cx, g->out[i], dim_const(cx, 2)), dim_add(cx, g->in[i], plain.begin[i]));
         if (dim_lo(cx, plain.end[i]) < 0) return false;
     }
-    return lower_winograd(lo, n, &plain, true);
+    return lower_winograd(lo, n, &plain, true, CHOICE_AUTO);
 }
 
 bool lower_conv_transpose_contract(Lower *lo, const Node *n, const ConvGeometry *g) {

@@ -2,13 +2,13 @@
  *
  * A 1x1 kernel over every pixel needs nothing: all pixels of the batch are rows. The rows of another convolution of
  * stride 1 are the pixels of the whole padded image, line after line: those in the border between two lines are computed and
- * thrown away, which costs less than short tiles at the end of each line. With a stride, or with few channels, the windows are
- * written out first, one row of K values padded to whole blocks per result pixel; then every pixel of the batch is a row. */
+ * thrown away, which costs less than short tiles at the end of each line. With a stride and long lines, a line of results is
+ * a tile, and its rows stand `stride` pixels apart. With a stride and short lines, or with few channels, the windows are written out first, one row of K values padded to whole blocks per result pixel; then every pixel of the batch is a row. */
 #include "passes/lower_window.h"
 
 static bool is_zero(const Context *cx, Dim d) { return dim_is_const(cx, d) && dim_value(cx, d) == 0; }
 
-bool window_rows(Lower *lo, const ConvGeometry *g, const Value *x, int64_t block, int64_t few_channels, bool written, WindowRows *w) {
+bool window_rows(Lower *lo, const ConvGeometry *g, const Value *x, int64_t block, int64_t few_channels, bool written, int64_t long_line, WindowRows *w) {
     Context *cx = lo->cx;
     uint32_t r = g->spatial, loops = 0;
     *w = (WindowRows){.g = g, .x = x};
@@ -23,7 +23,8 @@ bool window_rows(Lower *lo, const ConvGeometry *g, const Value *x, int64_t block
         w->flat &= k == 1 && g->stride[i] == 1 && is_zero(cx, g->begin[i]) && is_zero(cx, g->end[i]);
     }
     if (taps * cin <= 0) return false;
-    w->windows = !w->flat && g->group == 1 && (!stride_one || cin < few_channels || written);
+    bool long_lines = dim_is_const(cx, g->out[r - 1]) && dim_value(cx, g->out[r - 1]) >= long_line && r <= 3 && g->dilation[r - 1] == 1;
+    w->windows = !w->flat && g->group == 1 && (written || (stride_one ? cin < few_channels : !long_lines));
     if (w->windows) w->flat = true;
     bool run = g->group == 1 && (g->dilation[r - 1] == 1 || kx == 1); /* a line of the window is contiguous */
     for (uint32_t i = 0; i < r && !w->windows; i++) loops += dim_value(cx, g->kernel[i]) > 1 && !(run && i + 1 == r);

@@ -19,8 +19,9 @@ typedef struct WindowRows {
 } WindowRows;
 
 /* False when the micro-kernels cannot walk the window. block: written windows are padded with zeros to a multiple of it;
- * written: write them out in any case, if they have no groups; few_channels: and when the image has fewer than that. */
-bool window_rows(Lower *lo, const ConvGeometry *g, const Value *x, int64_t block, int64_t few_channels, bool written, WindowRows *w);
+ * written: write them out in any case, if they have no groups; few_channels: and when the image has fewer than that; long_line: but not
+ * those of a stride when a line has so many pixels, which fill the tiles as they stand. */
+bool window_rows(Lower *lo, const ConvGeometry *g, const Value *x, int64_t block, int64_t few_channels, bool written, int64_t long_line, WindowRows *w);
 void window_image(Lower *lo, WindowRows *w, Expr *border); /* the copying phases; border: in x's compute type, NULL: zero */
 void window_open(Lower *lo, WindowRows *w);                /* loops over batch, groups, lines */
 Dim window_count(Lower *lo, const WindowRows *w);          /* rows inside them */

@@ -19,8 +19,9 @@
 #include "passes/tile.h"
 
 enum { MOST = 6, ROWS_IN_PIECE = 48 };
-/* V and M of a block take so many bytes; where U is too long to stay in the cache from block to block, a block is so many tiles at least. */
-enum { BLOCK_BYTES = 384 << 10, CACHED_WEIGHTS = 1 << 20, LEAST_TILES = 96 };
+/* V and M of a block take so many bytes; where U is too long to stay in the cache from block to block, a block is
+ * LEAST_TILES tiles, or as many as do not enlarge the arena, but SOME_TILES. */
+enum { BLOCK_BYTES = 384 << 10, CACHED_WEIGHTS = 1 << 20, LEAST_TILES = 96, SOME_TILES = 20 };
 
 typedef struct Filter { /* the matrices of F(m, 3): B' is a x a, G a x 3, A' m x a; a = m + 2 */
     int m, a;
@@ -292,28 +293,41 @@ static void output_phase(Lower *lo, const Winograd *w) {
     lower_end_n(lo, lo->open.n - depth);
 }
 
-/* Sets w->tile, panels and block: as many tiles as BLOCK_BYTES hold, blocks of about equal size. */
+/* Sets w->tile, panels and block: as many tiles as BLOCK_BYTES, or an eighth of a limit of memory, hold, blocks of about equal size. */
 static void choose_block(Lower *lo, Winograd *w) {
     Context *cx = lo->cx;
     w->block = w->tiles;
     w->tile = tile_choose(module_target(lo->m), w->tiles, w->cout, w->cin, cx);
     w->panels = (w->cout + w->tile.cols - 1) / w->tile.cols;
-    int64_t columns = w->panels * w->tile.cols, rows = w->tile.rows, most = BLOCK_BYTES / (w->taps * (w->cin + columns) * 4), all = dim_hi(cx, w->tiles);
-    if (w->taps * w->cin * columns * 4 > CACHED_WEIGHTS && most < LEAST_TILES) most = LEAST_TILES;
+    uint64_t limit = lo->m->options->memory / 8;
+    int64_t budget = limit == 0 || limit > BLOCK_BYTES ? BLOCK_BYTES : (int64_t)limit;
+    int64_t columns = w->panels * w->tile.cols, rows = w->tile.rows, most = budget / (w->taps * (w->cin + columns) * 4), all = dim_hi(cx, w->tiles);
+    if (limit == 0 && w->taps * w->cin * columns * 4 > CACHED_WEIGHTS && most < LEAST_TILES) {
+        uint64_t fits = lo->m->scratch_room / (uint64_t)(w->taps * (w->cin + columns) * 4);
+        most = fits >= LEAST_TILES ? LEAST_TILES : fits > SOME_TILES ? (int64_t)fits : SOME_TILES;
+    }
     most = most > rows ? most / rows * rows : rows;
     if (all <= most) return;
     int64_t blocks = all / most + (all % most != 0), even = all / blocks + (all % blocks != 0);
     w->block = dim_const(cx, (even + rows - 1) / rows * rows);
 }
 
-bool lower_winograd(Lower *lo, const Node *n, const ConvGeometry *g, bool turned) {
-    Context *cx = lo->cx;
+bool winograd_fits(const Lower *lo, const ConvGeometry *g) {
+    const Context *cx = lo->cx;
     if (g->spatial != 2 || g->group != 1 || lo->m->options->opt_level < 2) return false;
     for (uint32_t i = 0; i < 2; i++)
         if (g->stride[i] != 1 || g->dilation[i] != 1 || dim_value(cx, g->kernel[i]) != 3 || dim_lo(cx, g->in[i]) < 1) return false;
+    return dim_value(cx, g->in_channels) >= 8 && dim_value(cx, g->out_channels) >= 8;
+}
+
+bool lower_winograd(Lower *lo, const Node *n, const ConvGeometry *g, bool turned, Choice choice) {
+    Context *cx = lo->cx;
+    if (!winograd_fits(lo, g) || choice == CHOICE_DIRECT) return false;
     Winograd w = {.n = n, .g = g, .cin = dim_value(cx, g->in_channels), .cout = dim_value(cx, g->out_channels), .turned = turned};
     conv_operands(n, &w.x, &w.w, &w.bias);
-    w.f = w.cin < 8 || w.cout < 8 ? NULL : best_filter(lo, g, w.cin, w.cout, n->in[w.w]->data != NULL);
+    if (choice == CHOICE_WINOGRAD_2) w.f = &filters[0];
+    else if (choice == CHOICE_WINOGRAD_4) w.f = &filters[1];
+    else w.f = best_filter(lo, g, w.cin, w.cout, n->in[w.w]->data != NULL);
     if (w.f == NULL) return false;
     Dim m = dim_const(cx, w.f->m);
     w.ty = dim_ceildiv(cx, g->out[0], m);

@@ -360,6 +360,17 @@ static Value *memory_of(const Planner *p, Value *v) {
 
 static uint64_t bytes_of(Planner *p, const Value *v);
 
+/* May argument `out` be written over the memory `in`, which argument `at` reads? Others may read it too (a view beside its operand): if the
+ * kernel works in place of each of them. */
+static bool fits_over(const Planner *p, const Step *s, const Value *in, uint32_t at, uint32_t out) {
+    if (!works_in_place(p->cx, s->kernel, at, out) && !epilogue_in_place(p->cx, s, at, out)) return false;
+    for (uint32_t i = 0; i < s->n_value; i++) {
+        if (i == at || s->kernel->buf[i].kind != BUF_IN || memory_of(p, s->value[i]) != in) continue;
+        if (!works_in_place(p->cx, s->kernel, i, out) && !epilogue_in_place(p->cx, s, i, out)) return false;
+    }
+    return true;
+}
+
 static void merge_in_place(Planner *p, Step *s, const bool *in_arena) {
     for (; s != NULL; s = s->next) {
         merge_in_place(p, s->body, in_arena);
@@ -372,10 +383,12 @@ static void merge_in_place(Planner *p, Step *s, const bool *in_arena) {
                 if (s->kernel->buf[i].kind != BUF_IN || !in_arena[p->root[s->value[i]->id]->id]) continue;
                 Value *in = memory_of(p, s->value[i]);
                 if (p->life[in->id].last != s->time || in == out || bytes_of(p, out) > bytes_of(p, in)) continue;
-                if (!works_in_place(p->cx, s->kernel, i, o) && !epilogue_in_place(p->cx, s, i, o)) continue;
+                if (!fits_over(p, s, in, i, o)) continue;
+                s->kernel = inplace_kernel(p, s->kernel, i, o);
+                for (uint32_t j = 0; j < s->n_value; j++)
+                    if (j != i && s->kernel->buf[j].kind == BUF_IN && memory_of(p, s->value[j]) == in) s->kernel = inplace_kernel(p, s->kernel, i, j);
                 p->merged[out->id] = in;
                 p->life[in->id].last = p->life[out->id].last;
-                s->kernel = inplace_kernel(p, s->kernel, i, o);
                 break;
             }
         }

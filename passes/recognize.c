@@ -7,6 +7,7 @@
  * Rules look backward from the last operator; what only it read goes with it. Products are compared as sets of factors
  * with one coefficient, since exporters associate them in every order:
  *
+ *     QuantizeLinear(Gelu(x) * c, 1)  ->  QuantizeLinear(RoughGelu(x) * c, 1) when c is small: rounding to bytes hides the difference
  *     0.5 * x * (1 + erf(x / sqrt(2)))  ->  Gelu(x)         x * sigmoid(a*x)  ->  Swish(x)
  *
  * Constants must be the formula's up to the rounding of their type. */
@@ -140,6 +141,22 @@ static bool recognize_gelu(Rewriter *r, Node *n) {
         Node *gelu = rw_node(r, n, OP_Gelu, 1, &x);
         if (i == 1) attr_set_s(gelu, AT_Gelu_approximate, str_intern(r->cx, "tanh"));
         return rw_replace(r, n, rw_value(r, gelu));
+    }
+    return false;
+}
+
+/* A Gelu that only becomes bytes, in steps of at least 1/512: 5e-5 is a fortieth of that. */
+static bool recognize_byte_gelu(Rewriter *r, Node *n) {
+    DType t = n->out[0]->type->dtype;
+    Node *scaled = rw_def(r, n->in[0], OP_Mul);
+    if ((t != DT_U8 && t != DT_I8) || scaled == NULL || !rw_single(r, n->in[0]) || !rw_is(r->cx, n->in[1], 1)) return false;
+    for (uint32_t i = 0; i < 2; i++) {
+        Node *gelu = rw_def(r, scaled->in[i], OP_Gelu);
+        double c;
+        if (gelu == NULL || !rw_single(r, scaled->in[i]) || gelu->out[0]->type->dtype != DT_F32 || !attr_s_is(r->cx, gelu, AT_Gelu_approximate, "none")) continue;
+        if (!rw_splat(r->cx, scaled->in[1 - i], &c) || !(fabs(c) <= 512)) continue;
+        Value *x = rw_build2(r, n, OP_Mul, rw_build1(r, n, OP_RoughGelu, gelu->in[0]), scaled->in[1 - i]);
+        return rw_replace(r, n, rw_value(r, rw_copy(r, n, n, 3, (Value *[]){x, n->in[1], n->n_in > 2 ? n->in[2] : NULL})));
     }
     return false;
 }
@@ -336,6 +353,7 @@ static bool recognize_softmax(Rewriter *r, Node *n) {
 #define RULE(op, rewrite) {OP_##op, recognize_##rewrite}
 static const Rule rules[] = {
     RULE(Mul, gelu),
+    RULE(QuantizeLinear, byte_gelu),
     RULE(Mul, hard_swish),
     RULE(Mul, gated),
     RULE(Mul, norm_mul),

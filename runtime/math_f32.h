@@ -27,6 +27,46 @@ static inline float lathe_sqrt_f32(float x) {
 #endif
 }
 
+/* a b + c, rounded once where that is one instruction, whatever the compiler may contract. */
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+#define LATHE_FMA_F32(a, b, c) __builtin_fmaf(a, b, c)
+#else
+#define LATHE_FMA_F32(a, b, c) ((a) * (b) + (c))
+#endif
+
+/* 1 / d within 2e-3 for normal d up to 2^125. Where vectors are 512 bits wide a division takes as long as 20 other
+ * instructions: there a first guess from the exponent's bits and one step of Newton's, with constants for the least
+ * error near powers of two. */
+static inline float lathe_reciprocal_guess_f32(float d) {
+#if defined(__AVX512F__)
+    const float q = lathe_bits_float(0x7EF38000u - lathe_float_bits(d));
+    return q * LATHE_FMA_F32(-d, q, 2.0021f);
+#else
+    return 1.0f / d;
+#endif
+}
+
+/* 1 / d within 4e-6. */
+static inline float lathe_reciprocal_near_f32(float d) {
+    const float guess = lathe_reciprocal_guess_f32(d);
+#if defined(__AVX512F__)
+    return LATHE_FMA_F32(guess, LATHE_FMA_F32(-d, guess, 1.0f), guess);
+#else
+    return guess;
+#endif
+}
+
+/* scale / d, for a scale that is a power of two. */
+static inline float lathe_reciprocal_scaled_f32(float d, float scale) {
+    const float guess = lathe_reciprocal_guess_f32(d), q = guess * scale;
+#if defined(__AVX512F__)
+    const float rest = LATHE_FMA_F32(-d, guess, 1.0f);
+    return LATHE_FMA_F32(q, LATHE_FMA_F32(rest, rest, rest), q);
+#else
+    return q;
+#endif
+}
+
 /* x = n ln 2 + r: r, and in *z a float whose low bits are n. */
 static inline float lathe_exp_rest(float x, float *z) {
     *z = x * 1.44269504f + 12582912.0f;
@@ -51,22 +91,23 @@ static inline float lathe_exp_power(float x, float z, float p) {
     return x < -87.336544f ? 0.0f : x <= 88.7228317f ? e : x * 3.0e38f;
 }
 
-/* e^x = 2^n e^r with 2^n added to the exponent's bits, for subnormals in two steps. Masked attention
- * scores end below -104: they get their zero without arithmetic that underflows, which is slow. */
+/* e^x = 2^n e^r, 2^n in two factors because neither 2^128 nor 2^-150 is a normal number. Masked attention scores end
+ * below -104: they get their zero without an intermediate result that underflows, which is slow. */
 static inline float lathe_exp_f32(float x) {
-    const int zero = x < -104.0f, small = (x < -86.0f) & !zero;
+    const float least = x < -104.0f ? -104.0f : x, y = least > 89.0f ? 89.0f : least;
     float z;
-    const float p = lathe_exp_series(lathe_exp_rest(x, &z));
-    const float power = lathe_bits_float(lathe_float_bits(p) + (lathe_float_bits(z) << 23) + (small ? 64u << 23 : 0u));
-    const float e = small ? power * 5.42101086e-20f : power; /* 2^-64 */
-    return zero ? 0.0f : x <= 88.7228317f ? e : x * 3.0e38f;
+    const float p = lathe_exp_series(lathe_exp_rest(y, &z));
+    const uint32_t n = lathe_float_bits(z) - 0x4B400000u + 254u, half = n >> 1;
+    return p * lathe_bits_float(half << 23) * lathe_bits_float((n - half) << 23);
 }
 
-/* The same where a result below the smallest normal number may be 0: softmax. */
+/* The same where a result below the smallest normal number may be 0, and none exceeds 2^127: softmax. 127, the exponent's bias,
+ * is in the constant whose low bits become n. */
 static inline float lathe_exp_below_f32(float x) {
-    float z;
-    const float p = lathe_exp_series(lathe_exp_rest(x, &z));
-    return lathe_exp_power(x, z, p);
+    const float y = x < -88.0f ? -88.0f : x;
+    const float z = y * 1.44269504f + 12583039.0f, n = z - 12583039.0f;
+    const float r = (y - n * 0.693359375f) + n * 2.12194440e-4f;
+    return lathe_exp_series(r) * lathe_bits_float(lathe_float_bits(z) << 23);
 }
 
 /* e^x - 1 = 2^n (e^r - 1) + (2^n - 1), at half size because 2^128 is no float. */
@@ -114,63 +155,76 @@ static inline float lathe_log1p_f32(float x) {
     return u > 3.40282347e+38f || !(u > 0) ? big : fabsf(x) < 1e-8f ? x : r;
 }
 
-/* u / (u + 1) with u = (e^2|x| - 1) / 2 = 2^n (e^2h - 1) / 2 + (2^n - 1) / 2, which is exact for small x. What u + 1 and
- * the quotient lost is put back: rest = u - q (u + 1), written for each size of u so that it cancels exactly. */
-static inline float lathe_tanh_f32(float x) {
-    const float a = fabsf(x), y = a > 10.0f ? 10.0f : a;
-    const float z = y * 2.88539008f + 12582912.0f, n = z - 12582912.0f;
-    const float h = (y - n * 0.3466796875f) + n * 1.06097220e-4f;
+/* (e^2x - 1) / 2 for 0 <= x <= 10, exact for small x: 2^n (e^2h - 1) / 2 + (2^n - 1) / 2. */
+static inline float lathe_tanh_power(float x) {
+    const float z = x * 2.88539008f + 12583039.0f, n = z - 12583039.0f;
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+    const float h = LATHE_FMA_F32(n, -0.34657359f, x);
+#else
+    const float h = (x - n * 0.3466796875f) + n * 1.06097220e-4f;
+#endif
     float p = 4.464172333e-02f;
     p = p * h + 1.339026890e-01f;
     p = p * h + 3.333296407e-01f;
     p = p * h + 6.666607440e-01f;
     p = p * h + 1.000000019e+00f;
-    const float s = lathe_bits_float((lathe_float_bits(z) << 23) + 0x3F800000u);
-    const float u = s * (p * (h * h) + h) + (s * 0.5f - 0.5f), inverse = 1.0f / (u + 1.0f), q = u * inverse;
+    const float s = lathe_bits_float(lathe_float_bits(z) << 23);
+    return s * (p * (h * h) + h) + (s * 0.5f - 0.5f);
+}
+
+/* u / (u + 1) with u = (e^2|x| - 1) / 2. What u + 1 and the quotient lost is put back: rest = u - q (u + 1), written for
+ * each size of u so that it cancels exactly. */
+static inline float lathe_tanh_f32(float x) {
+    const float a = fabsf(x), u = lathe_tanh_power(a > 10.0f ? 10.0f : a), d = u + 1.0f;
+    const float inverse = lathe_reciprocal_near_f32(d), q = u * inverse;
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
-    const float rest = (u - q) - q * u;
+    const float rest = LATHE_FMA_F32(-q, u, u - q);
 #else
     const float rest = u < 1.0f ? (u - q) - q * u : (1.0f - q) * u - q;
 #endif
     return copysignf(q + rest * inverse, x);
 }
 
-/* 1 / (1 + e^-x), with 1 + e^-x = 2^n (e^r - 1) + 1 + 2^n; below -60 all of it is 2^32 too small, or it would overflow. */
+/* 1 / (1 + e^-x), with 1 + e^-x = 2^n (e^r - 1) + 1 + 2^n. All of it is 2^32 times smaller, so that the sum does not
+ * overflow where the result is a subnormal number; 95, the exponent's bias less 32, is in the constant whose low bits become n. */
 static inline float lathe_sigmoid_f32(float x) {
-    const int small = x < -60.0f, zero = x < -104.0f;
-    const float y = zero ? 0.0f : x > 87.0f ? 87.0f : x;
-    const float z = y * -1.44269504f + 12582912.0f, n = z - 12582912.0f;
+    const float least = x < -108.0f ? -108.0f : x, y = least > 20.0f ? 20.0f : least;
+    const float z = y * -1.44269504f + 12583007.0f, n = z - 12583007.0f;
     const float r = n * 2.12194440e-4f - (n * 0.693359375f + y);
     float p = 1.395420538e-03f;
     p = p * r + 8.375077505e-03f;
     p = p * r + 4.166612973e-02f;
     p = p * r + 1.666641656e-01f;
     p = p * r + 5.000000133e-01f;
-    p = p * r + 1.000000037e+00f;
-    const float s = lathe_bits_float((lathe_float_bits(z) << 23) + (small ? 95u << 23 : 127u << 23));
-    const float d = (s * (p * r) + 1.0f) + s, q = 1.0f / d;
-    return zero ? 0.0f : small ? q * 2.32830644e-10f : q;
+    p = p * r + 1.0f;
+    const float s = lathe_bits_float(lathe_float_bits(z) << 23);
+    return lathe_reciprocal_scaled_f32((s * (p * r) + 2.32830644e-10f) + s, 2.32830644e-10f);
 }
 
-/* x + x P(x^2) up to 0.92, then 1 - exp(-Q(x)) with Q = -log(erfc). */
+/* x + x P(x^2) up to 1.2, then a polynomial of |x| - 2.5625 up to where only 1 is left. */
 static inline float lathe_erf_f32(float x) {
-    const float a = fabsf(x), s = x * x, b = a > 4.0f ? 4.0f : a;
-    float p = 8.316775347e-05f, q = 2.096536628e-05f;
-    p = p * s - 8.130012429e-04f;
-    p = p * s + 5.199906882e-03f;
-    p = p * s - 2.685894072e-02f;
-    p = p * s + 1.128368750e-01f;
-    p = p * s - 3.761263192e-01f;
-    p = p * s + 1.283791661e-01f;
-    q = q * b - 4.329663061e-04f;
-    q = q * b + 4.163829610e-03f;
-    q = q * b - 2.510042861e-02f;
-    q = q * b + 1.082507968e-01f;
-    q = q * b + 6.333734393e-01f;
-    q = q * b + 1.129501820e+00f;
-    q = q * b - 1.719733555e-04f;
-    const float large = copysignf(1.0f - lathe_exp_below_f32(-q), x), small = x + x * p;
-    return a >= 0.92f ? large : small;
+    const float s = x * x, a = fabsf(x), t = (a > 3.93f ? 3.93f : a) - 2.5625f;
+    float p = 6.503115583e-05f, q = -8.751275345e-06f;
+    p = p * s - 7.551610470e-04f;
+    p = p * s + 5.129555240e-03f;
+    p = p * s - 2.681890503e-02f;
+    p = p * s + 1.128264517e-01f;
+    p = p * s - 3.761253357e-01f;
+    p = p * s + 1.283791512e-01f;
+    q = q * t + 1.374607655e-05f;
+    q = q * t + 7.208342140e-05f;
+    q = q * t - 2.339906787e-04f;
+    q = q * t + 1.449130941e-04f;
+    q = q * t + 6.724328268e-04f;
+    q = q * t - 2.545929747e-03f;
+    q = q * t + 5.099613219e-03f;
+    q = q * t - 6.866831798e-03f;
+    q = q * t + 6.423413754e-03f;
+    q = q * t - 4.068256821e-03f;
+    q = q * t + 1.587266917e-03f;
+    q = q * t + 9.997098446e-01f;
+    const float small = x + x * p, large = copysignf(q, x);
+    return a >= 1.2f ? large : small;
 }
 
 /* The angle modulo a quarter turn in double; *quarter is the number of quarter turns modulo 4. */
@@ -252,30 +306,21 @@ static inline float lathe_exp_fast_f32(float x) {
 }
 
 static inline float lathe_tanh_fast_f32(float x) {
-    const float a = fabsf(x), y = a > 10.0f ? 10.0f : a;
-    const float z = y * 2.88539008f + 12582912.0f, n = z - 12582912.0f;
-    const float h = (y - n * 0.3466796875f) + n * 1.06097220e-4f;
-    float p = 4.464172333e-02f;
-    p = p * h + 1.339026890e-01f;
-    p = p * h + 3.333296407e-01f;
-    p = p * h + 6.666607440e-01f;
-    p = p * h + 1.000000019e+00f;
-    const float s = lathe_bits_float((lathe_float_bits(z) << 23) + 0x3F800000u);
-    const float u = s * (p * (h * h) + h) + (s * 0.5f - 0.5f);
-    return copysignf(u / (u + 1.0f), x);
+    const float a = fabsf(x), u = lathe_tanh_power(a > 10.0f ? 10.0f : a);
+    return copysignf(u * lathe_reciprocal_scaled_f32(u + 1.0f, 1.0f), x);
 }
 
 static inline float lathe_sigmoid_fast_f32(float x) {
-    const float y = x > 87.0f ? 87.0f : x;
-    const float z = y * -1.44269504f + 12582912.0f, n = z - 12582912.0f;
+    const float least = x < -108.0f ? -108.0f : x, y = least > 20.0f ? 20.0f : least;
+    const float z = y * -1.44269504f + 12583007.0f, n = z - 12583007.0f;
     const float r = n * 2.12194440e-4f - (n * 0.693359375f + y);
     float p = 8.379439577e-03f;
     p = p * r + 4.189973384e-02f;
     p = p * r + 1.666635828e-01f;
     p = p * r + 4.999913225e-01f;
     p = p * r + 1.0f;
-    const float s = lathe_bits_float((lathe_float_bits(z) << 23) + 0x3F800000u);
-    return x < -87.336544f ? 0.0f : 1.0f / ((s * (p * r) + 1.0f) + s);
+    p = p * r + 1.0f;
+    return lathe_reciprocal_scaled_f32(lathe_bits_float(lathe_float_bits(z) << 23) * p + 2.32830644e-10f, 2.32830644e-10f);
 }
 
 /* The angle modulo a quarter turn; the low bit of *quarter says which of sine and cosine, the next one the sign. */

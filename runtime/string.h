@@ -251,29 +251,173 @@ static inline int lathe_string_to_f64(const lathe_string *x, int64_t i, double *
     return 0;
 }
 
-/* The whole number that x[i] writes, a fraction cut off; 6 when it is not a number or beyond 64 bits (*out is 0 then). */
-static inline int lathe_string_to_i64(const lathe_string *x, int64_t i, int64_t *out) {
+/* The size and sign of the whole number that x[i] writes, a fraction cut off; 6 when it is not a number or beyond 64 bits (*size is 0 then). */
+static inline int lathe_string_to_whole(const lathe_string *x, int64_t i, uint64_t *size, int *minus) {
     const char *p = x[i] != NULL ? x[i] : "";
     uint64_t digits = 0;
-    int minus = 0, seen = 0;
-    *out = 0;
+    int seen = 0, beyond = 0;
+    *size = 0;
+    *minus = 0;
     while (lathe_is_space(*p)) p++;
-    if (*p == '+' || *p == '-') minus = *p++ == '-';
+    if (*p == '+' || *p == '-') *minus = *p++ == '-';
     for (; *p >= '0' && *p <= '9'; p++, seen = 1) {
-        if (digits > UINT64_C(922337203685477580)) return 6;
-        digits = digits * 10 + (uint64_t)(*p - '0');
+        const uint64_t d = (uint64_t)(*p - '0');
+        beyond |= digits > (UINT64_MAX - d) / 10;
+        digits = digits * 10 + d;
     }
     while (lathe_is_space(*p)) p++;
     if (*p != 0 || !seen) { /* 1.5, 1e3, and what is no number at all */
         double r = 0.0;
         const int code = lathe_string_to_f64(x, i, &r);
         if (code != 0) return code;
-        if (!(r > -9223372036854775808.0 && r < 9223372036854775808.0)) return 6;
-        *out = (int64_t)r;
+        r = r < 0.0 ? -r : r;
+        if (!(r < 18446744073709551616.0)) return 6;
+        digits = (uint64_t)r;
+        beyond = 0;
+    }
+    *size = beyond ? 0 : digits;
+    return beyond ? 6 : 0;
+}
+
+static inline int lathe_string_to_i64(const lathe_string *x, int64_t i, int64_t *out) {
+    uint64_t size;
+    int minus;
+    const int code = lathe_string_to_whole(x, i, &size, &minus);
+    const int fits = size <= UINT64_C(9223372036854775807) + (minus ? 1u : 0u);
+    *out = fits ? (int64_t)(minus ? 0u - size : size) : 0;
+    return fits ? code : 6;
+}
+
+/* A negative number wraps around. */
+static inline int lathe_string_to_u64(const lathe_string *x, int64_t i, uint64_t *out) {
+    uint64_t size;
+    int minus;
+    const int code = lathe_string_to_whole(x, i, &size, &minus);
+    *out = minus ? 0u - size : size;
+    return code;
+}
+
+static inline void lathe_digits_multiply(uint32_t *limb, int *n, uint32_t by) { /* limbs of nine decimal digits, low ones first; by < 10^9 */
+    uint64_t carry = 0;
+    for (int k = 0; k < *n; k++) {
+        carry += (uint64_t)limb[k] * by;
+        limb[k] = (uint32_t)(carry % 1000000000u);
+        carry /= 1000000000u;
+    }
+    if (carry != 0) limb[(*n)++] = (uint32_t)carry;
+}
+
+/* The exact decimal digits of a finite x >= 0, the first one not 0 (but for 0 itself); returns how many, at most 780. x is
+ * those digits, as a whole number, divided by ten to the *point. */
+static inline int lathe_f64_digits(double x, char *digit, int *point) {
+    uint32_t limb[90];
+    uint64_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    const int field = (int)(bits >> 52 & 2047u);
+    uint64_t m = (bits & UINT64_C(0xFFFFFFFFFFFFF)) | (field != 0 ? UINT64_C(1) << 52 : 0);
+    int e = (field != 0 ? field : 1) - 1075, n = 0, count = 0;
+    while (e < 0 && (m & 1u) == 0 && m != 0) m >>= 1, e++;
+    *point = m != 0 && e < 0 ? -e : 0;
+    for (; m != 0 || n == 0; m /= 1000000000u) limb[n++] = (uint32_t)(m % 1000000000u);
+    for (int k = e; k > 0; k -= 16) lathe_digits_multiply(limb, &n, UINT32_C(1) << (k < 16 ? k : 16)); /* m 2^e */
+    for (int k = *point; k > 0; k -= k < 12 ? 1 : 12) lathe_digits_multiply(limb, &n, k < 12 ? 5 : 244140625); /* m / 2^k = m 5^k / 10^k, 5^12 at a time */
+    for (int k = n - 1; k >= 0; k--)
+        for (uint32_t unit = 100000000u; unit != 0; unit /= 10u)
+            if (count != 0 || limb[k] / unit % 10u != 0 || (k == 0 && unit == 1)) digit[count++] = (char)('0' + limb[k] / unit % 10u);
+    return count;
+}
+
+/* Keeps `keep` digits of n (possibly none), rounded to nearest, ties to even; when that carries into a new digit, returns 1
+ * and there are keep + 1. */
+static inline int lathe_digits_round(char *digit, int n, int keep) {
+    int up = digit[keep] > '5', k = keep;
+    if (digit[keep] == '5') {
+        for (int j = keep + 1; j < n && !up; j++) up = digit[j] != '0';
+        if (!up) up = keep > 0 && (digit[keep - 1] & 1) != 0;
+    }
+    while (up && k > 0 && digit[k - 1] == '9') digit[--k] = '0';
+    if (!up) return 0;
+    if (k > 0) {
+        digit[k - 1]++;
         return 0;
     }
-    if (digits > UINT64_C(9223372036854775808) - (minus ? 0u : 1u)) return 6;
-    *out = minus ? (int64_t)(0u - digits) : (int64_t)digits;
+    for (k = keep; k > 0; k--) digit[k] = digit[k - 1];
+    digit[0] = '1';
+    return 1;
+}
+
+/* x[i] as text: with `decimals` digits behind the point, or, when that is negative, with 8 significant digits as %.8g of C
+ * writes them; NaN, INF and -INF. In slot i of text. */
+static inline int lathe_f64_to_string(const double *x, int64_t i, uint8_t *text, lathe_string *out, int64_t decimals) {
+    const int most = 8;
+    char digit[800], *to = (char *)text + i * LATHE_STRING_BYTES;
+    uint64_t bits;
+    int n, point, size = 0;
+    memcpy(&bits, &x[i], sizeof bits);
+    out[i] = to;
+    if ((bits >> 52 & 2047u) == 2047u) {
+        const char *word = (bits & UINT64_C(0xFFFFFFFFFFFFF)) != 0 ? "NaN" : bits >> 63 != 0 ? "-INF" : "INF";
+        memcpy(to, word, strlen(word) + 1);
+        return 0;
+    }
+    if (bits >> 63 != 0) to[size++] = '-';
+    n = lathe_f64_digits(x[i] < 0 ? -x[i] : x[i], digit, &point);
+    int exponent = n - 1 - point; /* of the first digit */
+    int keep = decimals < 0 ? most : exponent + 1 + (int)decimals;
+    if (decimals > 64 || keep + size + 8 > LATHE_STRING_BYTES) {
+        to[0] = 0;
+        return 4;
+    }
+    if (keep < 0) n = keep = 0;
+    if (keep < n) {
+        const int carry = lathe_digits_round(digit, n, keep);
+        exponent += carry;
+        n = decimals < 0 ? keep : keep + carry;
+    }
+    if (n == 0) digit[n++] = '0', exponent = 0;
+    if (decimals < 0)
+        while (n > 1 && digit[n - 1] == '0') n--;
+    if (decimals < 0 && (exponent < -4 || exponent >= most)) {
+        const int e = exponent < 0 ? -exponent : exponent;
+        to[size++] = digit[0];
+        if (n > 1) to[size++] = '.';
+        for (int k = 1; k < n; k++) to[size++] = digit[k];
+        to[size++] = 'e';
+        to[size++] = exponent < 0 ? '-' : '+';
+        if (e >= 100) to[size++] = (char)('0' + e / 100);
+        to[size++] = (char)('0' + e / 10 % 10);
+        to[size++] = (char)('0' + e % 10);
+    } else {
+        const int last = decimals < 0 ? n - 1 - exponent : (int)decimals; /* digits behind the point */
+        for (int k = exponent < 0 ? exponent : 0; k <= exponent || k - exponent <= last; k++) {
+            if (k == exponent + 1) to[size++] = '.';
+            to[size++] = k >= 0 && k < n ? digit[k] : '0';
+        }
+    }
+    to[size] = 0;
+    return 0;
+}
+
+static inline int lathe_u64_to_string(const uint64_t *x, int64_t i, uint8_t *text, lathe_string *out) {
+    char *to = (char *)text + i * LATHE_STRING_BYTES;
+    int n = 1, k;
+    for (uint64_t v = x[i]; v >= 10; v /= 10) n++;
+    out[i] = to;
+    to[k = n] = 0;
+    for (uint64_t v = x[i]; k > 0; v /= 10) to[--k] = (char)('0' + v % 10);
+    return 0;
+}
+
+static inline int lathe_i64_to_string(const int64_t *x, int64_t i, uint8_t *text, lathe_string *out) {
+    char *to = (char *)text + i * LATHE_STRING_BYTES;
+    const uint64_t size = x[i] < 0 ? 0u - (uint64_t)x[i] : (uint64_t)x[i];
+    const int minus = x[i] < 0;
+    int n = 1 + minus, k;
+    for (uint64_t v = size; v >= 10; v /= 10) n++;
+    out[i] = to;
+    to[0] = '-';
+    to[k = n] = 0;
+    for (uint64_t v = size; k > minus; v /= 10) to[--k] = (char)('0' + v % 10);
     return 0;
 }
 
@@ -283,6 +427,26 @@ static inline int lathe_string_match(const lathe_string *x, int64_t i, const int
     int32_t state = 0;
     for (; *p != 0 && state >= 0; p++) state = next[(int64_t)state * 256 + *p];
     out[i] = state >= 0 && accept[state];
+    return 0;
+}
+
+static inline uint32_t lathe_rotate_left(uint32_t x, int by) { return x << by | x >> (32 - by); }
+
+/* MurmurHash3: the 32-bit hash of the bytes of string x[i]. */
+static inline int lathe_string_hash(const lathe_string *x, int64_t i, int64_t seed, uint32_t *hash) {
+    const unsigned char *p = (const unsigned char *)(x[i] != NULL ? x[i] : "");
+    const size_t n = strlen((const char *)p);
+    uint32_t h = (uint32_t)seed;
+    for (size_t at = 0; at < n; at += 4) {
+        uint32_t k = 0;
+        for (size_t b = 0; b < 4 && at + b < n; b++) k |= (uint32_t)p[at + b] << (8 * b);
+        h ^= lathe_rotate_left(k * 0xCC9E2D51u, 15) * 0x1B873593u;
+        if (at + 4 <= n) h = lathe_rotate_left(h, 13) * 5u + 0xE6546B64u;
+    }
+    h ^= (uint32_t)n;
+    h = (h ^ h >> 16) * 0x85EBCA6Bu;
+    h = (h ^ h >> 13) * 0xC2B2AE35u;
+    hash[i] = h ^ h >> 16;
     return 0;
 }
 

@@ -186,6 +186,21 @@ bool shape_unique(Module *m, Node *n) {
     return true;
 }
 
+/* x [N] -> values [U] in the order of x, which of them each element is [N], how often each occurs [U] */
+bool shape_ms_unique(Module *m, Node *n) {
+    const Type *t = shape_in(m, n, 0);
+    if (t == NULL) return false;
+    if (t->rank != 1) {
+        diag(m->cx, SEV_ERROR, n->loc, "input 0 has rank %u, a vector is needed", t->rank);
+        return false;
+    }
+    Dim found = shape_data_dim(m, n, n->out[0] != NULL ? 0 : 2, 0, 0, dim_hi(m->cx, t->dim[0]));
+    shape_out(m, n, 0, t->dtype, 1, &found);
+    shape_out(m, n, 1, DT_I64, 1, t->dim);
+    shape_out(m, n, 2, DT_I64, 1, &found);
+    return true;
+}
+
 /* Input: a matrix of one row per item. Outputs: first item of each group, group of each item, size of each group. */
 bool shape_unique_rows(Module *m, Node *n) {
     const Type *t = shape_in(m, n, 0);

@@ -171,7 +171,7 @@ bool shape_cast(Module *m, Node *n) {
     } else if (!known_dtype(m, n, attr_i(n, AT_Cast_to), &d)) {
         return false;
     }
-    if (d == DT_STRING && t->dtype != DT_STRING) {
+    if (d == DT_STRING && dtype_class(t->dtype) == 'C') {
         diag(m->cx, SEV_ERROR, n->loc, "a conversion of %s to strings is not supported", dtype_text(t->dtype));
         return false;
     }
@@ -182,8 +182,16 @@ bool shape_cast(Module *m, Node *n) {
 
 bool shape_parse_numbers(Module *m, Node *n) {
     const Type *t = shape_in(m, n, 0);
+    DType d;
+    if (t == NULL || !known_dtype(m, n, attr_i(n, AT_ParseNumbers_to), &d)) return false;
+    shape_out(m, n, 0, d, t->rank, t->dim);
+    return true;
+}
+
+bool shape_format_numbers(Module *m, Node *n) {
+    const Type *t = shape_in(m, n, 0);
     if (t == NULL) return false;
-    shape_out(m, n, 0, attr_i(n, AT_ParseNumbers_real) != 0 ? DT_F64 : DT_I64, t->rank, t->dim);
+    shape_out(m, n, 0, DT_STRING, t->rank, t->dim);
     return true;
 }
 
@@ -293,5 +301,17 @@ bool shape_bias_split_gelu(Module *m, Node *n) {
     }
     dim[t->rank - 1] = dim_floordiv(m->cx, dim[t->rank - 1], dim_const(m->cx, 2));
     shape_out(m, n, 0, t->dtype, t->rank, dim);
+    return true;
+}
+
+/* MurmurHash3: a 32-bit hash per element. */
+bool shape_murmur_hash(Module *m, Node *n) {
+    const Type *t = shape_in(m, n, 0);
+    if (t == NULL) return false;
+    if (t->dtype != DT_STRING && dtype_bits(t->dtype) != 32 && (dtype_bits(t->dtype) != 64 || dtype_class(t->dtype) == 'C')) {
+        diag(m->cx, SEV_ERROR, n->loc, "strings and numbers of 32 or 64 bits are hashed");
+        return false;
+    }
+    shape_out(m, n, 0, attr_i(n, AT_MurmurHash3_positive) != 0 ? DT_U32 : DT_I32, t->rank, t->dim);
     return true;
 }

@@ -172,3 +172,24 @@ bool shape_remove_padding(Module *m, Node *n) {
     shape_out(m, n, 3, DT_I32, 1, (Dim[]){dim_const(cx, 1)});
     return true;
 }
+
+/* table [buckets, heads], lengths of queries and keys -> [1, heads, Q, K] */
+bool shape_relative_position_bias(Module *m, Node *n) {
+    Context *cx = m->cx;
+    const Type *t = shape_in(m, n, 0);
+    Dim dim[4];
+    if (t == NULL) return false;
+    if (t->rank != 2 || !dim_is_const(cx, t->dim[0]) || !dim_is_const(cx, t->dim[1])) return fail(m, n, "bias_table must be [buckets, heads] of known sizes");
+    for (uint32_t i = 1; i < 3; i++) {
+        const Type *length = shape_in(m, n, i);
+        uint32_t count;
+        if (length == NULL) return false;
+        if (type_numel(cx, length) != dim_const(cx, 1)) return fail(m, n, "query_length and key_length are one number each");
+        const Dim *known = value_dims(m, n->in[i], &count);
+        dim[1 + i] = known != NULL ? known[0] : shape_data_dim(m, n, 0, 1 + i, 0, INT64_MAX);
+    }
+    dim[0] = dim_const(cx, 1);
+    dim[1] = t->dim[1];
+    shape_out(m, n, 0, t->dtype, 4, dim);
+    return true;
+}

@@ -97,6 +97,19 @@ bool window_of_pool(Module *m, Node *node, Window *w) {
     return window_resolve(m, node, n, t->dim + 2, kernel, w);
 }
 
+/* x [N,C,spatial…] and a mask of planes as large, of any number */
+bool shape_max_pool_mask(Module *m, Node *n) {
+    const Type *x = shape_in(m, n, 0), *mask = x != NULL ? shape_in(m, n, 1) : NULL;
+    if (mask == NULL) return false;
+    if (mask->rank != x->rank || mask->dtype != DT_I32 || x->dtype != DT_F32) {
+        diag(m->cx, SEV_ERROR, n->loc, "a float input and an int32 mask with as many dims are needed");
+        return false;
+    }
+    for (uint32_t a = 2; a < x->rank; a++)
+        if (shape_unify(m, n, x->dim[a], mask->dim[a], "spatial dims of input and mask") == 0) return false;
+    return shape_pool(m, n);
+}
+
 bool shape_pool(Module *m, Node *n) {
     Window w;
     if (!window_of_pool(m, n, &w)) return false;

@@ -63,3 +63,22 @@ bool expand_fused_activation(Module *m, Node *n, Value **out) {
     out[0] = activate(m, n, attr_has(n, name) ? attr_s(n, name) : 0, p, n_p, y);
     return out[0] != NULL;
 }
+
+bool expand_matmul_activation(Module *m, Node *n, Value **out) {
+    Node *c = node_new(m, n->graph, n, OP_FusedMatMul, n->n_in, n->in, 1);
+    c->loc = n->loc;
+    attr_share(c, n);
+    if (!node_infer(m, c)) return false;
+    double p[2] = {NAN, NAN};
+    if (attr_has(n, AT_FusedMatMulActivation_activation_alpha)) p[0] = attr_f(n, AT_FusedMatMulActivation_activation_alpha);
+    if (attr_has(n, AT_FusedMatMulActivation_activation_beta)) p[1] = attr_f(n, AT_FusedMatMulActivation_activation_beta);
+    if (attr_s_is(m->cx, n, AT_FusedMatMulActivation_activation, "Softmax")) {
+        Node *s = node_new(m, n->graph, n, OP_Softmax, 1, c->out, 1);
+        s->loc = n->loc;
+        if (attr_has(n, AT_FusedMatMulActivation_activation_axis)) attr_set_i(s, AT_Softmax_axis, attr_i(n, AT_FusedMatMulActivation_activation_axis));
+        out[0] = s->out[0];
+        return node_infer(m, s);
+    }
+    out[0] = activate(m, n, attr_s(n, AT_FusedMatMulActivation_activation), p, 2, c->out[0]);
+    return out[0] != NULL;
+}

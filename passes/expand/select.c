@@ -3,6 +3,7 @@
  *     %y = Compress(%x, %c) {axis = 1}     ->    %i = NonZeroIndex(%c)   %y = Gather(%x, %i) {axis = 1}
  *
  * The number of kept elements is the runtime symbol of the index; the gather's result then has it among its dims. */
+#include "passes/expand/build.h"
 #include "passes/rules.h"
 
 static Node *add_node(Module *m, Node *at, Op op, uint32_t n_in, Value *const *in, uint32_t n_out) {
@@ -83,9 +84,18 @@ bool expand_unique(Module *m, Node *n, Value **out) {
     return true;
 }
 
-/* Strings to numbers: what they say as f64 or i64, and from there to the wanted type. */
+/* Numbers to strings by way of the widest type of their kind; bools are 1 and 0. */
+static Value *formatted(Module *m, Node *n) {
+    Value *x = n->in[0];
+    DType from = x->type->dtype, wide = dtype_is_float(from) ? DT_F64 : from == DT_U64 ? DT_U64 : DT_I64;
+    x = expand_cast(m, n, x, wide);
+    return x != NULL ? build1(m, n, OP_FormatNumbers, x) : NULL;
+}
+
+/* Strings to numbers: what they say as f64, i64 or u64, and from there to the wanted type. */
 bool expand_string_cast(Module *m, Node *n, Value **out) {
     DType from = n->in[0]->type->dtype, to = n->out[0]->type->dtype;
+    if (from != DT_STRING && to == DT_STRING) return (out[0] = formatted(m, n)) != NULL;
     if (from != DT_STRING) return false;
     if (to == DT_STRING) {
         out[0] = n->in[0];
@@ -93,7 +103,7 @@ bool expand_string_cast(Module *m, Node *n, Value **out) {
     }
     Node *parse = node_new(m, n->graph, n, OP_ParseNumbers, 1, n->in, 1);
     parse->loc = n->loc;
-    attr_set_i(parse, AT_ParseNumbers_real, !dtype_is_int(to));
+    attr_set_i(parse, AT_ParseNumbers_to, dtype_to_onnx(to == DT_U64 ? DT_U64 : dtype_is_int(to) ? DT_I64 : DT_F64));
     if (!node_infer(m, parse)) return false;
     Node *cast = node_new(m, n->graph, n, OP_Cast, 1, parse->out, 1);
     cast->loc = n->loc;

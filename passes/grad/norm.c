@@ -43,10 +43,15 @@ bool grad_layer_norm(Grad *g) {
     return true;
 }
 
+static Value *rms_normalized(Grad *g, Value *x, uint32_t mask, Value **r) {
+    *r = inverse_root(g, g_mean(g, g_mul(g, x, x), mask), attr_f(g->n, attr_named(g->n, "epsilon")));
+    return g_mul(g, x, *r);
+}
+
 bool grad_rms_norm(Grad *g) {
-    Value *x = g->n->in[0], *scale = g_in(g, 1), *dy = g->dy[0];
+    Value *x = g->n->in[0], *scale = g_in(g, 1), *dy = g->dy[0], *r;
     uint32_t mask = trailing(g, attr_named(g->n, "axis"));
-    Value *r = inverse_root(g, g_mean(g, g_mul(g, x, x), mask), attr_f(g->n, attr_named(g->n, "epsilon"))), *h = g_mul(g, x, r);
+    Value *h = rms_normalized(g, x, mask, &r);
     g->dx[0] = normalized_gradient(g, scale != NULL ? g_mul(g, dy, scale) : dy, h, r, mask, false);
     if (g_wants(g, 1)) g->dx[1] = g_sum_to(g, g_mul(g, dy, h), scale);
     return true;
@@ -68,25 +73,36 @@ static Value *channel_sum(Grad *g, Value *v) {
     return g_done(g, n);
 }
 
-/* InstanceNormalization is GroupNormalization with a group per channel. */
+static bool has_groups(const Grad *g) { return g->n->op == OP_GroupNormalization; }
+
+/* x as [N, groups, rest]. InstanceNormalization is GroupNormalization with a group per channel. */
+static Value *grouped(Grad *g, Value *x) {
+    return has_groups(g) ? g_2(g, OP_Reshape, x, value_const_i64(g->m, 3, (int64_t[]){0, attr_i(g->n, AT_GroupNormalization_num_groups), -1})) : x;
+}
+
+static uint32_t within_group(const Grad *g, const Value *x) { return has_groups(g) ? 4 : ((1u << x->type->rank) - 1) & ~3u; }
+
+static Value *group_normalized(Grad *g, Value *x, Value **r) {
+    uint32_t mask = within_group(g, x);
+    Value *xs = grouped(g, x), *centered = g_sub(g, xs, g_mean(g, xs, mask));
+    *r = inverse_root(g, g_mean(g, g_mul(g, centered, centered), mask), attr_f(g->n, attr_named(g->n, "epsilon")));
+    return g_mul(g, centered, *r);
+}
+
 bool grad_group_norm(Grad *g) {
-    Value *x = g->n->in[0], *scale = g->n->in[1], *dy = g->dy[0];
-    bool grouped = g->n->op == OP_GroupNormalization;
-    double epsilon = attr_f(g->n, attr_named(g->n, "epsilon"));
-    uint32_t mask = ((1u << x->type->rank) - 1) & ~3u;
-    Value *d = g_mul(g, dy, per_channel(g, scale, x)), *xs = x;
-    if (grouped) {
-        Value *shape = value_const_i64(g->m, 3, (int64_t[]){0, attr_i(g->n, AT_GroupNormalization_num_groups), -1});
-        xs = g_2(g, OP_Reshape, x, shape);
-        d = g_2(g, OP_Reshape, d, shape);
-        mask = 4;
-    }
-    Value *centered = g_sub(g, xs, g_mean(g, xs, mask));
-    Value *r = inverse_root(g, g_mean(g, g_mul(g, centered, centered), mask), epsilon), *h = g_mul(g, centered, r);
-    g->dx[0] = g_reshape_like(g, normalized_gradient(g, d, h, r, mask, true), x);
+    Value *x = g->n->in[0], *scale = g->n->in[1], *dy = g->dy[0], *r;
+    Value *d = grouped(g, g_mul(g, dy, per_channel(g, scale, x))), *h = group_normalized(g, x, &r);
+    g->dx[0] = g_reshape_like(g, normalized_gradient(g, d, h, r, within_group(g, x), true), x);
     if (g_wants(g, 1)) g->dx[1] = channel_sum(g, g_mul(g, dy, g_reshape_like(g, h, x)));
     if (g_wants(g, 2)) g->dx[2] = channel_sum(g, dy);
     return true;
+}
+
+Value *grad_norm_again(Module *m, Node *at, Node *n, Value *x) {
+    Grad own = {.m = m, .n = n, .at = at}, *g = &own;
+    Value *r, *y = n->op == OP_RMSNormalization ? rms_normalized(g, x, trailing(g, attr_named(n, "axis")), &r) : g_reshape_like(g, group_normalized(g, x, &r), x);
+    if (n->op == OP_RMSNormalization) return n->n_in > 1 && n->in[1] != NULL ? g_mul(g, y, n->in[1]) : y;
+    return g_add(g, g_mul(g, y, per_channel(g, n->in[1], x)), per_channel(g, n->in[2], x));
 }
 
 /* Inference form: x, scale, bias and the statistics are operands like others. */

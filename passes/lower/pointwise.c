@@ -173,6 +173,17 @@ static Expr *gelu_erf(const Activation *a) {
     return lx_mul(lo, lx_mul(lo, a->x, num(a, 0.5)), lx_add(lo, e, num(a, 1)));
 }
 
+/* x (1/2 + b p(b^2)) within 5e-5, where b is x, at most 4.25 from 0; beyond that the second factor is as good as 0 or 1. */
+static Expr *gelu_rough(const Activation *a) {
+    static const double p[] = {4.547069665239434e-11, -4.5153010219678436e-09, 1.9861579403368523e-07, -5.147511728864629e-06, 8.848911966197193e-05, -0.0010790778324007988, 0.009718778543174267,
+                               -0.06619028002023697, 0.3988192081451416};
+    Lower *lo = a->lo;
+    Expr *low = num(a, -4.25), *high = num(a, 4.25), *x = lx_select(lo, lx_2(lo, FN_GT, low, a->x), low, a->x), *b = lx_select(lo, lx_2(lo, FN_LT, high, x), high, x);
+    Expr *square = lx_mul(lo, b, b), *y = num(a, p[0]);
+    for (size_t i = 1; i < sizeof p / sizeof *p; i++) y = lx_mul_add(lo, y, square, num(a, p[i]));
+    return lx_mul(lo, x, lx_mul_add(lo, b, y, num(a, 0.5)));
+}
+
 /* x (1 + tanh u) / 2 with u = sqrt(2 / pi) (x + 0.044715 x^3), which is x sigmoid(2 u). */
 static Expr *gelu_tanh(const Activation *a) {
     Lower *lo = a->lo;
@@ -215,6 +226,7 @@ static Expr *activation(Lower *lo, const Node *n, Expr *x) {
     }
     case OP_Gelu: return attr_s_is(lo->cx, n, AT_Gelu_approximate, "tanh") ? gelu_tanh(&a) : gelu_erf(&a);
     case OP_BiasGelu: case OP_Ms_Gelu: return gelu_erf(&a);
+    case OP_RoughGelu: return gelu_rough(&a);
     case OP_FastGelu: return gelu_tanh(&a);
     case OP_QuickGelu: return swish(&a, attr_f(n, AT_QuickGelu_alpha));
     case OP_Swish: return swish(&a, attr_f(n, AT_Swish_alpha));

@@ -44,17 +44,37 @@ void quantize_range(DType d, double *low, double *high) {
 }
 
 /* x is an integer-valued float; NaN becomes the lowest value. The form is one that codegen knows to be within bounds. */
+static Expr *clamp(Lower *lo, Expr *x, double low, double high) {
+    Expr *least = lx_const(lo, (DType)x->dtype, low), *most = lx_const(lo, (DType)x->dtype, high);
+    x = lx_select(lo, lx_2(lo, FN_GT, x, least), x, least);
+    return lx_select(lo, lx_2(lo, FN_LT, x, most), x, most);
+}
+
 static Expr *saturate(Lower *lo, Expr *x, DType d) {
     double low, high;
     quantize_range(d, &low, &high);
-    DType f = (DType)x->dtype;
-    Expr *least = lx_const(lo, f, low), *most = lx_const(lo, f, high);
-    x = lx_select(lo, lx_2(lo, FN_GT, x, least), x, least);
-    x = lx_select(lo, lx_2(lo, FN_LT, x, most), x, most);
-    return lx_cast(lo, dtype_compute(d), x);
+    return lx_cast(lo, dtype_compute(d), clamp(lo, x, low, high));
 }
 
-Expr *quantize_saturate(Lower *lo, Expr *x, DType d) { return saturate(lo, lx_1(lo, FN_RINT, x), d); }
+/* saturate(round(x) + zero) for bytes. Clamping to whole numbers may come first; then adding 1.5 * 2^23 rounds half to even and
+ * leaves the whole number in the low byte, which is one instruction where rounding and converting are four. */
+static Expr *saturate_byte(Lower *lo, Expr *x, DType d, int32_t zero) {
+    double low, high;
+    quantize_range(d, &low, &high);
+    x = lx_add(lo, clamp(lo, x, low - zero, high - zero), lx_const(lo, DT_F32, 12582912));
+    Expr *bits = ex_fn(lo->k, lo->cx, FN_BITCAST, DT_I32, 1, &x);
+    return lx_cast(lo, dtype_compute(d), zero != 0 ? lx_add(lo, bits, lx_const(lo, DT_I32, zero)) : bits);
+}
+
+/* saturate(round(x) + zero); zero may be NULL. */
+static Expr *round_and_saturate(Lower *lo, Expr *x, Expr *zero, DType d) {
+    bool shifted = zero != NULL && !(zero->kind == E_CONST && zero->c.f == 0);
+    if ((d == DT_U8 || d == DT_I8) && x->dtype == DT_F32 && (!shifted || zero->kind == E_CONST)) return saturate_byte(lo, x, d, shifted ? (int32_t)zero->c.f : 0);
+    x = lx_1(lo, FN_RINT, x);
+    return saturate(lo, shifted ? lx_add(lo, x, zero) : x, d);
+}
+
+Expr *quantize_saturate(Lower *lo, Expr *x, DType d) { return round_and_saturate(lo, x, NULL, d); }
 
 Expr *define_quantize(Lower *lo, const Node *n, uint32_t out, Expr *const *idx) {
     DType d = n->out[out]->type->dtype, scale_type = n->in[1]->type->dtype;
@@ -65,11 +85,7 @@ Expr *define_quantize(Lower *lo, const Node *n, uint32_t out, Expr *const *idx) 
     if (scale->kind != E_CONST || scale->c.f != 1) x = lx_div(lo, x, scale);
     if (scale_type == DT_F16 || scale_type == DT_BF16) x = ex_round_to(lo->k, lo->cx, scale_type, x);
     Expr *zero = has_in(n, 2) ? lx_cast(lo, f, parameter(lo, n, n->in[2], idx)) : NULL;
-    if (dtype_is_int(d)) {
-        x = lx_1(lo, FN_RINT, x);
-        bool shifted = zero != NULL && !(zero->kind == E_CONST && zero->c.f == 0);
-        return saturate(lo, shifted ? lx_add(lo, x, zero) : x, d);
-    }
+    if (dtype_is_int(d)) return round_and_saturate(lo, x, zero, d);
     if (zero != NULL) x = lx_add(lo, x, zero);
     double max = small_float_max(d);
     if (max == 0 || (plain && attr_i(n, AT_QuantizeLinear_saturate) == 0)) return x;
@@ -93,9 +109,8 @@ static Expr *real_at(Lower *lo, const Node *n, uint32_t i, const Type *t, Expr *
 
 /* The inverse, with scale in input i and zero point in i + 1. */
 static Expr *requantize(Lower *lo, const Node *n, uint32_t i, Expr *x, DType d) {
-    x = lx_1(lo, FN_RINT, lx_div(lo, x, lower_load_scalar(lo, n->in[i])));
-    if (has_in(n, i + 1)) x = lx_add(lo, x, lx_cast(lo, DT_F32, lower_load_scalar(lo, n->in[i + 1])));
-    return saturate(lo, x, d);
+    Expr *zero = has_in(n, i + 1) ? lx_cast(lo, DT_F32, lower_load_scalar(lo, n->in[i + 1])) : NULL;
+    return round_and_saturate(lo, lx_div(lo, x, lower_load_scalar(lo, n->in[i])), zero, d);
 }
 
 Expr *define_qlinear_binary(Lower *lo, const Node *n, uint32_t out, Expr *const *idx) {

@@ -102,8 +102,10 @@ static void pixel_bin(Roi *s, int64_t first, Expr *o, int64_t output, Dim length
     Lower *lo = s->lo;
     double scale = attr_f(s->n, AT_MaxRoiPool_spatial_scale);
     Expr *half = num(s, 0.5), *edge = lx_dim(lo, length), *zero = lx_i(lo, 0), *one = lx_i(lo, 1), *bound[2];
-    for (int64_t i = 0; i < 2; i++) /* half away from zero, as in the original implementation; coordinates are not negative */
-        bound[i] = lx_cast(lo, DT_I64, lx_1(lo, FN_FLOOR, lx_add(lo, corner(s, first + 2 * i, scale, 0), half)));
+    for (int64_t i = 0; i < 2; i++) { /* half away from zero, as in the original implementation */
+        Expr *at = corner(s, first + 2 * i, scale, 0), *up = lx_1(lo, FN_FLOOR, lx_add(lo, at, half)), *down = lx_1(lo, FN_CEIL, lx_sub(lo, at, half));
+        bound[i] = lx_cast(lo, DT_I64, lx_select(lo, lx_2(lo, FN_LT, at, num(s, 0)), down, up));
+    }
     Expr *span = lx_2(lo, FN_MAX, lx_add(lo, lx_sub(lo, bound[1], bound[0]), one), one);
     Expr *size = lx_div(lo, lx_cast(lo, s->t, span), num(s, (double)output));
     Expr *low = lx_cast(lo, DT_I64, lx_1(lo, FN_FLOOR, lx_mul(lo, lx_cast(lo, s->t, o), size)));

@@ -65,6 +65,18 @@ bool lower_regex_full_match(Lower *lo, const Node *n) {
     return true;
 }
 
+/* Numbers are hashed by an expansion. */
+bool lower_murmur_hash(Lower *lo, const Node *n) {
+    uint32_t x = lower_buf(lo, n->in[0]), out = lower_flat(lo, n->out[0]);
+    Dim count = type_numel(lo->cx, n->out[0]->type);
+    uint32_t hash = n->out[0]->type->dtype == DT_U32 ? out : lower_buf(lo, lower_scratch(lo, type_tensor(lo->cx, DT_U32, 1, &count)));
+    Expr *i = lower_for_dim(lo, count);
+    lower_call(lo, "lathe_string_hash", 4, (CallArg[]){arg_buf(x), arg_expr(i), arg_expr(lx_i(lo, attr_i(n, AT_MurmurHash3_seed))), arg_buf(hash)});
+    if (hash != out) lower_store_buf(lo, out, &i, FN_NONE, lx_cast(lo, DT_I32, lower_load_buf(lo, hash, &i)));
+    lower_end(lo);
+    return true;
+}
+
 static int64_t case_action(const Context *cx, const Node *n) {
     if (attr_s_is(cx, n, AT_StringNormalizer_case_change_action, "UPPER")) return 1;
     return attr_s_is(cx, n, AT_StringNormalizer_case_change_action, "LOWER") ? 2 : 0;
@@ -174,13 +186,24 @@ bool lower_tf_idf(Lower *lo, const Node *n) {
 }
 
 /* ---- numbers in text -------------------------------------------------------------------------------------------------- */
+bool lower_format_numbers(Lower *lo, const Node *n) {
+    const Type *t = n->in[0]->type;
+    uint32_t x = lower_buf(lo, n->in[0]), out = lower_buf(lo, n->out[0]), text = text_area(lo, type_numel(lo->cx, t), STRING_BYTES);
+    Expr *i = lower_for_dim(lo, type_numel(lo->cx, t));
+    CallArg arg[] = {arg_buf(x), arg_expr(i), arg_buf(text), arg_buf(out), arg_expr(lx_i(lo, attr_i(n, AT_FormatNumbers_decimals)))};
+    if (t->dtype == DT_F64) lower_call(lo, "lathe_f64_to_string", 5, arg);
+    else lower_call(lo, t->dtype == DT_U64 ? "lathe_u64_to_string" : "lathe_i64_to_string", 4, arg);
+    lower_end(lo);
+    return true;
+}
+
 bool lower_parse_numbers(Lower *lo, const Node *n) {
     const Type *t = n->out[0]->type;
-    bool real = t->dtype == DT_F64;
+    const char *parse = t->dtype == DT_F64 ? "lathe_string_to_f64" : t->dtype == DT_U64 ? "lathe_string_to_u64" : "lathe_string_to_i64";
     uint32_t x = lower_buf(lo, n->in[0]), one = lower_array(lo, t->dtype, 1, (Dim[]){dim_const(lo->cx, 1)});
     Expr *idx[RANK_MAX], *zero = lx_i(lo, 0);
     lower_for_type(lo, t, idx);
-    lower_call(lo, real ? "lathe_string_to_f64" : "lathe_string_to_i64", 3, (CallArg[]){arg_buf(x), arg_expr(position(lo, t, idx)), arg_buf(one)});
+    lower_call(lo, parse, 3, (CallArg[]){arg_buf(x), arg_expr(position(lo, t, idx)), arg_buf(one)});
     lower_store(lo, n->out[0], idx, lower_load_buf(lo, one, &zero));
     lower_end_n(lo, t->rank);
     return true;

@@ -42,6 +42,8 @@ void quantize_parameters(QuantizeRange r, bool symmetric, float *scale, int32_t 
 typedef struct QuantizeChannels { int64_t n; float *most, *mean_abs, *mean; } QuantizeChannels; /* of a point: max |x|, mean |x|, mean x */
 /* SmoothQuant (q->smooth) or AWQ (q->awq) on the matrix products of m; channels: by point. Sites and points must be found anew. */
 bool quantize_smooth(Module *m, const LatheQuantization *q, QuantizeSites *sites, const QuantizePoints *points, const QuantizeChannels *channels);
+/* Scales the channels between two sites so that their weights are of equal size (equalize.c). */
+void quantize_equalize(Module *m, QuantizeSites *sites);
 /* Puts what rounding the site's weights to `rounded` changes on average into its bias. */
 void quantize_correct_bias(Module *m, const QuantizeSite *s, const float *rounded, const QuantizeChannels *channels);
 

@@ -51,8 +51,7 @@ static bool is_comparison(const Node *n) {
     }
 }
 
-/* Is it v with a number, and the result as large as v? */
-static bool compares(const Node *n, const Value *v) {
+bool train_compares(const Node *n, const Value *v) {
     if (!is_comparison(n) || n->in[0] == n->in[1]) return false;
     const Value *other = n->in[0] == v ? n->in[1] : n->in[0];
     return other->data != NULL && other->type->rank == 0 && n->out[0]->type->rank == v->type->rank;
@@ -64,7 +63,7 @@ static bool is_only_compared(Keep *k, const Value *v) {
     for (uint32_t u = k->uses.first[v->id]; u < k->uses.first[v->id + 1]; u++) {
         const Node *reader = k->uses.use[u].node;
         if (reader != NULL && is_forward(k, reader)) continue;
-        if (reader == NULL || reader->graph != k->m->main || !compares(reader, v)) return false;
+        if (reader == NULL || reader->graph != k->m->main || !train_compares(reader, v)) return false;
         found = true;
     }
     return found;

@@ -46,11 +46,31 @@ Value *train_share_loss(TrainBuilder *b, Value *loss);
 Value *train_shared_loss(TrainBuilder *b, Value *pending);
 void train_share_gradients(TrainBuilder *b);
 
+/* The forward pass as recomputation sees it. */
+typedef struct TrainForward {
+    Module *m;
+    uint32_t n_node, n_value; /* there were when the arrays were made */
+    uint32_t *segment;        /* by node id: + 1; 0: no part of the forward pass */
+    uint32_t last;            /* the segment that is not recomputed */
+    bool *kept;               /* by value id */
+} TrainForward;
+
 /* passes/train/recompute.c: the nodes from first up to end read recomputed values of the forward pass (by node id), which is cut into
- * so many segments; less than 2: nothing is done. */
+ * so many segments; 0: only what costs next to nothing is computed again, 1: nothing. */
 void train_recompute(Module *m, const bool *forward, Node *first, Node *end, uint32_t segments);
+bool train_is_forward(const TrainForward *f, const Node *n);
+bool train_repeatable(const Node *n);
+uint64_t train_bytes(Context *cx, const Value *v);
+bool train_is_small(Context *cx, const Value *v); /* not worth any effort */
+
+/* passes/train/cheap.c: takes values that are cheap to compute again out of kept. Has the gradient of n, a normalisation, most of its first output? That output
+ * for n's operand x, before at, so that it is shared. */
+void train_find_cheap(const TrainForward *f);
+bool train_shares_norm(const Node *n, const bool *kept);
+Value *train_norm_again(Module *m, Node *at, Node *n, Value *x);
 
 /* passes/train/keep.c: what the nodes in front of end need of the forward pass (forward, by id of the first n_node nodes) is kept in fewer bytes. */
 void train_keep(Module *m, const bool *forward, uint32_t n_node, Node *end);
+bool train_compares(const Node *n, const Value *v); /* is it v with a number, and the result as large as v? */
 
 #endif

@@ -5,6 +5,7 @@
 #include "driver/args.h"
 #include "driver/compare.h"
 #include "driver/text.h"
+#include "driver/tune_file.h"
 #include "ir/small_float.h"
 
 /* ---- elements --------------------------------------------------------------------------------------------------- */
@@ -150,6 +151,67 @@ START_TEST(json_text_is_escaped) {
 }
 END_TEST
 
+/* ---- what -O3 found --------------------------------------------------------------------------------------------- */
+static const char *tuning_text(Driver *d, TuneFile *f) {
+    f->head = "lathe tuning 1\ncpu A\ncompiler B\ntarget native\nflags \n";
+    tune_file_set(d, f, "conv-1x8", "direct", 1.25);
+    tune_file_set(d, f, "product-4x4x4", "auto", 1);
+    tune_file_set(d, f, "conv-1x8", "winograd2", 1.5);
+    return tune_text(d, f);
+}
+
+START_TEST(tunings_come_back_as_they_were) {
+    Driver d;
+    driver_init(&d);
+    TuneFile f = {0}, read = {0};
+    const char *text = tuning_text(&d, &f);
+    read.head = f.head;
+    ck_assert(tune_parse(&d, &read, text, strlen(text)));
+    ck_assert_uint_eq(read.entry.n, 2);
+    ck_assert_str_eq(tune_file_find(&read, "conv-1x8")->choice, "winograd2");
+    ck_assert_double_eq(tune_file_find(&read, "conv-1x8")->gain, 1.5);
+    ck_assert_str_eq(tune_file_find(&read, "product-4x4x4")->choice, "auto");
+    ck_assert_ptr_null(tune_file_find(&read, "conv-1x"));
+    ck_assert_str_eq(tune_text(&d, &read), text);
+    driver_free(&d);
+}
+END_TEST
+
+START_TEST(damaged_and_foreign_tunings_are_refused) {
+    Driver d;
+    driver_init(&d);
+    TuneFile f = {0}, read = {0};
+    const char *text = tuning_text(&d, &f);
+    size_t n = strlen(text);
+    char *copy = arena_strdup(&d.arena, text, n);
+    read.head = f.head;
+    for (size_t i = 0; i < n; i++) {
+        copy[i] ^= 1;
+        ck_assert_msg(!tune_parse(&d, &read, copy, n) && read.entry.n == 0, "byte %zu changed", i);
+        ck_assert_msg(!tune_parse(&d, &read, text, i) && read.entry.n == 0, "cut after %zu bytes", i);
+        copy[i] ^= 1;
+    }
+    read.head = "lathe tuning 1\ncpu C\ncompiler B\ntarget native\nflags \n";
+    ck_assert(!tune_parse(&d, &read, text, n));
+    driver_free(&d);
+}
+END_TEST
+
+START_TEST(choices_of_another_version_are_left_out) {
+    Driver d;
+    driver_init(&d);
+    TuneFile f = {0}, read = {0};
+    tuning_text(&d, &f);
+    tune_file_set(&d, &f, "conv-2x2", "by-magic", 9);
+    const char *text = tune_text(&d, &f);
+    read.head = f.head;
+    ck_assert(tune_parse(&d, &read, text, strlen(text)));
+    ck_assert_ptr_null(tune_file_find(&read, "conv-2x2"));
+    ck_assert_uint_eq(read.entry.n, 2);
+    driver_free(&d);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("driver");
     TCase *all = tcase_create("all");
@@ -165,6 +227,9 @@ int main(void) {
     tcase_add_test(all, suggestions_are_near);
     tcase_add_test(all, sizes_are_readable);
     tcase_add_test(all, json_text_is_escaped);
+    tcase_add_test(all, tunings_come_back_as_they_were);
+    tcase_add_test(all, damaged_and_foreign_tunings_are_refused);
+    tcase_add_test(all, choices_of_another_version_are_left_out);
     suite_add_tcase(suite, all);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

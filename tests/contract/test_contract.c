@@ -387,10 +387,13 @@ static int compare(Builder *b, uint32_t k, const float *got, const float *again,
     return 1;
 }
 
-static int run_seed(uint64_t seed, const char *target, const char *compiler, LathePrecision precision, bool bytes) {
+/* choice: "*=NAME", how everything is lowered that can be lowered so; NULL: as the cost model says. */
+static int run_seed(uint64_t seed, const char *target, const char *compiler, LathePrecision precision, bool bytes, const char *choice) {
     LatheOptions plain_options = lathe_options(), options = lathe_options();
     plain_options.opt_level = 0;
     options.target = target;
+    const char *const choices[] = {choice, NULL};
+    options.choices = choices;
     options.precision = plain_options.precision = precision;
     options.verify_ir = true;
     Builder reference = {0}, b = {0};
@@ -414,7 +417,7 @@ static int run_seed(uint64_t seed, const char *target, const char *compiler, Lat
             if (!bytes && precision == LATHE_PRECISION_F32 && chain_count(b.m) < CHAINS / 4) failed = 1, printf("only %u chains are one kernel\n", chain_count(b.m));
             if (g->n_out < CASES * 3 / 4) failed = 1, printf("only %u cases\n", g->n_out);
         }
-        printf("%s, seed %llu: %u cases, %s\n", target, (unsigned long long)seed, g->n_out, failed ? "FAILED" : "ok");
+        printf("%s, seed %llu%s%s: %u cases, %s\n", target, (unsigned long long)seed, choice != NULL ? ", " : "", choice != NULL ? choice : "", g->n_out, failed ? "FAILED" : "ok");
     }
     Writer w = {.arena = &b.cx.arena};
     diag_print(&b.cx, &w);
@@ -427,11 +430,23 @@ static int run_seed(uint64_t seed, const char *target, const char *compiler, Lat
     return failed;
 }
 
+/* Every way of lowering there is, over shapes of its own. */
+static int run_choices(uint64_t first, const char *target, const char *compiler) {
+    int failed = 0;
+    for (uint32_t i = 1; lathe_choice(i) != NULL; i++) {
+        char choice[64];
+        snprintf(choice, sizeof choice, "*=%s", lathe_choice(i));
+        failed |= run_seed(first + i, target, compiler, LATHE_PRECISION_F32, false, choice);
+    }
+    return failed;
+}
+
 int main(int argc, char **argv) {
     if (argc < 4) return 2;
     LathePrecision precision = strcmp(argv[3], "bf16") == 0 ? LATHE_PRECISION_BF16 : LATHE_PRECISION_F32;
     uint64_t first = argc > 4 ? strtoull(argv[4], NULL, 10) : 1;
     int failed = 0;
-    for (uint64_t seed = first; seed < first + SEEDS; seed++) failed |= run_seed(seed, argv[1], argv[2], precision, strcmp(argv[3], "i8") == 0);
+    if (strcmp(argv[3], "choices") == 0) return run_choices(first, argv[1], argv[2]);
+    for (uint64_t seed = first; seed < first + SEEDS; seed++) failed |= run_seed(seed, argv[1], argv[2], precision, strcmp(argv[3], "i8") == 0, NULL);
     return failed;
 }

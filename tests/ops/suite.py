@@ -42,7 +42,18 @@ def onnx_type(a):
     return TensorProto.STRING if a.dtype.kind in "OUS" else helper.np_dtype_to_tensor_dtype(a.dtype)
 
 
+def parts(value, name=""):
+    """The tensors that a feed is for a compiled model, by name: a map is its keys and its values."""
+    if not isinstance(value, dict):
+        return {name: value}
+    keys, values = list(value), list(value.values())
+    return {f"{name}_keys": np.array(keys, dtype=object if isinstance(keys[0], str) else np.int64), name: np.array(values, dtype=object if isinstance(values[0], str) else np.asarray(values).dtype)}
+
+
 def type_of(a, dims):
+    if isinstance(a, dict):
+        keys, values = parts(a).values()
+        return helper.make_map_type_proto(onnx_type(keys), helper.make_tensor_type_proto(onnx_type(values), []))
     if isinstance(a, list):
         return helper.make_sequence_type_proto(helper.make_tensor_type_proto(onnx_type(a), [None] * a[0].ndim))
     return helper.make_tensor_type_proto(onnx_type(a), dims if dims is not None else a.shape)
@@ -80,7 +91,7 @@ def save(folder, name, value):
 def add(name, model, feeds, want, rtol=1e-4, atol=1e-5):
     """want: the expected outputs, or "ort", "onnx"."""
     assert name not in CASES, name
-    feeds = {k: v if isinstance(v, list) else np.asarray(v) for k, v in feeds.items()}
+    feeds = {k: v if isinstance(v, (list, dict)) else np.asarray(v) for k, v in feeds.items()}
     if isinstance(want, str):
         try:
             want = evaluate(model, feeds, want)
@@ -91,7 +102,7 @@ def add(name, model, feeds, want, rtol=1e-4, atol=1e-5):
 
 
 def case(name, op, inputs, attrs=None, domain=ONNX, n_out=1, consts=(), dyn=None, opset=None, ref="ort", rtol=1e-4, atol=1e-5, types=None, outs=None):
-    """One node. inputs: arrays or None; consts: numbers of inputs that are initializers; dyn: input number -> names or sizes of
+    """One node. inputs: arrays, dicts (maps) or None; consts: numbers of inputs that are initializers; dyn: input number -> names or sizes of
     its dims; outs: which outputs are wanted; types: element types of outputs."""
     names = [f"x{i}" if a is not None else "" for i, a in enumerate(inputs)]
     feeds = {f"x{i}": a for i, a in enumerate(inputs) if a is not None and i not in consts}
@@ -115,7 +126,7 @@ def write(folder):
             place = os.path.join(folder, "ops", name, "test_data_set_0")
             os.makedirs(place)
             onnx.save(model, os.path.join(folder, "ops", name, "model.onnx"))
-            for i, v in enumerate(feeds.values()):
+            for i, v in enumerate(tensor for x, value in feeds.items() for tensor in parts(value, x).values()):
                 save(place, f"input_{i}.pb", v)
             for i, v in enumerate(want):
                 save(place, f"output_{i}.pb", v)

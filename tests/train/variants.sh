@@ -4,7 +4,7 @@ set -u
 models=$1 work=$2 failed=0
 mkdir -p "$work"
 for name in $("$models"); do
-    for segments in 0 3 8; do
+    for segments in 0 1 3 8; do
         for precision in f32 bf16; do
             "$models" "$name" "$work" "$segments" "$precision" || { failed=$((failed + 1)); echo "$name: $segments segments, $precision: failed"; }
         done

@@ -175,6 +175,101 @@ START_TEST(ranges_leave_outliers_out) {
 }
 END_TEST
 
+/* ---- equalisation ------------------------------------------------------------------------------------------------------------------ */
+static Value *tensor(Module *m, uint32_t rank, const int64_t *size, const float *data) {
+    Dim dim[4];
+    for (uint32_t i = 0; i < rank; i++) dim[i] = dim_const(&cx, size[i]);
+    return value_const(m, type_tensor(&cx, DT_F32, rank, dim), data, true);
+}
+
+/* Random weights [rows][k]; row r is 10^(r % 4) times as large as others. */
+static float *uneven(uint64_t seed, int64_t rows, int64_t k) {
+    float *w = ARENA_ARRAY(&cx.arena, float, rows * k);
+    draw(seed, rows * k, w);
+    for (int64_t i = 0; i < rows * k; i++) w[i] = (w[i] + (w[i] < 0 ? -0.1F : 0.1F)) * (float)pow(10, (double)(i / k % 4));
+    return w;
+}
+
+static Value *layer(Module *m, Op op, Value *x, Value *w, Value *b, AttrSlot slot, int64_t value, bool relu) {
+    Node *n = node_new(m, m->main, NULL, op, b != NULL ? 3 : 2, (Value *[]){x, w, b}, 1);
+    attr_set_i(n, slot, value);
+    ck_assert(node_infer(m, n));
+    if (!relu) return n->out[0];
+    n = node_new(m, m->main, NULL, OP_Relu, 1, n->out, 1);
+    ck_assert(node_infer(m, n));
+    return n->out[0];
+}
+
+static double most(const float *w, int64_t n, int64_t step) {
+    double r = 0;
+    for (int64_t i = 0; i < n; i++) r = fmax(r, fabs((double)w[i * step]));
+    return r;
+}
+
+static const float *weights_of(const QuantizeSite *s, uint32_t i) { return s->node->in[i]->data->data; }
+
+static QuantizeSites equalized(Module *m) {
+    LatheQuantization q = lathe_quantization();
+    QuantizeSites sites = {0};
+    QuantizePoints points = {0};
+    quantize_find(m, &q, &sites, &points);
+    quantize_equalize(m, &sites);
+    return sites;
+}
+
+static void expect_near(double a, double b) { ck_assert(fabs(a - b) <= 1e-5 * fmax(fabs(a), fabs(b))); }
+
+/* Two matrix products with a Relu between: rows of the first are as large as columns of the second, and each path through a channel,
+ * from the bias too, weighs what it did. */
+START_TEST(equalized_products_compute_the_same) {
+    enum { IN = 8, MID = 12, OUT = 5 };
+    Module *m = module_new(&cx, "m");
+    float *w1 = uneven(11, MID, IN), *w2 = uneven(12, OUT, MID), *b1 = uneven(13, MID, 1);
+    Value *x = graph_add_input(m, m->main, type_tensor(&cx, DT_F32, 2, (Dim[]){dim_const(&cx, 3), dim_const(&cx, IN)}), str_intern(&cx, "x"));
+    Value *mid = layer(m, OP_Gemm, x, tensor(m, 2, (int64_t[]){MID, IN}, w1), tensor(m, 1, (int64_t[]){MID}, b1), AT_Gemm_transB, 1, true);
+    graph_add_output(m, m->main, layer(m, OP_Gemm, mid, tensor(m, 2, (int64_t[]){OUT, MID}, w2), NULL, AT_Gemm_transB, 1, false));
+    QuantizeSites s = equalized(m);
+    ck_assert_uint_eq(s.n, 2);
+    const float *v1 = weights_of(&s.v[0], 1), *v2 = weights_of(&s.v[1], 1), *c1 = weights_of(&s.v[0], 2);
+    for (int c = 0; c < MID; c++) {
+        ck_assert(fabs(log(most(w1 + c * IN, IN, 1) / most(w2 + c, OUT, MID))) > 1e-3);
+        expect_near(most(v1 + c * IN, IN, 1), most(v2 + c, OUT, MID));
+        for (int o = 0; o < OUT; o++) {
+            for (int i = 0; i < IN; i++) expect_near((double)v1[c * IN + i] * (double)v2[o * MID + c], (double)w1[c * IN + i] * (double)w2[o * MID + c]);
+            expect_near((double)c1[c] * (double)v2[o * MID + c], (double)b1[c] * (double)w2[o * MID + c]);
+        }
+    }
+}
+END_TEST
+
+/* A depthwise convolution is the second layer of one pair and the first of another. A result of the model is left alone. */
+START_TEST(equalized_convolutions_compute_the_same) {
+    enum { IN = 3, MID = 8, TAPS = 9, OUT = 4 };
+    for (int seen = 0; seen < 2; seen++) {
+        Module *m = module_new(&cx, "m");
+        float *w1 = uneven(21, MID, IN), *w2 = uneven(22, MID, TAPS), *w3 = uneven(23, OUT, MID);
+        Value *x = graph_add_input(m, m->main, type_tensor(&cx, DT_F32, 4, (Dim[]){dim_const(&cx, 1), dim_const(&cx, IN), dim_const(&cx, 6), dim_const(&cx, 6)}), str_intern(&cx, "x"));
+        Value *a = layer(m, OP_Conv, x, tensor(m, 4, (int64_t[]){MID, IN, 1, 1}, w1), NULL, AT_Conv_group, 1, true);
+        Value *b = layer(m, OP_Conv, a, tensor(m, 4, (int64_t[]){MID, 1, 3, 3}, w2), NULL, AT_Conv_group, MID, true);
+        graph_add_output(m, m->main, layer(m, OP_Conv, b, tensor(m, 4, (int64_t[]){OUT, MID, 1, 1}, w3), NULL, AT_Conv_group, 1, false));
+        if (seen == 1) graph_add_output(m, m->main, a);
+        QuantizeSites s = equalized(m);
+        ck_assert_uint_eq(s.n, 3);
+        const float *v1 = weights_of(&s.v[0], 1), *v2 = weights_of(&s.v[1], 1), *v3 = weights_of(&s.v[2], 1);
+        ck_assert(seen == (memcmp(v1, w1, sizeof *w1 * MID * IN) == 0));
+        for (int c = 0; c < MID; c++) {
+            double first = most(v1 + c * IN, IN, 1), second = most(v2 + c * TAPS, TAPS, 1), third = most(v3 + c, OUT, MID);
+            ck_assert(seen || fabs(log(first / second)) < 0.3);
+            ck_assert(fabs(log(second / third)) < 0.3);
+            for (int i = 0; i < IN; i++)
+                for (int t = 0; t < TAPS; t++)
+                    for (int o = 0; o < OUT; o++)
+                        expect_near((double)v1[c * IN + i] * (double)v2[c * TAPS + t] * (double)v3[o * MID + c], (double)w1[c * IN + i] * (double)w2[c * TAPS + t] * (double)w3[o * MID + c]);
+        }
+    }
+}
+END_TEST
+
 Suite *suite_quantize(void) {
     Suite *s = suite_create("quantize");
     TCase *t = unit_case(s, "quantize");
@@ -185,5 +280,7 @@ Suite *suite_quantize(void) {
     tcase_add_test(t, rounding_uses_all_codes);
     tcase_add_test(t, nibbles_pack_by_column);
     tcase_add_test(t, ranges_leave_outliers_out);
+    tcase_add_test(t, equalized_products_compute_the_same);
+    tcase_add_test(t, equalized_convolutions_compute_the_same);
     return s;
 }

@@ -17,7 +17,7 @@ START_TEST(equal_types_are_one) {
     ck_assert_ptr_ne(type_sequence(&cx, t, 0), type_optional(&cx, t));
     ck_assert_str_eq(text(type_sequence(&cx, t, d[0])), "seq<f32[N,64]; N>");
     ck_assert_str_eq(text(type_optional(&cx, type_tensor(&cx, DT_STRING, RANK_UNKNOWN, NULL))), "optional<str[*]>");
-    ck_assert_str_eq(text(type_map(&cx, DT_I64, DT_F32)), "map<i64,f32>");
+    ck_assert_str_eq(text(type_map(&cx, DT_I64, DT_F32, 0)), "map<i64,f32>");
     ck_assert_str_eq(text(NULL), "?");
 }
 END_TEST
