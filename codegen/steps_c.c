@@ -225,10 +225,11 @@ static void print_steps(Walk *k, const Step *s);
 
 static void print_if_step(Walk *k, const Step *s) {
     Access c = access_of(k, s->value[0], false, true);
+    uint32_t number = k->number++;
     order(k, &c, 1);
-    barrier(k); /* the condition is read by every thread before anything in the branches may overwrite it */
-    cw_open(k->w, "if (*%s) {", pointer(k, s->value[0], DT_BOOL, false));
-    k->number++;
+    cw_line(k->w, "const int taken%u = *%s != 0;", number, pointer(k, s->value[0], DT_BOOL, false));
+    barrier(k); /* every thread has read the condition before anything in the branches, or behind them, may overwrite it */
+    cw_open(k->w, "if (taken%u) {", number);
     print_steps(k, s->body);
     if (s->orelse != NULL) {
         barrier(k);

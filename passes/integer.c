@@ -21,6 +21,8 @@
 
 #include "passes/lower/operand.h"
 #include "passes/pass.h"
+#include "passes/rewrite.h"
+#include "passes/rules.h"
 #include "passes/simplify/simplify.h"
 
 /* ---- looking at nodes ------------------------------------------------------------------------------------------------------ */
@@ -465,8 +467,25 @@ static const Rule rules[] = {
 };
 static const Rule scale_rules[] = {{OP_QuantizeLinear, divide_by_scale}, {OP_QuantizeLinear, drop_clip}, {OP_QuantizeLinear, invert_scale}};
 
+/* Experts are taken apart before the rules run, so that their weights stay packed. */
+static bool expand_quantized_experts(Module *m) {
+    bool changed = false;
+    Graphs all = module_graphs(m);
+    for (uint32_t i = 0; i < all.n; i++) {
+        FOR_NODES(n, all.v[i]) {
+            Value *y = NULL;
+            if (n->op != OP_QMoE || n->out[0] == NULL || n->out[0]->type == NULL || n->out[0]->poison || !expand_qmoe(m, n, &y)) continue;
+            node_forward_output(m, n, 0, y);
+            node_remove(n);
+            changed = true;
+        }
+    }
+    return changed;
+}
+
 bool pass_integer(Context *cx, Module *m) {
-    (void)cx;
-    bool changed = rewrite_module(m, rules, sizeof rules / sizeof *rules);
+    bool changed = expand_quantized_experts(m);
+    if (cx->n_error != 0) return changed;
+    changed |= rewrite_module(m, rules, sizeof rules / sizeof *rules);
     return changed && (rewrite_module(m, scale_rules, sizeof scale_rules / sizeof *scale_rules), true);
 }
