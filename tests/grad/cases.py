@@ -465,3 +465,5 @@ case("ImageScaler", S(1, 2, 2, 2), scale=0.5, bias=[1.0, 2.0])
 case("ParametricSoftplus", S(2, 3), alpha=2.0, beta=0.5)
 case("Scale", S(2, 3), scale=0.5)
 case("ScaledTanh", S(2, 3), alpha=2.0, beta=0.5)
+case("SparseAttention", S(1, 1, 4), S(1, 1, 4, seed=1), S(1, 1, 4, seed=2), S(1, 2, 4, 2, seed=3), S(1, 2, 4, 2, seed=4), I32([[0, 1, 3]]), I32([[0, 0, 1]]), I32([3]), I32([3]), domain=MS,
+     num_heads=2, kv_num_heads=2, sparse_block_size=2, outputs=3)

@@ -1,7 +1,9 @@
 """com.microsoft: attention of decoders, with caches that are written in place, and of packed batches."""
 import numpy as np
+import onnxruntime as ort
+from onnx import helper
 
-from suite import MS, case, f32, rng
+from suite import MS, case, f32, model_of, rng
 
 B, H, D, M = 4, 2, 4, 6
 
@@ -126,3 +128,64 @@ def restored(x, offsets):
 
 case("restore_padding", "RestorePadding", [f32(T, 5), OFFSETS], {}, MS, ref=restored)
 case("restore_padding_dynamic", "RestorePadding", [f32(T, 5), OFFSETS], {}, MS, ref=restored, dyn={0: ["T", 5], 1: ["B", "S"]})
+
+
+# ---- SparseAttention
+BLOCK, LONG = 16, 64
+ROWS = np.int32([[0, 1, 3, 5, 8], [0, 1, 3, 6, 9]])
+COLUMNS = np.int32([[0, 0, 1, 1, 2, 1, 2, 3, -1], [0, 0, 1, 0, 1, 2, 0, 2, 3]])
+TURNS = np.arange(LONG)[:, None] / 100 ** (np.arange(8) / 8)
+
+
+def in_place(attrs):
+    """ONNX Runtime wants past and present in one memory: caches are bound as inputs and as outputs."""
+
+    def run(*inputs):
+        feeds = {f"x{i}": v for i, v in enumerate(inputs) if v is not None}
+        node = helper.make_node("SparseAttention", [f"x{i}" if v is not None else "" for i, v in enumerate(inputs)], ["y0", "y1", "y2"], domain=MS, **attrs)
+        session = ort.InferenceSession(model_of([node], feeds, ["y0", "y1", "y2"]).SerializeToString(), providers=["CPUExecutionProvider"])
+        values, binding = {k: ort.OrtValue.ortvalue_from_numpy(v.copy()) for k, v in feeds.items()}, session.io_binding()
+        for k, v in values.items():
+            binding.bind_ortvalue_input(k, v)
+        binding.bind_output("y0")
+        binding.bind_ortvalue_output("y1", values["x3"])
+        binding.bind_ortvalue_output("y2", values["x4"])
+        session.run_with_iobinding(binding)
+        return tuple(v.copy() for v in binding.copy_outputs_to_cpu())
+
+    return run
+
+
+def one_step(qkv, _k, _v, past_k, past_v, rows, columns, _longest, totals):
+    """One packed token per sequence. With sequences of different lengths ONNX Runtime's heads behind the first read the wrong scores."""
+    b, d = len(totals), past_k.shape[3]
+    y, keys, values = np.zeros((b, 4 * d), np.float32), past_k.copy(), past_v.copy()
+    for i, total in enumerate(totals):
+        keys[i, :, total - 1], values[i, :, total - 1] = qkv[i, 0, 4 * d:6 * d].reshape(2, d), qkv[i, 0, 6 * d:].reshape(2, d)
+        for h in range(4):
+            row = rows[h % 2][(total - 1) // BLOCK:][:2]
+            at = [t for t in range(total) if t // BLOCK in columns[h % 2][row[0]:row[1]]]
+            y[i, h * d:h * d + d] = softmax(keys[i, h // 2, at] @ qkv[i, 0, h * d:h * d + d] / np.float32(np.sqrt(d))) @ values[i, h // 2, at]
+    return y[:, None], keys, values
+
+
+def sparse(name, s, totals, packed=False, rotary=None, heads=4, kv=2, layouts=2, dyn=False, ref=None, **attrs):
+    b, d, longest = len(totals), 16, max(totals)
+    parts = [f32(b, s, heads * d), f32(b, s, kv * d, seed=1), f32(b, s, kv * d, seed=2)]
+    qkv = [np.concatenate(parts, 2), None, None] if packed else parts
+    inputs = [*qkv, f32(b, kv, LONG, d, seed=3), f32(b, kv, LONG, d, seed=4), ROWS[:layouts], COLUMNS[:layouts], np.int32([longest]), np.int32(totals)]
+    if rotary is not None:
+        inputs += [np.cos(TURNS).astype(np.float32), np.sin(TURNS).astype(np.float32)]
+        attrs |= {"do_rotary": 1, "rotary_interleaved": rotary}
+    attrs |= {"num_heads": heads, "kv_num_heads": kv, "sparse_block_size": BLOCK}
+    case(f"sparse_attention_{name}", "SparseAttention", inputs, attrs, MS, n_out=3, ref=ref or in_place(attrs),
+         dyn={0: ["B", "S", qkv[0].shape[2]], 3: ["B", kv, LONG, d], 4: ["B", kv, LONG, d], 8: ["B"]} if dyn and packed else None)
+
+
+sparse("prompt", 40, [40, 40])
+sparse("prompt_packed", 40, [40, 40], packed=True, dyn=True)
+sparse("step", 1, [50, 50])
+sparse("step_ragged", 1, [20, 64], packed=True, ref=one_step)
+sparse("step_rotary", 1, [47, 47], rotary=0)
+sparse("prompt_rotary", 20, [20, 20], rotary=1)
+sparse("one_layout", 1, [50], layouts=1, scale=0.2)
