@@ -160,6 +160,7 @@ typedef struct OpInfo {
 
 const OpInfo *op_info(Op op);
 uint32_t op_attr_count(Op op);
+const char *op_refusal(Op op);                          /* why the operator is never compiled, NULL if it is */
 const char *op_name(Op op);                             /* as in files: without the Ms_ prefix */
 const AttrInfo *attr_info(AttrSlot slot);
 /* Reshape, Flatten, Squeeze, Unsqueeze: the elements stay where they are, only the dims change. */

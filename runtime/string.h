@@ -450,4 +450,106 @@ static inline int lathe_string_hash(const lathe_string *x, int64_t i, int64_t se
     return 0;
 }
 
+#define LATHE_TOKENS 256 /* of one string, at most */
+
+/* Bytes of the character at s. */
+static inline int64_t lathe_utf8_size(const char *s) {
+    const unsigned char *p = (const unsigned char *)s;
+    lathe_utf8_next(&p);
+    return (int64_t)(p - (const unsigned char *)s);
+}
+
+/* Length of the longest match of a table at the start of s [size]; -1: there is none. */
+static inline int64_t lathe_longest_match(const char *s, int64_t size, const int32_t *next, const uint8_t *accept, int64_t start) {
+    int64_t state = start, longest = accept[start] != 0 ? 0 : -1;
+    for (int64_t i = 0; i < size; i++) {
+        state = next[state * 256 + (unsigned char)s[i]];
+        if (state < 0) break;
+        if (accept[state] != 0) longest = i + 1;
+    }
+    return longest;
+}
+
+/* Adds a piece of at least `least` characters to the n there are, as its place and size; -1 if there is no room. */
+static inline int64_t lathe_add_piece(const char *s, int64_t from, int64_t size, int64_t least, int64_t limit, int32_t *piece, int64_t n) {
+    int64_t characters = 0;
+    for (int64_t i = 0; i < size; i++) characters += ((unsigned char)s[from + i] & 0xC0u) != 0x80u;
+    if (characters < least) return n;
+    if (n >= limit) return -1;
+    piece[2 * n] = (int32_t)from;
+    piece[2 * n + 1] = (int32_t)size;
+    return n + 1;
+}
+
+/* The matches of a table in s [from, from + size), or what is between them, behind the n pieces there are. Matches of nothing take a character away. */
+static inline int64_t lathe_cut_piece(const char *s, int64_t from, int64_t size, const int32_t *next, const uint8_t *accept, int64_t start, int matches, int64_t least, int64_t limit,
+                                      int32_t *piece, int64_t n) {
+    const int64_t end = from + size;
+    int64_t token = from, at = from;
+    while (at < end && n >= 0) {
+        const int64_t match = lathe_longest_match(s + at, end - at, next, accept, start), step = lathe_utf8_size(s + at);
+        if (match >= 0) n = matches ? lathe_add_piece(s, at, match, least, limit, piece, n) : lathe_add_piece(s, token, at - token, least, limit, piece, n);
+        at += match > 0 ? match : step;
+        if (match >= 0) token = at;
+    }
+    return matches || n < 0 ? n : lathe_add_piece(s, token, end > token ? end - token : 0, least, limit, piece, n);
+}
+
+/* The tokens of s: its characters (no tables), the matches of the only table, or what is left when the separators of all tables are taken out, one after
+ * the other. -1 if there are more than `limit`, or s is too long. */
+static inline int64_t lathe_token_pieces(const char *s, const int32_t *next, const uint8_t *accept, const int64_t *start, int64_t tables, int matches, int64_t least, int64_t limit, int32_t *piece) {
+    int32_t other[2 * LATHE_TOKENS];
+    const size_t size = strlen(s);
+    int64_t n = 0;
+    if (size >= LATHE_STRING_BYTES) return -1;
+    if (tables == 0) {
+        for (int64_t at = 0; at < (int64_t)size && n >= 0;) {
+            const int64_t step = lathe_utf8_size(s + at);
+            n = lathe_add_piece(s, at, step, least, limit, piece, n);
+            at += step;
+        }
+        return n;
+    }
+    if (size != 0) n = lathe_add_piece(s, 0, (int64_t)size, 1, limit, piece, 0);
+    for (int64_t t = 0; t < tables && n > 0; t++) {
+        const int64_t count = n;
+        memcpy(other, piece, (size_t)(2 * count) * sizeof *piece);
+        n = 0;
+        for (int64_t i = 0; i < count && n >= 0; i++) n = lathe_cut_piece(s, other[2 * i], other[2 * i + 1], next, accept, start[t], matches, least, limit, piece, n);
+    }
+    return n;
+}
+
+/* Tokenizer: the tokens of n strings, a row of *width each, between marks if asked for, filled up with pad. */
+static inline int lathe_tokenize(const lathe_string *x, int64_t n, const int32_t *next, const uint8_t *accept, const int64_t *start, int64_t tables, int64_t matches, int64_t least, int64_t mark,
+                                 const lathe_string *pad, int64_t limit, uint8_t *text, lathe_string *out, int64_t *width) {
+    int32_t piece[2 * LATHE_TOKENS];
+    int64_t most = 0;
+    int error = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t k = lathe_token_pieces(x[i] != NULL ? x[i] : "", next, accept, start, tables, matches != 0, least, limit, piece);
+        if (k < 0) error = 4;
+        if (k > most) most = k;
+    }
+    const int64_t w = most == 0 ? 0 : most + (mark != 0 ? 2 : 0);
+    for (int64_t i = 0; i < n && w > 0; i++) {
+        const char *s = x[i] != NULL ? x[i] : "";
+        const int64_t k = lathe_token_pieces(s, next, accept, start, tables, matches != 0, least, limit, piece);
+        char *to = (char *)text + i * 2 * LATHE_STRING_BYTES;
+        int64_t at = 0;
+        if (mark != 0) out[i * w + at++] = "\x02";
+        for (int64_t j = 0; j < k; j++) {
+            const size_t size = (size_t)piece[2 * j + 1];
+            memcpy(to, s + piece[2 * j], size);
+            to[size] = 0;
+            out[i * w + at++] = to;
+            to += size + 1;
+        }
+        if (mark != 0) out[i * w + at++] = "\x03";
+        while (at < w) out[i * w + at++] = pad[0];
+    }
+    *width = w;
+    return error;
+}
+
 #endif

@@ -17,10 +17,11 @@ static const Row rows[OP_COUNT] = {
 
 static bool given(const char *rule) { return strcmp(rule, "none") != 0; }
 
-static const char *how(const Row *r) {
+static const char *how(Op op, const Row *r) {
     if (given(r->define)) return "element by element";
     if (given(r->lower)) return "own loops";
-    return given(r->expand) ? "by simpler operators" : "";
+    if (given(r->expand)) return "by simpler operators";
+    return op_refusal(op) != NULL ? "**no**" : "by a pass";
 }
 
 static const char *gradient(const char *rule) {
@@ -46,8 +47,12 @@ static void print_attributes(Op op) {
     }
 }
 
-static void print_notes(uint32_t flags) {
+static void print_notes(Op op, uint32_t flags) {
     const char *between = "";
+    if (op_refusal(op) != NULL) {
+        printf("%s", op_refusal(op));
+        return;
+    }
     if (flags & OPF_DYNSHAPE) printf("%ssize depends on data", between), between = "; ";
     if (flags & OPF_RANDOM) printf("%srandom", between), between = "; ";
     if (flags & OPF_REGION) printf("%sholds graphs", between), between = "; ";
@@ -65,8 +70,8 @@ static void print_domain(OpDomain domain, const char *title) {
         print_count(info->out_min, info->out_max);
         printf(" | ");
         print_attributes(op);
-        printf(" | %s | %s | ", how(&rows[op]), gradient(rows[op].grad));
-        print_notes(info->flags);
+        printf(" | %s | %s | ", how(op, &rows[op]), gradient(rows[op].grad));
+        print_notes(op, info->flags);
         printf(" |\n");
     }
 }
@@ -76,12 +81,12 @@ int main(void) {
     for (Op op = OP_NONE + 1; op < OP_COUNT; op++) {
         if (op_info(op)->domain == DOMAIN_LATHE) continue;
         n++;
-        compiled += how(&rows[op])[0] != 0;
+        compiled += op_refusal(op) == NULL;
         missing += strcmp(rows[op].grad, "missing") == 0;
     }
     printf("# Operators\n\nMade from `ir/ops.def` by `ninja docs`; do not edit. Operators stand in their newest form (ai.onnx opset 28): models of older\n"
-           "opsets are rewritten while they are read (`frontend/upgrade.def`). %u of %u are compiled; those with an empty column \"compiled\" are\n"
-           "known but not yet supported: a model that has them is refused, with all such nodes in one message.\n\n"
+           "opsets are rewritten while they are read (`frontend/upgrade.def`). %u of %u are compiled; a model that has\n"
+           "one of the others is refused, with all such nodes in one message, and the notes say what to do instead.\n\n"
            "Gradient: \"yes\" has a rule of its own, \"by simpler operators\" is differentiated as what it expands to, \"zero\" is constant almost everywhere,\n"
            "\"no\" is not differentiable. %u are differentiable without a rule so far (\"missing\"): a gradient through them is refused by name.\n",
            compiled, n, missing);

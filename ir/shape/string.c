@@ -1,5 +1,6 @@
 /* Operators on strings. */
 #include "ir/shape/shape.h"
+#include "ir/shape/text.h"
 
 enum { MOST_PARTS = 64 }; /* parts of one string that StringSplit gives at most; more is a run-time error */
 
@@ -60,5 +61,28 @@ bool shape_tf_idf(Module *m, Node *n) {
     Dim dim[2] = {t->dim[0], dim_const(m->cx, columns)};
     if (t->rank == 1) dim[0] = dim[1];
     shape_out(m, n, 0, DT_F32, t->rank, dim);
+    return true;
+}
+
+bool tokenizer_by_character(const Module *m, const Node *n) {
+    const Attr *separators = attr_at(n, AT_Tokenizer_separators);
+    if (separators->present && separators->strings.n == 1 && str_size(m->cx, separators->strings.v[0]) == 0) return true;
+    return attr_has(n, AT_Tokenizer_tokenexp) && attr_s_is(m->cx, n, AT_Tokenizer_tokenexp, ".");
+}
+
+bool shape_tokenizer(Module *m, Node *n) {
+    const Type *t = shape_in(m, n, 0);
+    if (t == NULL) return false;
+    bool pattern = attr_has(n, AT_Tokenizer_tokenexp) && str_size(m->cx, attr_s(n, AT_Tokenizer_tokenexp)) != 0, split = attr_at(n, AT_Tokenizer_separators)->present && attr_at(n, AT_Tokenizer_separators)->strings.n != 0;
+    const char *wrong = t->dtype != DT_STRING || (t->rank != 1 && t->rank != 2) ? "strings [C] or [N,C] are needed" : pattern == split ? "either separators or tokenexp is needed"
+                        : attr_i(n, AT_Tokenizer_mincharnum) < 1 ? "mincharnum must be positive" : NULL;
+    if (wrong != NULL) {
+        diag(m->cx, SEV_ERROR, n->loc, "%s", wrong);
+        return false;
+    }
+    Dim dim[3] = {t->dim[0], t->dim[t->rank - 1]};
+    int64_t most = (tokenizer_by_character(m, n) ? 4 * MOST_PARTS - 2 : MOST_PARTS) + (attr_i(n, AT_Tokenizer_mark) != 0 ? 2 : 0);
+    dim[t->rank] = shape_data_dim(m, n, 0, t->rank, 0, most);
+    shape_out(m, n, 0, DT_STRING, t->rank + 1u, dim);
     return true;
 }

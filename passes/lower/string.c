@@ -1,5 +1,8 @@
 /* Operators on strings: calls of runtime/string.h. Text of new strings stands in scratch that lives to the end of the
  * run, since results point into it. */
+#include <string.h>
+
+#include "ir/shape/text.h"
 #include "passes/lower.h"
 #include "passes/regex.h"
 #include "passes/rules.h"
@@ -113,6 +116,54 @@ bool lower_string_split(Lower *lo, const Node *n) {
     int64_t splits = attr_has(n, AT_StringSplit_maxsplit) ? attr_i(n, AT_StringSplit_maxsplit) : -1;
     CallArg arg[] = {arg_buf(x), arg_expr(lx_dim(lo, count)), arg_buf(cut), arg_expr(lx_i(lo, splits)), arg_expr(lx_i(lo, limit)), arg_buf(text), arg_buf(out), arg_buf(z), arg_buf(lower_buf(lo, cell))};
     lower_call(lo, "lathe_string_split", 9, arg);
+    return true;
+}
+
+/* ---- Tokenizer ---------------------------------------------------------------------------------------------------- */
+typedef struct Tables { /* of all patterns, the states of one behind those of another */
+    int32_t *next;
+    uint8_t *accept;
+    int64_t *start;
+    uint32_t n_state, n;
+} Tables;
+
+static bool add_pattern(Lower *lo, const Node *n, Str pattern, Tables *t) {
+    Dfa dfa;
+    const char *error = regex_compile(lo->cx, str_text(lo->cx, pattern), str_size(lo->cx, pattern), &dfa);
+    if (error != NULL) {
+        diag(lo->cx, SEV_ERROR, n->loc, "pattern \"%s\" cannot be compiled: %s", str_text(lo->cx, pattern), error);
+        return false;
+    }
+    uint32_t all = t->n_state + dfa.n;
+    int32_t *next = ARENA_ARRAY(&lo->cx->arena, int32_t, (size_t)all * 256);
+    uint8_t *accept = ARENA_ARRAY(&lo->cx->arena, uint8_t, all);
+    if (t->n_state != 0) memcpy(next, t->next, (size_t)t->n_state * 256 * sizeof *next), memcpy(accept, t->accept, t->n_state);
+    for (uint32_t i = 0; i < dfa.n * 256; i++) next[t->n_state * 256 + i] = dfa.next[i] < 0 ? -1 : dfa.next[i] + (int32_t)t->n_state;
+    memcpy(accept + t->n_state, dfa.accept, dfa.n);
+    t->start[t->n++] = t->n_state;
+    *t = (Tables){next, accept, t->start, all, t->n};
+    return true;
+}
+
+bool lower_tokenizer(Lower *lo, const Node *n) {
+    Context *cx = lo->cx;
+    const Type *x = n->in[0]->type, *y = n->out[0]->type;
+    const Attr *separators = attr_at(n, AT_Tokenizer_separators);
+    bool characters = tokenizer_by_character(lo->m, n), matches = attr_has(n, AT_Tokenizer_tokenexp) && str_size(cx, attr_s(n, AT_Tokenizer_tokenexp)) != 0;
+    uint32_t count = characters ? 0 : matches ? 1 : separators->strings.n;
+    Tables t = {.start = ARENA_ARRAY(&cx->arena, int64_t, count + 1u)};
+    for (uint32_t i = 0; i < count; i++)
+        if (!add_pattern(lo, n, matches ? attr_s(n, AT_Tokenizer_tokenexp) : separators->strings.v[i], &t)) return false;
+    if (count == 0) t.next = ARENA_ARRAY(&cx->arena, int32_t, 256), t.accept = ARENA_ARRAY(&cx->arena, uint8_t, 1), t.n_state = 1;
+    Str pad = attr_s(n, AT_Tokenizer_pad_value);
+    Dim strings = type_numel(cx, x), width = y->dim[y->rank - 1], states = dim_const(cx, t.n_state);
+    int64_t most = dim_hi(cx, width) - (attr_i(n, AT_Tokenizer_mark) != 0 ? 2 : 0);
+    uint32_t next = lower_constant(lo, value_const(lo->m, type_tensor(cx, DT_I32, 2, (Dim[]){states, dim_const(cx, 256)}), t.next, false));
+    uint32_t accept = lower_constant(lo, value_const(lo->m, type_tensor(cx, DT_U8, 1, &states), t.accept, false)), start = lower_constant(lo, value_const_i64(lo->m, count + 1u, t.start));
+    CallArg arg[] = {arg_buf(lower_buf(lo, n->in[0])), arg_expr(lx_dim(lo, strings)), arg_buf(next), arg_buf(accept), arg_buf(start), arg_expr(lx_i(lo, count)), arg_expr(lx_i(lo, matches)),
+                     arg_expr(lx_i(lo, attr_i(n, AT_Tokenizer_mincharnum))), arg_expr(lx_i(lo, attr_i(n, AT_Tokenizer_mark) != 0)), arg_buf(lower_constant(lo, strings_constant(lo, 1, &pad))),
+                     arg_expr(lx_i(lo, most)), arg_buf(text_area(lo, strings, 2 * STRING_BYTES)), arg_buf(lower_buf(lo, n->out[0])), arg_buf(lower_buf(lo, lower_dim_cell(lo, width)))};
+    lower_call(lo, "lathe_tokenize", sizeof arg / sizeof *arg, arg);
     return true;
 }
 

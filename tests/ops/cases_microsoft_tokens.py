@@ -73,3 +73,22 @@ case("max_pool_mask_line", "MaxpoolWithMask", [f32(2, 3, 7), rng(4).integers(0, 
 
 # ---- products
 case("matmul_integer_16", "MatMulInteger16", [rng(1).integers(-100, 100, (2, 3, 4)).astype(np.int16), rng(2).integers(-100, 100, (2, 4, 5)).astype(np.int16)], {}, MS)
+
+# ---- Tokenizer
+def tokens(name, strings, dyn=None, mark=0, least=1, pad="#", **attrs):
+    case(f"tokenizer_{name}", "Tokenizer", [np.array(strings, object)], {"mark": mark, "mincharnum": least, "pad_value": pad, **attrs}, MS, dyn={0: dyn} if dyn else None)
+
+
+LINES = ["Hello World", "a b  c", "", "grün und blau"]
+tokens("spaces", LINES, separators=[" "], dyn=["N"])
+tokens("spaces_mark", LINES, separators=[" "], mark=1)
+tokens("spaces_least", LINES, separators=[" "], least=2, pad="")
+tokens("several", [["Hello World", "a,b;  c"]], separators=[",", "; *", " "], dyn=["N", "C"])
+tokens("numbers", ["a1b22c", "333"], separators=["[0-9]+"])
+tokens("nothing", ["a--b-c", "--"], separators=["-*"])
+tokens("characters", LINES, separators=[""])
+tokens("characters_mark", LINES, tokenexp=".", mark=1)
+tokens("words", ["abc123def45", "x1"], tokenexp="[a-z]+")
+tokens("digits", ["abc123def45", "x1"], tokenexp="[0-9]+", mark=1, least=2)
+tokens("longest", ["abcabd"], tokenexp="a|ab|abc")
+tokens("empty", ["", ""], separators=[" "], mark=1)
