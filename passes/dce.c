@@ -7,6 +7,7 @@
  * outputs that somebody reads; a Loop drops loop-carried values that are neither read after it nor in its body (other
  * than to update themselves), and scan outputs that nobody reads. Then unmarked nodes are unlinked, unread outputs of
  * the others become NULL, and dead inputs and outputs of regions are taken out of their lists. */
+#include "passes/expand/bind.h"
 #include "passes/pass.h"
 
 typedef struct Owner { Node *node; uint32_t index; } Owner; /* of a region's input: the node that has the region */
@@ -153,6 +154,13 @@ static bool speaks_of(const Context *cx, const bool *used, const Type *t) {
     return false;
 }
 
+/* Does somebody read the result whose declared size n checks? n stands before the operator. */
+static bool checks_live_sizes(const Dce *d, const Node *n) {
+    for (uint32_t i = 0; n->op == OP_BindDims && bind_checks(d->m->cx, n) && n->next != NULL && i < n->next->n_out; i++)
+        if (n->next->out[i] != NULL && d->live[n->next->out[i]->id]) return true;
+    return false;
+}
+
 static void mark_definers(Graph *g, void *user) {
     Symbols *s = user;
     const Context *cx = s->d->m->cx;
@@ -161,7 +169,7 @@ static void mark_definers(Graph *g, void *user) {
         for (uint32_t i = 0; i < n->n_out; i++) {
             if (n->out[i] == NULL || s->d->live[n->out[i]->id]) continue;
             const Type *t = n->op == OP_BindDims ? attr_at(n, AT_BindDims_type)->type : n->out[i]->type;
-            if (!speaks_of(cx, s->used, t)) continue;
+            if (!speaks_of(cx, s->used, t) && !checks_live_sizes(s->d, n)) continue;
             mark(s->d, n->out[i]);
             s->marked = true;
         }

@@ -43,6 +43,7 @@ static bool fits(DType d, int64_t x) {
 
 static bool fold_known(Module *m, Value *v) {
     Context *cx = m->cx;
+    if (v != NULL && v->def != NULL && v->def->op == OP_BindDims) return false; /* what the file says about a size is to be checked by the run */
     if (v == NULL || v->sym == NULL || !type_is_static(cx, v->type) || dim_value(cx, type_numel(cx, v->type)) != v->n_sym) return false;
     DType d = v->type->dtype;
     for (uint32_t i = 0; i < v->n_sym; i++)

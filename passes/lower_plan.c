@@ -1,5 +1,6 @@
 /* Builds the plan: every node of the main graph becomes a step (or none, for views that keep the bytes as they are).
  * Kernels that print equal are one kernel: a model of 48 equal layers emits each body once. */
+#include "passes/expand/bind.h"
 #include "ir/state.h"
 #include "passes/build_plan.h"
 #include "passes/pass.h"
@@ -87,7 +88,7 @@ bool plan_lower_graph(PlanBuilder *b, StepTail *tail, Graph *g) {
         default:
             if (same_bytes(n)) b->plan->alias[n->out[0]->id] = n->in[0];
             else ok &= plan_lower_node(b, tail, n);
-            if (n->op == OP_Guard) plan_step(b, tail, STEP_GATE, n, 0, NULL);
+            if (n->op == OP_Guard || (n->op == OP_BindDims && bind_checks(b->m->cx, n))) plan_step(b, tail, STEP_GATE, n, 0, NULL);
             break;
         }
     }

@@ -222,6 +222,15 @@ static void take_over(Split *s, Node *made, Node *n) { /* made's output is n's r
     *parts_of(s, made->out[0]) = (Parts){0};
 }
 
+/* The part of an optional that is read where its element is: the run checks that there is one. */
+static Value *present_part(Split *s, Node *n, Value *present, Value *v) {
+    if (present->data != NULL && *(const uint8_t *)present->data->data != 0) return v;
+    Node *made = node_new(s->m, n->graph, n, OP_PresentElement, 2, (Value *[]){v, present}, 1);
+    made->loc = n->loc;
+    made->out[0]->type = v->type;
+    return made->out[0];
+}
+
 static bool split_node(Split *s, Node *n) { /* true: n is replaced */
     Module *m = s->m;
     Value *seq[5] = {0};
@@ -305,11 +314,13 @@ static bool split_node(Split *s, Node *n) { /* true: n is replaced */
         }
         const Parts *from = parts_of(s, n->in[0]);
         if (!is_split(out->type)) {
-            value_replace(m, out, from->v[1]);
+            Value *element = present_part(s, n, from->v[0], from->v[1]);
+            value_replace(m, out, element);
+            *parts_of(s, element) = (Parts){0};
             return true;
         }
         Parts p = {.type = from->type->elem};
-        for (uint32_t i = 1; i < from->n; i++) p.v[p.n++] = from->v[i];
+        for (uint32_t i = 1; i < from->n; i++) p.v[p.n++] = i == 1 ? present_part(s, n, from->v[0], from->v[1]) : from->v[i]; /* its length */
         *parts_of(s, out) = p;
         return true;
     }

@@ -7,6 +7,12 @@ bool shape_optimizer(Module *m, Node *n) {
         diag(m->cx, SEV_ERROR, n->loc, "%u inputs and %u outputs do not form groups of %u tensors", n->n_in, n->n_out, groups);
         return false;
     }
+    for (uint32_t i = 2; i < n->n_in; i++) { /* a gradient and the states have the sizes of their tensor */
+        const Type *t = shape_in(m, n, i), *x = shape_in(m, n, 2 + (i - 2) % count);
+        if (t == NULL || x == NULL) return false;
+        for (uint32_t a = 0; t->rank == x->rank && a < t->rank; a++) /* ranks and element types: operands.c */
+            if (shape_unify(m, n, x->dim[a], t->dim[a], "a tensor and its gradient or state") == 0) return false;
+    }
     for (uint32_t i = 0; i < n->n_out; i++) { /* outputs leave out the gradients */
         uint32_t from = 2 + (i < count ? i : i + count);
         const Type *t = shape_in(m, n, from);

@@ -19,6 +19,15 @@ Value *bind_dims(Module *m, Node *at, Value *sizes, const Type *t) {
     return n->out[0];
 }
 
+bool bind_checks(const Context *cx, const Node *n) {
+    const Type *t = attr_at(n, AT_BindDims_type)->type;
+    for (uint32_t i = 0; i < t->rank; i++) {
+        const DimNode *d = dim_node(cx, t->dim[i]);
+        if (d->kind != DIM_SYMBOL || !d->runtime) return true;
+    }
+    return false;
+}
+
 Value *bind_vector(Module *m, Node *at, Value *scalar) {
     Node *cast = node_new(m, at->graph, at, OP_Cast, 1, &scalar, 1);
     cast->loc = at->loc;
