@@ -33,7 +33,36 @@ static const char *tile_parameters = "const float *a, int64_t a_row, int64_t a_k
 
 static Str tile_name(Emit *e, const Contract *c, const char *upto, uint32_t rows) {
     Str ahead = c->ahead != 0 ? str_format(e->cx, "_ahead%u", c->ahead) : str_intern(e->cx, "");
-    return str_format(e->cx, "lathe_tile%s%s_%s%ux%u", c->add ? "_add" : "", str_text(e->cx, ahead), upto, rows, c->cols);
+    return str_format(e->cx, "lathe_tile%s%s%s%s%s_%s%ux%u", c->add ? "_add" : "", c->finish ? "_bias" : "", c->low ? "_low" : "", c->high ? "_high" : "", str_text(e->cx, ahead), upto, rows, c->cols);
+}
+
+/* The parameters, or with types `false` the arguments that hand them on, that a variant has besides the usual ones. */
+static const char *finish_more(Emit *e, const Contract *c, bool types) {
+    Writer w = {.arena = &e->cx->scratch};
+    if (c->finish) cw_printf(&w, ", %sout_row, %sbias", types ? "int64_t " : "", types ? "const float *" : "");
+    if (c->low) cw_printf(&w, ", %slow", types ? "float " : "");
+    if (c->high) cw_printf(&w, ", %shigh", types ? "float " : "");
+    return cw_cstr(&w);
+}
+
+static const char *tile_more(Emit *e, const Contract *c, bool types) {
+    Writer w = {.arena = &e->cx->scratch};
+    if (c->ahead != 0) cw_printf(&w, ", %sahead", types ? "const float *" : "");
+    cw_printf(&w, "%s", finish_more(e, c, types));
+    return cw_cstr(&w);
+}
+
+/* Vectors between bounds; a NaN stays one. */
+static void print_bound(Emit *e, uint32_t v, const char *name, const char *op) {
+    print_vector_type(e, v);
+    if (!emit_once(e, str_format(e->cx, "lathe_%s_v%u", name, v))) return;
+    if (emit_once(e, str_format(e->cx, "lathe_i%u", v))) cw_printf(&e->helpers, "typedef int32_t lathe_i%u __attribute__((vector_size(%u)));\n\n", v, v * 4);
+    cw_printf(&e->helpers,
+              "static inline lathe_v%u lathe_%s_v%u(lathe_v%u x, float bound)\n{\n"
+              "    lathe_v%u all = {0};\n    all += bound;\n"
+              "    const lathe_i%u outside = (lathe_i%u)(x %s all);\n"
+              "    return (lathe_v%u)((outside & (lathe_i%u)all) | (~outside & (lathe_i%u)x));\n}\n\n",
+              v, name, v, v, v, v, v, op, v, v, v);
 }
 
 /* The micro-kernel of exactly `rows` rows. */
@@ -42,15 +71,19 @@ static const char *tile_function(Emit *e, const Contract *c, uint32_t rows) {
     if (!emit_once(e, name)) return str_text(e->cx, name);
     uint32_t v = c->vector, nv = c->cols / v;
     print_vector_type(e, v);
+    if (c->low) print_bound(e, v, "least", "<");
+    if (c->high) print_bound(e, v, "greatest", ">");
     Writer *w = &e->helpers;
     w->indent = 0;
-    cw_line(w, "LATHE_MICRO static void %s(%s%s)", str_text(e->cx, name), tile_parameters, c->ahead ? ", const float *ahead" : "");
+    cw_line(w, "LATHE_MICRO static void %s(%s%s)", str_text(e->cx, name), tile_parameters, tile_more(e, c, true));
     cw_open(w, "{");
+    for (uint32_t j = 0; c->finish && j < nv; j++) cw_line(w, "const lathe_v%u s%u = *(const lathe_u%u *)(bias + %u);", v, j, v, j * v);
     for (uint32_t r = 0; r < rows; r++) {
         cw_begin(w);
         cw_printf(w, "lathe_v%u ", v);
         for (uint32_t j = 0; j < nv; j++) {
             if (c->add) cw_printf(w, "%sc%u_%u = *(const lathe_u%u *)(out + %u)", j != 0 ? ", " : "", r, j, v, r * c->cols + j * v);
+            else if (c->finish) cw_printf(w, "%sc%u_%u = s%u", j != 0 ? ", " : "", r, j, j);
             else cw_printf(w, "%sc%u_%u = {0}", j != 0 ? ", " : "", r, j);
         }
         cw_printf(w, ";\n");
@@ -77,10 +110,14 @@ static const char *tile_function(Emit *e, const Contract *c, uint32_t rows) {
     cw_close(w, "}");
     cw_close(w, "}");
     for (uint32_t r = 0; r < rows; r++) {
+        for (uint32_t j = 0; c->low && j < nv; j++) cw_line(w, "c%u_%u = lathe_least_v%u(c%u_%u, low);", r, j, v, r, j);
+        for (uint32_t j = 0; c->high && j < nv; j++) cw_line(w, "c%u_%u = lathe_greatest_v%u(c%u_%u, high);", r, j, v, r, j);
         cw_begin(w);
-        for (uint32_t j = 0; j < nv; j++) cw_printf(w, "%s*(lathe_u%u *)(out + %u) = c%u_%u;", j != 0 ? " " : "", v, r * c->cols + j * v, r, j);
+        for (uint32_t j = 0; j < nv; j++) cw_printf(w, "%s*(lathe_u%u *)(out + %u) = c%u_%u;", j != 0 ? " " : "", v, c->finish ? j * v : r * c->cols + j * v, r, j);
         cw_printf(w, "\n");
+        if (c->finish && r + 1 < rows) cw_line(w, "out += out_row;");
     }
+    if (c->finish && rows == 1) cw_line(w, "(void)out_row;");
     if (rows == 1) cw_line(w, "(void)a_row;");
     cw_close(w, "}");
     cw_printf(w, "\n");
@@ -93,12 +130,12 @@ static const char *tile_choice(Emit *e, const Contract *c) {
     if (!emit_once(e, name)) return str_text(e->cx, name);
     for (uint32_t r = 1; r <= c->rows; r++) tile_function(e, c, r);
     Writer *w = &e->helpers;
-    cw_line(w, "static void %s(int64_t rows, %s%s)", str_text(e->cx, name), tile_parameters, c->ahead ? ", const float *ahead" : "");
+    cw_line(w, "static void %s(int64_t rows, %s%s)", str_text(e->cx, name), tile_parameters, tile_more(e, c, true));
     cw_open(w, "{");
     cw_open(w, "switch (rows) {");
     for (uint32_t r = 1; r <= c->rows; r++) {
         Str label = r < c->rows ? str_format(e->cx, "case %u", r) : str_intern(e->cx, "default");
-        cw_line(w, "%s: %s(a, a_row, a_k, n1, a_1, n2, a_2, n, from, b_1, b_2, b_k, out%s); break;", str_text(e->cx, label), tile_function(e, c, r), c->ahead ? ", ahead" : "");
+        cw_line(w, "%s: %s(a, a_row, a_k, n1, a_1, n2, a_2, n, from, b_1, b_2, b_k, out%s); break;", str_text(e->cx, label), tile_function(e, c, r), tile_more(e, c, false));
     }
     cw_close(w, "}");
     cw_close(w, "}");
@@ -112,19 +149,22 @@ static const char *depthwise_element(DType a) { return a == DT_U8 ? "uint8_t" : 
 static Str depthwise_name(Emit *e, const Contract *c, DType a, const char *upto, uint32_t rows) {
     Str edges = c->left != 0 || c->right != 0 ? str_format(e->cx, "_left%u_right%u", c->left, c->right) : str_intern(e->cx, "");
     Str dilation = c->dilation != 1 ? str_format(e->cx, "_dilation%u", c->dilation) : str_intern(e->cx, "");
-    return str_format(e->cx, "lathe_depthwise_%s%s%s%ux%u_taps%u_step%u%s%s", c->ring ? "ring_" : "", a == DT_F32 ? "" : a == DT_U8 ? "u8_" : "s8_", upto, rows, c->cols, c->taps_x, c->step,
+    return str_format(e->cx, "lathe_depthwise_%s%s%s%s%s%s%ux%u_taps%u_step%u%s%s", c->ring ? "ring_" : "", c->finish ? "bias_" : "", c->low ? "low_" : "", c->high ? "high_" : "", a == DT_F32 ? "" : a == DT_U8 ? "u8_" : "s8_", upto, rows, c->cols, c->taps_x, c->step,
                       str_text(e->cx, dilation), str_text(e->cx, edges));
 }
 
 /* What follows the image's element type in the list of parameters. */
 static const char *depthwise_parameters(Emit *e, const Contract *c, DType a) {
-    return str_text(e->cx, str_format(e->cx, " *a, int64_t a_x, int64_t a_y, int64_t taps_y, const float *b, float *out%s%s", a != DT_F32 ? ", float zero" : "", c->ring ? ", int64_t wrap, int64_t back" : ""));
+    return str_text(e->cx, str_format(e->cx, " *a, int64_t a_x, int64_t a_y, int64_t taps_y, const float *b, float *out%s%s%s", a != DT_F32 ? ", float zero" : "", c->ring ? ", int64_t wrap, int64_t back" : "",
+                                      finish_more(e, c, true)));
 }
 
 /* Depthwise: every pixel vector is loaded once per row of taps and meets all the results it belongs to. */
 static const char *depthwise_function(Emit *e, const Contract *c, DType a, uint32_t rows) {
     Str name = depthwise_name(e, c, a, "", rows);
     if (!emit_once(e, name)) return str_text(e->cx, name);
+    if (c->low) print_bound(e, c->vector, "least", "<");
+    if (c->high) print_bound(e, c->vector, "greatest", ">");
     uint32_t v = c->vector, nv = c->cols / v, pixels = (rows - 1) * c->step + (c->taps_x - 1u) * c->dilation + 1;
     print_vector_type(e, v);
     Writer *w = &e->helpers;
@@ -135,7 +175,8 @@ static const char *depthwise_function(Emit *e, const Contract *c, DType a, uint3
     for (uint32_t j = 0; j < nv; j++) {
         cw_begin(w);
         cw_printf(w, "lathe_v%u ", v);
-        for (uint32_t r = 0; r < rows; r++) cw_printf(w, "%sc%u_%u = {0}", r != 0 ? ", " : "", r, j);
+        for (uint32_t r = 0; r < rows && !c->finish; r++) cw_printf(w, "%sc%u_%u = {0}", r != 0 ? ", " : "", r, j);
+        for (uint32_t r = 0; r < rows && c->finish; r++) cw_printf(w, "%sc%u_%u = *(const lathe_u%u *)(bias + %u)", r != 0 ? ", " : "", r, j, v, j * v);
         cw_printf(w, ";\n");
     }
     cw_line(w, "LATHE_ROLLED");
@@ -167,8 +208,13 @@ static const char *depthwise_function(Emit *e, const Contract *c, DType a, uint3
     cw_line(w, "b += %u;", c->taps_x * c->cols);
     cw_close(w, "}");
     if (pixels - c->left - c->right <= 1) cw_line(w, "(void)a_x;");
-    for (uint32_t r = 0; r < rows; r++)
-        for (uint32_t j = 0; j < nv; j++) cw_line(w, "*(lathe_u%u *)(out + %u) = c%u_%u;", v, r * c->cols + j * v, r, j);
+    for (uint32_t r = 0; r < rows; r++) {
+        for (uint32_t j = 0; c->low && j < nv; j++) cw_line(w, "c%u_%u = lathe_least_v%u(c%u_%u, low);", r, j, v, r, j);
+        for (uint32_t j = 0; c->high && j < nv; j++) cw_line(w, "c%u_%u = lathe_greatest_v%u(c%u_%u, high);", r, j, v, r, j);
+        for (uint32_t j = 0; j < nv; j++) cw_line(w, "*(lathe_u%u *)(out + %u) = c%u_%u;", v, c->finish ? j * v : r * c->cols + j * v, r, j);
+        if (c->finish && r + 1 < rows) cw_line(w, "out += out_row;");
+    }
+    if (c->finish && rows == 1) cw_line(w, "(void)out_row;");
     cw_close(w, "}");
     cw_printf(w, "\n");
     return str_text(e->cx, name);
@@ -184,7 +230,8 @@ static const char *depthwise_choice(Emit *e, const Contract *c, DType a) {
     cw_open(w, "switch (rows) {");
     for (uint32_t r = 1; r <= c->rows; r++) {
         Str label = r < c->rows ? str_format(e->cx, "case %u", r) : str_intern(e->cx, "default");
-        cw_line(w, "%s: %s(a, a_x, a_y, taps_y, b, out%s%s); break;", str_text(e->cx, label), depthwise_function(e, c, a, r), a != DT_F32 ? ", zero" : "", c->ring ? ", wrap, back" : "");
+        cw_line(w, "%s: %s(a, a_x, a_y, taps_y, b, out%s%s%s); break;", str_text(e->cx, label), depthwise_function(e, c, a, r), a != DT_F32 ? ", zero" : "",
+                c->ring ? ", wrap, back" : "", finish_more(e, c, false));
     }
     cw_close(w, "}");
     cw_close(w, "}");
@@ -196,18 +243,20 @@ void contract_emit(Emit *e, const Kernel *k, const Stmt *s) {
     (void)k;
     const Contract *c = s->contract;
     const StmtInfo *info = emit_info(e, s);
-    const char *text[TILE_ARGS];
+    const char *text[TILE_FINISH_ARGS];
     for (uint32_t i = 0, root = 0; i < s->n_arg; i++) text[i] = s->arg[i].is_buf ? emit_buf(e, s->arg[i].buf) : emit_text(e, info->root[root++], 0);
     const Expr *rows = s->arg[TILE_ROWS].expr;
     bool literal = rows->kind == E_CONST;
     uint32_t n = literal ? (uint32_t)rows->c.i : c->rows;
     Str first = literal ? 0 : str_format(e->cx, "%s, ", text[TILE_ROWS]);
-    Str ahead = c->kind == CONTRACT_TILE && c->ahead ? str_format(e->cx, ", %s + (%s)", text[TILE_B], text[TILE_AHEAD]) : str_intern(e->cx, "");
+    Str more = c->kind == CONTRACT_TILE && c->ahead ? str_format(e->cx, ", %s + (%s)", text[TILE_B], text[TILE_AHEAD]) : str_intern(e->cx, "");
+    if (c->finish && c->kind == CONTRACT_TILE) more = str_format(e->cx, "%s, %s, %s + (%s)%s%s%s%s", str_text(e->cx, more), text[TILE_OUT_ROW], text[TILE_BIAS], text[TILE_BIAS_AT], c->low ? ", " : "", c->low ? text[TILE_LOW] : "",
+                                      c->high ? ", " : "", c->high ? text[TILE_HIGH] : "");
     switch (c->kind) {
     case CONTRACT_TILE:
         cw_line(e->w, "%s(%s%s + (%s), %s, %s, %s, %s, %s, %s, %s, %s + (%s), %s, %s, %s, %s + (%s)%s);", literal ? tile_function(e, c, n) : tile_choice(e, c), str_text(e->cx, first),
                 text[TILE_A], text[TILE_A_AT], text[TILE_A_ROW], text[TILE_A_K], text[TILE_N1], text[TILE_A_1], text[TILE_N2], text[TILE_A_2], text[TILE_K], text[TILE_B],
-                text[TILE_B_AT], text[TILE_B_1], text[TILE_B_2], text[TILE_B_K], text[TILE_OUT], text[TILE_OUT_AT], str_text(e->cx, ahead));
+                text[TILE_B_AT], text[TILE_B_1], text[TILE_B_2], text[TILE_B_K], text[TILE_OUT], text[TILE_OUT_AT], str_text(e->cx, more));
         break;
     case CONTRACT_TILE_BF16:
         emit_need(e, "lathe_tile_bf16");
@@ -220,8 +269,11 @@ void contract_emit(Emit *e, const Kernel *k, const Stmt *s) {
     case CONTRACT_DEPTHWISE: {
         DType a = e->k->buf[s->arg[DW_A].buf].dtype;
         Str ring = c->ring ? str_format(e->cx, ", %s, %s", text[DW_WRAP], text[DW_BACK]) : str_intern(e->cx, "");
-        cw_line(e->w, "%s(%s%s + (%s), %s, %s, %s, %s + (%s), %s%s%s%s);", literal ? depthwise_function(e, c, a, n) : depthwise_choice(e, c, a), str_text(e->cx, first), text[DW_A],
-                text[DW_A_AT], text[DW_A_X], text[DW_A_Y], text[DW_TAPS_Y], text[DW_B], text[DW_B_AT], text[DW_OUT], a != DT_F32 ? ", " : "", a != DT_F32 ? text[DW_ZERO] : "", str_text(e->cx, ring));
+        if (c->finish) more = str_format(e->cx, ", %s, %s + (%s)%s%s%s%s", text[DW_OUT_ROW], text[DW_BIAS], text[DW_BIAS_AT], c->low ? ", " : "", c->low ? text[DW_LOW] : "", c->high ? ", " : "",
+                                         c->high ? text[DW_HIGH] : "");
+        Str out_at = c->finish ? str_format(e->cx, " + (%s)", text[DW_OUT_AT]) : str_intern(e->cx, "");
+        cw_line(e->w, "%s(%s%s + (%s), %s, %s, %s, %s + (%s), %s%s%s%s%s%s);", literal ? depthwise_function(e, c, a, n) : depthwise_choice(e, c, a), str_text(e->cx, first), text[DW_A],
+                text[DW_A_AT], text[DW_A_X], text[DW_A_Y], text[DW_TAPS_Y], text[DW_B], text[DW_B_AT], text[DW_OUT], str_text(e->cx, out_at), a != DT_F32 ? ", " : "", a != DT_F32 ? text[DW_ZERO] : "", str_text(e->cx, ring), c->finish ? str_text(e->cx, more) : "");
         break;
     }
     }

@@ -5,7 +5,7 @@
 void contract_print(struct KernelText *t, const Stmt *s) {
     const Contract *c = s->contract;
     Writer *w = t->w;
-    const Expr *shared[TILE_ARGS];
+    const Expr *shared[TILE_FINISH_ARGS];
     for (uint32_t i = 0; i < s->n_arg; i++) shared[i] = s->arg[i].is_buf ? NULL : s->arg[i].expr;
     kernel_text_shared(t, s->n_arg, shared);
     cw_begin(w);
@@ -13,6 +13,7 @@ void contract_print(struct KernelText *t, const Stmt *s) {
     case CONTRACT_TILE:
         cw_printf(w, "tile_%ux%u%s", c->rows, c->cols, c->add ? "_add" : "");
         if (c->ahead != 0) cw_printf(w, "_ahead%u", c->ahead);
+        if (c->finish) cw_printf(w, "_bias%s%s", c->low ? "_low" : "", c->high ? "_high" : "");
         cw_printf(w, "_v%u(", c->vector);
         break;
     case CONTRACT_TILE_BF16: cw_printf(w, "tile_bf16_%ux%u(", c->rows, c->cols); break;
@@ -21,7 +22,7 @@ void contract_print(struct KernelText *t, const Stmt *s) {
     case CONTRACT_DEPTHWISE:
         cw_printf(w, "depthwise_%ux%u_taps%u_step%u", c->rows, c->cols, c->taps_x, c->step);
         if (c->dilation != 1) cw_printf(w, "_dilation%u", c->dilation);
-        cw_printf(w, "_left%u_right%u%s_v%u(", c->left, c->right, c->ring ? "_ring" : "", c->vector);
+        cw_printf(w, "_left%u_right%u%s%s%s%s_v%u(", c->left, c->right, c->ring ? "_ring" : "", c->finish ? "_bias" : "", c->low ? "_low" : "", c->high ? "_high" : "", c->vector);
         break;
     }
     for (uint32_t i = 0; i < s->n_arg; i++) {

@@ -28,8 +28,8 @@ typedef enum ContractKind {
                            ring: the lines from number WRAP on begin BACK elements earlier */
 } ContractKind;
 
-enum TileArg { TILE_OUT, TILE_ROWS, TILE_OUT_AT, TILE_A, TILE_A_AT, TILE_A_ROW, TILE_A_K, TILE_N1, TILE_A_1, TILE_N2, TILE_A_2, TILE_K, TILE_B, TILE_B_AT, TILE_B_1, TILE_B_2, TILE_B_K, TILE_AHEAD, TILE_A_END, TILE_ARGS };
-enum DepthwiseArg { DW_OUT, DW_ROWS, DW_A, DW_A_AT, DW_A_X, DW_A_Y, DW_TAPS_Y, DW_B, DW_B_AT, DW_ZERO, DW_ARGS, DW_WRAP = DW_ARGS, DW_BACK, DW_RING_ARGS };
+enum TileArg { TILE_OUT, TILE_ROWS, TILE_OUT_AT, TILE_A, TILE_A_AT, TILE_A_ROW, TILE_A_K, TILE_N1, TILE_A_1, TILE_N2, TILE_A_2, TILE_K, TILE_B, TILE_B_AT, TILE_B_1, TILE_B_2, TILE_B_K, TILE_AHEAD, TILE_A_END, TILE_ARGS, TILE_OUT_ROW = TILE_ARGS, TILE_BIAS, TILE_BIAS_AT, TILE_LOW, TILE_HIGH, TILE_FINISH_ARGS };
+enum DepthwiseArg { DW_OUT, DW_ROWS, DW_A, DW_A_AT, DW_A_X, DW_A_Y, DW_TAPS_Y, DW_B, DW_B_AT, DW_ZERO, DW_ARGS, DW_WRAP = DW_ARGS, DW_BACK, DW_RING_ARGS, DW_OUT_AT = DW_RING_ARGS, DW_OUT_ROW, DW_BIAS, DW_BIAS_AT, DW_LOW, DW_HIGH, DW_FINISH_ARGS };
 
 enum BlockArg { BLOCK_OUT, BLOCK_ROWS, BLOCK_A, BLOCK_A_AT, BLOCK_A_ROW, BLOCK_K, BLOCK_GROUP, BLOCK_B, BLOCK_B_AT, BLOCK_FLOAT_ARGS, BLOCK_SCALE = BLOCK_FLOAT_ARGS, BLOCK_TOTAL, BLOCK_GROUPS_AT, BLOCK_GROUPS, BLOCK_ARGS };
 
@@ -37,6 +37,7 @@ typedef struct Contract {
     ContractKind kind;
     uint8_t rows, cols;   /* at most rows x cols results; out's rows are cols elements apart */
     bool add;             /* TILE: out += the sum */
+    bool finish, low, high; /* TILE and DEPTHWISE, finish: out[OUT_AT + r*OUT_ROW + j] = the sum + bias[BIAS_AT + j], not below LOW (if low), not above HIGH (if high) */
     uint8_t ahead;        /* TILE: meanwhile fetch b[AHEAD ..] into the second-level cache, so many floats per k, up to 16: a cache line; 0: nothing */
     uint8_t vector;       /* floats in a vector register */
     uint8_t bits;         /* BLOCK: of a weight, 4 or 8 */

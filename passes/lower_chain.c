@@ -30,6 +30,8 @@ typedef struct Chain {
     int64_t lines;                  /* result lines of a piece */
     uint32_t h, weights;            /* buffers: ring, weights of second */
     Image image;                    /* that first reads */
+    const TileFinish *finish;       /* the micro-kernel of first does all that stands between the two; NULL: it cannot */
+    const TileFinish *last;         /* and that of second what follows */
     Expr *n_at, *panel, *oy;
 } Chain;
 
@@ -96,7 +98,9 @@ static double choose(const Module *m, Chain *c) {
     if (best == 0) return 0;
     c->cols = c->conv.tile.cols % (2 * vector) == 0 ? 2 * vector : vector;
     int64_t pieces = 1, again = c->ring > c->to.stride[0] ? c->ring - c->to.stride[0] : 0; /* lines that neighbouring pieces both need */
-    while ((pieces * c->conv.panels < PIECES || pieces * c->conv.panels % 2 != 0) && out_high >= 2 * LEAST_LINES * pieces) pieces *= 2;
+    int64_t long_lines = 12 * again / c->to.stride[0] > LEAST_LINES ? 12 * again / c->to.stride[0] : LEAST_LINES;
+    while (pieces * c->conv.panels < PIECES && out_high >= 2 * long_lines * pieces) pieces *= 2;
+    if (pieces * c->conv.panels % 2 != 0 && out_high >= 2 * LEAST_LINES * pieces) pieces *= 2; /* two threads share evenly */
     c->lines = dim_is_const(cx, c->to.out[0]) ? (out_high + pieces - 1) / pieces : UNKNOWN_LINES;
     pieces = (out_high + c->lines - 1) / c->lines;
     return best * (double)(high + (pieces - 1) * again);
@@ -155,8 +159,9 @@ static void fill_line(Lower *lo, const Chain *c, Expr *y) {
     p.sums = lx_add(lo, lx_mul(lo, slot, lx_i(lo, c->line)), lx_add(lo, x, lx_i(lo, c->left)));
     bool whole = c->to.out[0] == dim_const(cx, c->lines); /* panel after panel: the next one's weights can be on their way */
     Expr *number = whole ? lx_add(lo, lx_mul(lo, y, lx_dim(lo, per_line)), t) : NULL;
+    p.finish = c->finish;
     conv_call(lo, &c->conv, &c->image, &p, c->h, number, dim_mul(cx, c->to.in[0], per_line));
-    for (TileColumns k = tile_columns(lo, c->panel, c->channels, tile->cols); k.count != 0; tile_columns_next(lo, &k)) finish_tile(lo, c, &p, slot, k.count);
+    if (c->finish == NULL) for (TileColumns k = tile_columns(lo, c->panel, c->channels, tile->cols); k.count != 0; tile_columns_next(lo, &k)) finish_tile(lo, c, &p, slot, k.count);
     lower_end(lo);
 }
 
@@ -207,7 +212,7 @@ static void depthwise_line(Lower *lo, const Chain *c) {
     Expr *t = lower_for_dim(lo, dim_ceildiv(cx, g->out[1], dim_const(cx, c->pixels))), *first_pixel = lx_mul(lo, t, lx_i(lo, c->pixels));
     Expr *rows = tile_rows(lo, g->out[1], c->pixels, first_pixel);
     Expr *block = lower_for(lo, block_count(lo, c));
-    uint32_t tile = lower_array(lo, DT_F32, 2, (Dim[]){dim_const(cx, c->pixels), dim_const(cx, c->cols)});
+    uint32_t tile = c->last != NULL ? lower_buf(lo, lo->node->out[0]) : lower_array(lo, DT_F32, 2, (Dim[]){dim_const(cx, c->pixels), dim_const(cx, c->cols)});
     DepthwiseCall call = {.pixels = c->pixels, .cols = c->cols, .vector = c->conv.tile.vector, .taps_x = c->kx, .step = g->stride[1], .dilation = g->dilation[1],
                           .out = tile, .a = c->h, .b = c->weights, .rows = rows, .a_x = lx_i(lo, row), .a_y = lx_i(lo, g->dilation[0] * line), .zero = lx_const(lo, DT_F32, 0)};
     Expr *pixel = lx_add(lo, lx_mul(lo, slot, lx_i(lo, line)), lx_mul(lo, first_pixel, lx_i(lo, g->stride[1] * row)));
@@ -217,8 +222,18 @@ static void depthwise_line(Lower *lo, const Chain *c) {
     call.b_at = lx_add(lo, lx_mul(lo, number, lx_i(lo, c->kx * c->ky * c->cols)), lx_mul(lo, from, lx_i(lo, c->kx * c->cols)));
     call.wrap = lx_2(lo, FN_FLOORDIV, lx_add(lo, lx_sub(lo, ring, slot), up), by);
     call.back = lx_i(lo, c->ring * line);
+    Expr *first_channel = lx_mul(lo, number, lx_i(lo, c->cols));
+    TileFinish finish;
+    if (c->last != NULL) {
+        finish = *c->last;
+        finish.at = first_channel;
+        finish.row = lx_i(lo, c->channels);
+        Expr *out_line = lx_add(lo, lx_mul(lo, c->n_at, lx_dim(lo, g->out[0])), c->oy);
+        call.out_at = lx_add(lo, lx_mul(lo, lx_add(lo, lx_mul(lo, out_line, lx_dim(lo, g->out[1])), first_pixel), finish.row), first_channel);
+        call.finish = &finish;
+    }
     depthwise_emit(lo, &call);
-    store(lo, c, tile, rows, first_pixel, lx_mul(lo, number, lx_i(lo, c->cols)));
+    if (c->last == NULL) store(lo, c, tile, rows, first_pixel, first_channel);
     lower_end_n(lo, 2);
 }
 
@@ -229,6 +244,10 @@ bool lower_conv_chain(Lower *lo, const Node *first, const Node *second) {
     c.conv.weights = conv_pack(lo, &c.conv);
     c.weights = depthwise_pack(lo, second->in[c.w], NULL, c.channels, c.conv.panels * c.conv.tile.cols, c.kx * c.ky, c.cols);
     c.image = conv_image(lo, first->in[c.conv.x], &c.from, c.from.in_channels, true);
+    const Value *bias = c.conv.bias < first->n_in ? first->in[c.conv.bias] : NULL;
+    TileFinish between, behind;
+    if (depthwise_finish(lo, second, c.bias, c.channels, c.cols, &behind)) c.last = &behind;
+    if (tile_finish(lo, first->out[0], bias, second->in[c.x], c.channels, c.conv.panels * c.conv.tile.cols, &between)) c.finish = &between, between.row = lx_i(lo, c.conv.tile.cols);
     uint32_t depth = lo->open.n;
     c.n_at = lower_for_dim(lo, c.to.batch);
     Expr *piece = lower_for_dim(lo, dim_ceildiv(cx, c.to.out[0], dim_const(cx, c.lines))), *first_line = lx_mul(lo, piece, lx_i(lo, c.lines));

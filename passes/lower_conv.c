@@ -161,11 +161,10 @@ uint32_t conv_pack(Lower *lo, const ConvProduct *c) {
 }
 
 /* ---- the loops --------------------------------------------------------------------------------------------------------- */
-/* Stores `cols` columns of the tile through the epilogue. */
-static void store_tile(Lower *lo, const ConvProduct *c, const ConvPlace *p, uint32_t tile, int64_t cols) {
+/* Where row `row` of the tile, column j, stands in the result. */
+static void result_index(Lower *lo, const ConvProduct *c, const ConvPlace *p, Expr *row, Expr *j, Expr **idx) {
     const ConvGeometry *g = c->g;
     uint32_t r = g->spatial;
-    Expr *row = lower_for(lo, p->rows), *j = lower_for(lo, lx_i(lo, cols)), *idx[RANK_MAX];
     Expr *pixel = lx_add(lo, p->first, row);
     Expr *oc = lx_add(lo, lx_mul(lo, p->panel, lx_i(lo, c->tile.cols)), j);
     if (c->groups > 1) oc = lx_add(lo, lx_mul(lo, p->group, lx_i(lo, c->cout)), oc);
@@ -177,9 +176,23 @@ static void store_tile(Lower *lo, const ConvProduct *c, const ConvPlace *p, uint
         idx[r] = pixel;
     }
     idx[r + 1] = oc;
+}
+
+/* Stores `cols` columns of the tile through the epilogue. */
+static void store_tile(Lower *lo, const ConvProduct *c, const ConvPlace *p, uint32_t tile, int64_t cols) {
+    Expr *row = lower_for(lo, p->rows), *j = lower_for(lo, lx_i(lo, cols)), *idx[RANK_MAX];
+    result_index(lo, c, p, row, j, idx);
     Expr *sum = lower_load_buf(lo, tile, (Expr *[]){p->sums != NULL ? lx_add(lo, p->sums, row) : row, j});
-    if (c->bias < c->n->n_in) sum = lx_add(lo, sum, lower_load(lo, c->n->in[c->bias], &oc));
+    if (c->bias < c->n->n_in) sum = lx_add(lo, sum, lower_load(lo, c->n->in[c->bias], &idx[c->g->spatial + 1]));
     lower_store(lo, c->n->out[0], idx, sum);
+    lower_end_n(lo, 2);
+}
+
+/* Columns of a finished tile to buffer `out`. */
+static void copy_columns(Lower *lo, const ConvProduct *c, const ConvPlace *p, uint32_t tile, uint32_t out, int64_t cols) {
+    Expr *row = lower_for(lo, p->rows), *j = lower_for(lo, lx_i(lo, cols)), *idx[RANK_MAX];
+    result_index(lo, c, p, row, j, idx);
+    lower_store_buf(lo, out, idx, FN_NONE, lower_load_buf(lo, tile, (Expr *[]){row, j}));
     lower_end_n(lo, 2);
 }
 
@@ -237,12 +250,50 @@ void conv_call(Lower *lo, const ConvProduct *c, const Image *im, const ConvPlace
         call.n2 = NULL;
         call.add = true;
     }
-    if (p->sums != NULL) call.out_at = lx_mul(lo, p->sums, call.b_k);
+    if (p->sums != NULL) call.out_at = lx_mul(lo, p->sums, p->finish != NULL ? p->finish->row : call.b_k);
+    TileFinish finish;
+    if (p->finish != NULL) {
+        finish = *p->finish;
+        finish.at = lx_mul(lo, p->panel, call.b_k);
+        if (p->column) call.out_at = lx_add(lo, call.out_at, finish.at);
+        call.finish = &finish;
+    }
     if (c->groups == 1 && number != NULL) tile_fetch_ahead(lo, &c->tile, p->panel, c->panels, c->taps * c->cin, length, number, tiles, &call);
     tile_emit(lo, &c->tile, &call);
 }
 
-static void emit_lines(Lower *lo, const ConvProduct *c, const Image *im) {
+/* Calls the micro-kernel and stores what it gives. finish, unless NULL: the micro-kernel does all that follows, and writes whole
+ * panels where they belong. */
+static void compute_tile(Lower *lo, const ConvProduct *c, const Image *im, ConvPlace p, Expr *number, Dim tiles, const TileFinish *finish) {
+    Context *cx = lo->cx;
+    uint32_t r = c->g->spatial;
+    int64_t cols = c->tile.cols;
+    if (finish == NULL) {
+        uint32_t tile = lower_array(lo, DT_F32, 2, (Dim[]){dim_const(cx, c->tile.rows), dim_const(cx, cols)});
+        conv_call(lo, c, im, &p, tile, number, tiles);
+        store_columns(lo, c, &p, tile);
+        return;
+    }
+    Expr *pixel = p.first; /* of the result, all its pixels in order */
+    if (!c->flat) {
+        pixel = p.n;
+        for (uint32_t i = 0; i < r; i++) pixel = lx_add(lo, lx_mul(lo, pixel, lx_dim(lo, c->g->out[i])), i + 1 < r ? p.at[i] : p.first);
+    }
+    uint32_t out = lower_buf(lo, lo->node->out[0]);
+    TileFinish to = *finish;
+    p.finish = &to;
+    for (TileColumns k = tile_columns(lo, p.panel, c->cout, cols); k.count != 0; tile_columns_next(lo, &k)) {
+        bool whole = k.count == cols;
+        uint32_t tile = whole ? out : lower_array(lo, DT_F32, 2, (Dim[]){dim_const(cx, c->tile.rows), dim_const(cx, cols)});
+        to.row = lx_i(lo, whole ? c->cout : cols);
+        p.sums = whole ? pixel : NULL;
+        p.column = whole;
+        conv_call(lo, c, im, &p, tile, number, tiles);
+        if (!whole) copy_columns(lo, c, &p, tile, out, k.count);
+    }
+}
+
+static void emit_lines(Lower *lo, const ConvProduct *c, const Image *im, const TileFinish *finish) {
     Context *cx = lo->cx;
     const ConvGeometry *g = c->g;
     uint32_t r = g->spatial, depth = lo->open.n;
@@ -262,15 +313,13 @@ static void emit_lines(Lower *lo, const ConvProduct *c, const Image *im) {
         lo->open.v[depth]->parallel = (uint16_t)(lo->open.n - depth);
         t = lower_for_dim(lo, dim_ceildiv(cx, width, size[0]));
     }
-    uint32_t tile = lower_array(lo, DT_F32, 2, size);
     p.first = lx_mul(lo, t, lx_i(lo, c->tile.rows));
     p.rows = tile_rows(lo, width, c->tile.rows, p.first);
     Expr *number = t;
     Dim line = dim_ceildiv(cx, width, size[0]), tiles = line;
     if (r > 1) number = lx_add(lo, lx_mul(lo, p.at[r - 2], lx_dim(lo, line)), t);
     if (r > 1) tiles = dim_mul(cx, g->out[r - 2], line);
-    conv_call(lo, c, im, &p, tile, lines_first ? NULL : number, tiles);
-    store_columns(lo, c, &p, tile);
+    compute_tile(lo, c, im, p, lines_first ? NULL : number, tiles, finish);
     lower_end_n(lo, lo->open.n - depth);
 }
 
@@ -336,7 +385,7 @@ static bool weights_stay(const ConvProduct *c, int64_t pixels) {
 }
 
 /* All pixels of the batch are the rows of one matrix. */
-static void emit_flat(Lower *lo, const ConvProduct *c, const Image *im) {
+static void emit_flat(Lower *lo, const ConvProduct *c, const Image *im, const TileFinish *finish) {
     Context *cx = lo->cx;
     const ConvGeometry *g = c->g;
     uint32_t depth = lo->open.n;
@@ -352,13 +401,11 @@ static void emit_flat(Lower *lo, const ConvProduct *c, const Image *im) {
     lo->open.v[depth]->parallel = 2;
     Expr *first = lx_mul(lo, block, lx_i(lo, per_block));
     Expr *t = lower_for(lo, lx_2(lo, FN_MIN, lx_i(lo, per_block), lx_sub(lo, lx_dim(lo, tiles), first)));
-    uint32_t tile = lower_array(lo, DT_F32, 2, size);
     Expr *number = lx_add(lo, first, t);
     p.first = lx_mul(lo, number, lx_i(lo, c->tile.rows));
     p.rows = tile_rows(lo, m, c->tile.rows, p.first);
-    if (rows_first) conv_call(lo, c, im, &p, tile, t, dim_const(cx, per_block));
-    else conv_call(lo, c, im, &p, tile, number, tiles);
-    store_columns(lo, c, &p, tile);
+    if (rows_first) compute_tile(lo, c, im, p, t, dim_const(cx, per_block), finish);
+    else compute_tile(lo, c, im, p, number, tiles, finish);
     lower_end_n(lo, lo->open.n - depth);
 }
 
@@ -416,6 +463,13 @@ static Choice conv_choice(Lower *lo, const ConvProduct *c) {
 
 static int64_t panels_of(const ConvProduct *c) { return (c->cout + c->tile.cols - 1) / c->tile.cols; }
 
+/* Can the micro-kernel do all that follows? */
+static bool finish_of(Lower *lo, const ConvProduct *c, TileFinish *f) {
+    const Value *sum = c->n->out[0], *to = lo->body != NULL ? lo->body->out[0] : sum, *bias = c->bias < c->n->n_in ? c->n->in[c->bias] : NULL;
+    if (c->groups != 1 || c->cout < c->tile.cols || lo->node->n_out != 1 || !type_same_dims(sum->type, to->type)) return false;
+    return tile_finish(lo, sum, bias, to, c->cout, c->panels * c->tile.cols, f);
+}
+
 bool lower_conv_contract(Lower *lo, const Node *n, const ConvGeometry *g) {
     ConvProduct c;
     Context *cx = lo->cx;
@@ -436,8 +490,10 @@ bool lower_conv_contract(Lower *lo, const Node *n, const ConvGeometry *g) {
     c.weights = conv_pack(lo, &c);
     Image im = conv_image(lo, n->in[c.x], g, g->in_channels, true);
     int64_t piece = c.flat || c.choice == CHOICE_ROWS_FIRST || c.choice == CHOICE_PANELS_FIRST ? 0 : piece_length(lo, &c);
-    if (c.flat) emit_flat(lo, &c, &im);
+    TileFinish finish;
+    bool finished = piece == 0 && finish_of(lo, &c, &finish);
+    if (c.flat) emit_flat(lo, &c, &im, finished ? &finish : NULL);
     else if (piece != 0) emit_pieces(lo, &c, &im, piece);
-    else emit_lines(lo, &c, &im);
+    else emit_lines(lo, &c, &im, finished ? &finish : NULL);
     return true;
 }

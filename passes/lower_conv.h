@@ -43,7 +43,13 @@ typedef struct ConvPlace { /* inside the loops: a tile's position */
     Expr *sums;               /* row of the array of sums where the tile begins; NULL: 0 */
     Expr *tap, *piece;        /* a part of the summed dimension: window line, part of it */
     int64_t piece_length;     /* 0: all of it at once */
+    const TileFinish *finish; /* done to the sums; NULL: nothing */
+    bool column;              /* finish: the tile stands among the other panels' columns */
 } ConvPlace;
+
+/* Can a micro-kernel do all that happens to value `sum`, the convolution's result but for its bias, until it is `to`: in a Fused
+ * body the pointwise operators between them? padded: columns of all panels. passes/tile_finish.c */
+bool tile_finish(Lower *lo, const Value *sum, const Value *bias, const Value *to, int64_t channels, int64_t padded, TileFinish *f);
 
 /* All but tile, panels and weights. False when the micro-kernels cannot walk the window. */
 bool conv_describe(const Context *cx, const Node *n, const ConvGeometry *g, ConvProduct *c);
@@ -58,8 +64,12 @@ typedef struct DepthwiseCall {
     int64_t pixels, cols, vector, taps_x, step, dilation, left, right;
     uint32_t out, a, b;
     Expr *rows, *a_at, *a_x, *a_y, *taps_y, *b_at, *zero, *wrap, *back; /* wrap NULL: the lines are no ring */
+    Expr *out_at;             /* finish: where the tile begins in out */
+    const TileFinish *finish; /* NULL: plain sums */
 } DepthwiseCall;
 void depthwise_emit(Lower *lo, const DepthwiseCall *c);
+/* tile_finish for n's results, in blocks of cols channels that fill them. */
+bool depthwise_finish(Lower *lo, const Node *n, uint32_t bias, int64_t channels, int64_t cols, TileFinish *f);
 /* Constant weights w as [block][tap][cols], zero beyond `channels`; zero: of quantized ones, NULL: 0. */
 uint32_t depthwise_pack(Lower *lo, const Value *w, const Value *zero, int64_t channels, int64_t padded, int64_t taps, int64_t cols);
 

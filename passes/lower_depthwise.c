@@ -23,6 +23,7 @@ typedef struct Depthwise {
     bool quantized;       /* an integer convolution */
     uint32_t float_bias;  /* quantized: buffer + 1 of the bias as floats, if their sums are exact; else 0 */
     Image image;
+    const TileFinish *finish; /* the micro-kernel does all that follows; NULL: it cannot */
     Expr *zero;           /* f32: what elements of x count from */
     Expr *n_at, *oy, *block, *tile;
 } Depthwise;
@@ -36,11 +37,18 @@ uint32_t depthwise_pack(Lower *lo, const Value *w, const Value *zero, int64_t ch
     return lower_weight(lo, type_tensor(cx, DT_F32, 3, dim), packed);
 }
 
+bool depthwise_finish(Lower *lo, const Node *n, uint32_t bias, int64_t channels, int64_t cols, TileFinish *f) {
+    const Value *sum = n->out[0], *to = lo->body != NULL ? lo->body->out[0] : sum;
+    if (channels % cols != 0 || lo->node->n_out != 1 || !type_same_dims(sum->type, to->type)) return false;
+    return tile_finish(lo, sum, bias < n->n_in ? n->in[bias] : NULL, to, channels, channels, f);
+}
+
 void depthwise_emit(Lower *lo, const DepthwiseCall *c) {
     Contract *k = ARENA_NEW(&lo->cx->arena, Contract);
     *k = (Contract){.kind = CONTRACT_DEPTHWISE, .rows = (uint8_t)c->pixels, .cols = (uint8_t)c->cols, .vector = (uint8_t)c->vector, .taps_x = (uint8_t)c->taps_x, .step = (uint8_t)c->step,
                     .dilation = (uint8_t)c->dilation, .left = (uint8_t)c->left, .right = (uint8_t)c->right, .ring = c->wrap != NULL};
-    CallArg *arg = ARENA_ARRAY(&lo->cx->arena, CallArg, DW_RING_ARGS);
+    const TileFinish *f = c->finish;
+    CallArg *arg = ARENA_ARRAY(&lo->cx->arena, CallArg, DW_FINISH_ARGS);
     arg[DW_OUT] = arg_buf(c->out);
     arg[DW_ROWS] = arg_expr(c->rows);
     arg[DW_A] = arg_buf(c->a);
@@ -51,9 +59,20 @@ void depthwise_emit(Lower *lo, const DepthwiseCall *c) {
     arg[DW_B] = arg_buf(c->b);
     arg[DW_B_AT] = arg_expr(c->b_at);
     arg[DW_ZERO] = arg_expr(c->zero);
-    arg[DW_WRAP] = arg_expr(c->wrap);
-    arg[DW_BACK] = arg_expr(c->back);
-    lower_emit(lo, (Stmt){.kind = S_CONTRACT, .contract = k, .arg = arg, .n_arg = c->wrap != NULL ? DW_RING_ARGS : DW_ARGS});
+    arg[DW_WRAP] = arg_expr(c->wrap != NULL ? c->wrap : lx_i(lo, 0));
+    arg[DW_BACK] = arg_expr(c->wrap != NULL ? c->back : lx_i(lo, 0));
+    if (f != NULL) {
+        k->finish = true;
+        k->low = f->low != NULL;
+        k->high = f->high != NULL;
+        arg[DW_OUT_AT] = arg_expr(c->out_at);
+        arg[DW_OUT_ROW] = arg_expr(f->row);
+        arg[DW_BIAS] = arg_buf(f->bias);
+        arg[DW_BIAS_AT] = arg_expr(f->at);
+        arg[DW_LOW] = arg_expr(f->low != NULL ? f->low : lx_const(lo, DT_F32, 0));
+        arg[DW_HIGH] = arg_expr(f->high != NULL ? f->high : lx_const(lo, DT_F32, 0));
+    }
+    lower_emit(lo, (Stmt){.kind = S_CONTRACT, .contract = k, .arg = arg, .n_arg = f != NULL ? DW_FINISH_ARGS : c->wrap != NULL ? DW_RING_ARGS : DW_ARGS});
 }
 
 /* Pixels of the window line of tile t that lie left of the image, and right of it. */
@@ -150,6 +169,15 @@ static void call(Lower *lo, const Depthwise *d, uint32_t out, Expr *rows, int64_
                        .out = out, .a = im->buf, .b = d->weights, .rows = rows, .a_at = at, .a_x = lx_dim(lo, a_x), .taps_y = lx_sub(lo, to, from), .zero = d->zero};
     c.a_y = lx_dim(lo, d->lines ? dim_mul(cx, a_y, dim_const(cx, g->dilation[0])) : a_y);
     c.b_at = lx_add(lo, lx_mul(lo, d->block, lx_i(lo, d->kx * d->ky * d->cols)), lx_mul(lo, from, lx_i(lo, d->kx * d->cols)));
+    TileFinish finish;
+    if (d->finish != NULL) {
+        finish = *d->finish;
+        finish.at = lx_mul(lo, d->block, lx_i(lo, d->cols));
+        finish.row = lx_i(lo, d->channels);
+        Expr *line = d->lines ? lx_add(lo, lx_mul(lo, d->n_at, lx_dim(lo, g->out[0])), d->oy) : d->n_at;
+        c.out_at = lx_add(lo, lx_mul(lo, lx_add(lo, lx_mul(lo, line, lx_dim(lo, g->out[r - 1])), first), finish.row), finish.at);
+        c.finish = &finish;
+    }
     depthwise_emit(lo, &c);
 }
 
@@ -253,9 +281,11 @@ static bool emit(Lower *lo, Depthwise d) {
     lo->open.v[depth]->parallel = (uint16_t)(lo->open.n - depth);
     d.tile = lower_for_dim(lo, dim_ceildiv(cx, width, tile_dim[0]));
     Expr *rows = tile_rows(lo, width, d.pixels, lx_mul(lo, d.tile, lx_i(lo, d.pixels)));
-    uint32_t tile = lower_array(lo, DT_F32, 2, tile_dim);
+    TileFinish finish;
+    if (!d.quantized && depthwise_finish(lo, n, d.bias, d.channels, d.cols, &finish)) d.finish = &finish;
+    uint32_t tile = d.finish != NULL ? lower_buf(lo, lo->node->out[0]) : lower_array(lo, DT_F32, 2, tile_dim);
     call_by_place(lo, &d, tile, rows);
-    store(lo, &d, tile, rows);
+    if (d.finish == NULL) store(lo, &d, tile, rows);
     lower_end_n(lo, lo->open.n - depth);
     return true;
 }

@@ -145,7 +145,7 @@ void tile_columns_next(Lower *lo, TileColumns *c) {
 void tile_emit(Lower *lo, const Tile *t, const TileCall *c) {
     Contract *k = ARENA_NEW(&lo->cx->arena, Contract);
     *k = (Contract){.kind = c->i8 ? CONTRACT_TILE_I8 : c->bf16 ? CONTRACT_TILE_BF16 : CONTRACT_TILE, .rows = (uint8_t)t->rows, .cols = (uint8_t)t->cols, .vector = (uint8_t)t->vector, .add = c->add, .ahead = c->ahead != NULL ? (uint8_t)c->pace : 0};
-    CallArg *arg = ARENA_ARRAY(&lo->cx->arena, CallArg, TILE_ARGS);
+    CallArg *arg = ARENA_ARRAY(&lo->cx->arena, CallArg, TILE_FINISH_ARGS);
     Expr *one = lx_i(lo, 1), *zero = lx_i(lo, 0);
     arg[TILE_OUT] = arg_buf(c->out);
     arg[TILE_OUT_AT] = arg_expr(c->out_at != NULL ? c->out_at : zero);
@@ -167,7 +167,18 @@ void tile_emit(Lower *lo, const Tile *t, const TileCall *c) {
     arg[TILE_B_K] = arg_expr(c->b_k);
     arg[TILE_AHEAD] = arg_expr(c->ahead != NULL ? c->ahead : zero);
     arg[TILE_A_END] = arg_expr(c->a_end != NULL ? c->a_end : zero);
-    lower_emit(lo, (Stmt){.kind = S_CONTRACT, .contract = k, .arg = arg, .n_arg = TILE_ARGS});
+    const TileFinish *f = c->finish;
+    if (f != NULL) {
+        k->finish = true;
+        k->low = f->low != NULL;
+        k->high = f->high != NULL;
+        arg[TILE_OUT_ROW] = arg_expr(f->row);
+        arg[TILE_BIAS] = arg_buf(f->bias);
+        arg[TILE_BIAS_AT] = arg_expr(f->at);
+        arg[TILE_LOW] = arg_expr(f->low != NULL ? f->low : lx_const(lo, DT_F32, 0));
+        arg[TILE_HIGH] = arg_expr(f->high != NULL ? f->high : lx_const(lo, DT_F32, 0));
+    }
+    lower_emit(lo, (Stmt){.kind = S_CONTRACT, .contract = k, .arg = arg, .n_arg = f != NULL ? TILE_FINISH_ARGS : TILE_ARGS});
 }
 
 /* ---- tiles of many rows ---------------------------------------------------------------------------------------------- */

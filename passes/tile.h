@@ -43,10 +43,17 @@ TileColumns tile_columns(Lower *lo, Expr *panel, int64_t columns, int64_t width)
 void tile_columns_next(Lower *lo, TileColumns *c);
 
 /* Arguments of CONTRACT_TILE (ir/contract.h); n1, n2 NULL: 1; out_at NULL: 0; b_1, b_2 NULL: b goes on where it was. */
+typedef struct TileFinish { /* done to the sums before they are stored */
+    uint32_t bias;          /* buffer: added, an element for every column of every panel */
+    Expr *low, *high;       /* f32 constants: the least and the greatest value; NULL: none */
+    Expr *at, *row;         /* set per call: where the tile's bias begins, elements between rows of out */
+} TileFinish;
+
 typedef struct TileCall {
     uint32_t out, a, b;
     Expr *out_at, *rows, *a_at, *a_row, *a_k, *n1, *a_1, *n2, *a_2, *k, *b_at, *b_1, *b_2, *b_k;
     bool add, bf16, i8; /* bf16: CONTRACT_TILE_BF16; i8: CONTRACT_TILE_I8 */
+    const TileFinish *finish; /* CONTRACT_TILE only; NULL: plain sums */
     Expr *a_end; /* i8 only */
     Expr *ahead; /* by tile_fetch_ahead; NULL: none */
     int64_t pace; /* of it: floats per k */
