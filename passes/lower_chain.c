@@ -17,7 +17,7 @@
 #include "lathe.h"
 #include "passes/lower_conv.h"
 
-enum { RING_MOST_BYTES = 49152, RING_NEAR_BYTES = 49152, PIECES = 8, LEAST_LINES = 6, UNKNOWN_LINES = 16, FAR_BYTES = 1 << 20 };
+enum { RING_MOST_BYTES = 49152, PIECES = 8, LEAST_LINES = 6, UNKNOWN_LINES = 16, FAR_BYTES = 1 << 20 };
 
 typedef struct Chain {
     const Node *first, *second;
@@ -89,7 +89,6 @@ static double choose(const Module *m, Chain *c) {
         Tile tile = tile_of_columns(t, cols, c->width, depth_of_sum(c));
         int64_t panels = (c->channels + cols - 1) / cols;
         double cost = tile_time(&tile, c->width, c->channels, depth_of_sum(c));
-        if (bytes > RING_NEAR_BYTES) cost += 2.0 * (double)(c->width * panels * nv);
         if (best != 0 && cost >= best * 0.99) continue;
         best = cost;
         c->conv.tile = tile;
