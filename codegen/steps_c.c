@@ -227,6 +227,7 @@ static void print_if_step(Walk *k, const Step *s) {
     Access c = access_of(k, s->value[0], false, true);
     uint32_t number = k->number++;
     order(k, &c, 1);
+    cw_open(k->w, "{"); /* C++ allows no goto past a declaration into its scope */
     cw_line(k->w, "const int taken%u = *%s != 0;", number, pointer(k, s->value[0], DT_BOOL, false));
     barrier(k); /* every thread has read the condition before anything in the branches, or behind them, may overwrite it */
     cw_open(k->w, "if (taken%u) {", number);
@@ -238,6 +239,7 @@ static void print_if_step(Walk *k, const Step *s) {
         print_steps(k, s->orelse);
     }
     barrier(k);
+    cw_close(k->w, "}");
     cw_close(k->w, "}");
 }
 
