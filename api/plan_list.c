@@ -44,6 +44,7 @@ static void list_steps(LatheModel *m, struct PlanList *list, const Step *s, uint
             step.what = str_text(cx, s->kernel->comment);
             step.bytes = kernel_traffic(cx, s->kernel);
             step.flops = makes_result(s) ? count_node_flops(cx, s->node) : 0;
+            for (uint32_t i = 0; i < s->n_joined; i++) step.flops += count_node_flops(cx, s->joined[i]);
             if (s->kernel->choices != 0) step.choice_key = str_text(cx, s->kernel->choice_key);
             step.choices = s->kernel->choices;
         } else if (s->kind == STEP_COPY) {

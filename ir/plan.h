@@ -37,6 +37,8 @@ struct Step {
     Step *body, *orelse;  /* IF, LOOP: first steps */
     Step *next;
     Node *node;           /* where it came from; NULL for copies */
+    const Node *const *joined; /* KERNEL: nodes before it whose kernels join_rows put into this one */
+    uint32_t n_joined;
     const Node *const *checked; /* KERNEL: the nodes in it whose indices the run checks */
     uint32_t n_checked;
     uint32_t time;        /* position in program order, set by plan_memory */

@@ -415,6 +415,17 @@ static Group find_group(const Joiner *j, Step *first) {
     return g;
 }
 
+/* Where the joined steps came from, each once, but for the last one. */
+static const Node *const *nodes_before_last(const Joiner *j, const Group *g, uint32_t *n) {
+    const Node **node = ARENA_ARRAY(&j->cx->arena, const Node *, g->n), *last = g->step[g->n - 1]->node;
+    *n = 0;
+    for (uint32_t i = 0; i + 1 < g->n; i++) {
+        const Node *from = g->step[i]->node;
+        if (from != NULL && from != last && (*n == 0 || node[*n - 1] != from)) node[(*n)++] = from;
+    }
+    return node;
+}
+
 bool pass_join_rows(Context *cx, Module *m) {
     if (m->n_state != 0 || !pass_enabled(m, "fuse")) return false; /* states are placed by the kernels that write them */
     Joiner j = {.cx = cx, .m = m, .plan = m->plan, .n = m->n_value};
@@ -429,6 +440,7 @@ bool pass_join_rows(Context *cx, Module *m) {
         Value **value;
         Kernel *k = join(&j, &g, &value);
         append_kernel(&j, k);
+        s->joined = nodes_before_last(&j, &g, &s->n_joined);
         s->next = g.step[g.n - 1]->next;
         s->node = g.step[g.n - 1]->node;
         s->kernel = k;
