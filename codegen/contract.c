@@ -52,17 +52,17 @@ static const char *tile_more(Emit *e, const Contract *c, bool types) {
     return cw_cstr(&w);
 }
 
-/* Vectors between bounds; a NaN stays one. */
+/* Vectors between bounds; a NaN stays one. By pointer: gcc warns of vectors as results where the machine has none of that width. */
 static void print_bound(Emit *e, uint32_t v, const char *name, const char *op) {
     print_vector_type(e, v);
     if (!emit_once(e, str_format(e->cx, "lathe_%s_v%u", name, v))) return;
     if (emit_once(e, str_format(e->cx, "lathe_i%u", v))) cw_printf(&e->helpers, "typedef int32_t lathe_i%u __attribute__((vector_size(%u)));\n\n", v, v * 4);
     cw_printf(&e->helpers,
-              "static inline lathe_v%u lathe_%s_v%u(lathe_v%u x, float bound)\n{\n"
+              "static inline void lathe_%s_v%u(lathe_v%u *x, float bound)\n{\n"
               "    lathe_v%u all = {0};\n    all += bound;\n"
-              "    const lathe_i%u outside = (lathe_i%u)(x %s all);\n"
-              "    return (lathe_v%u)((outside & (lathe_i%u)all) | (~outside & (lathe_i%u)x));\n}\n\n",
-              v, name, v, v, v, v, v, op, v, v, v);
+              "    const lathe_i%u outside = (lathe_i%u)(*x %s all);\n"
+              "    *x = (lathe_v%u)((outside & (lathe_i%u)all) | (~outside & (lathe_i%u)*x));\n}\n\n",
+              name, v, v, v, v, v, op, v, v, v);
 }
 
 /* The micro-kernel of exactly `rows` rows. */
@@ -110,8 +110,8 @@ static const char *tile_function(Emit *e, const Contract *c, uint32_t rows) {
     cw_close(w, "}");
     cw_close(w, "}");
     for (uint32_t r = 0; r < rows; r++) {
-        for (uint32_t j = 0; c->low && j < nv; j++) cw_line(w, "c%u_%u = lathe_least_v%u(c%u_%u, low);", r, j, v, r, j);
-        for (uint32_t j = 0; c->high && j < nv; j++) cw_line(w, "c%u_%u = lathe_greatest_v%u(c%u_%u, high);", r, j, v, r, j);
+        for (uint32_t j = 0; c->low && j < nv; j++) cw_line(w, "lathe_least_v%u(&c%u_%u, low);", v, r, j);
+        for (uint32_t j = 0; c->high && j < nv; j++) cw_line(w, "lathe_greatest_v%u(&c%u_%u, high);", v, r, j);
         cw_begin(w);
         for (uint32_t j = 0; j < nv; j++) cw_printf(w, "%s*(lathe_u%u *)(out + %u) = c%u_%u;", j != 0 ? " " : "", v, c->finish ? j * v : r * c->cols + j * v, r, j);
         cw_printf(w, "\n");
@@ -209,8 +209,8 @@ static const char *depthwise_function(Emit *e, const Contract *c, DType a, uint3
     cw_close(w, "}");
     if (pixels - c->left - c->right <= 1) cw_line(w, "(void)a_x;");
     for (uint32_t r = 0; r < rows; r++) {
-        for (uint32_t j = 0; c->low && j < nv; j++) cw_line(w, "c%u_%u = lathe_least_v%u(c%u_%u, low);", r, j, v, r, j);
-        for (uint32_t j = 0; c->high && j < nv; j++) cw_line(w, "c%u_%u = lathe_greatest_v%u(c%u_%u, high);", r, j, v, r, j);
+        for (uint32_t j = 0; c->low && j < nv; j++) cw_line(w, "lathe_least_v%u(&c%u_%u, low);", v, r, j);
+        for (uint32_t j = 0; c->high && j < nv; j++) cw_line(w, "lathe_greatest_v%u(&c%u_%u, high);", v, r, j);
         for (uint32_t j = 0; j < nv; j++) cw_line(w, "*(lathe_u%u *)(out + %u) = c%u_%u;", v, c->finish ? j * v : r * c->cols + j * v, r, j);
         if (c->finish && r + 1 < rows) cw_line(w, "out += out_row;");
     }
