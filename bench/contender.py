@@ -8,73 +8,22 @@ import ctypes
 import json
 import os
 import sys
-import time
 
 import numpy as np
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "driver"))
+import peer
 
-class Ort:
-    def __init__(self, model, threads, inputs, **_):
-        import onnxruntime
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        self.binding = self.session.io_binding()  # no copies in the timed call
-        for name, array in inputs.items():
-            self.binding.bind_cpu_input(name, array)
-        self.names = [o.name for o in self.session.get_outputs()]
-        for name in self.names:
-            self.binding.bind_output(name)
+
+class Peer:
+    def __init__(self, kind, model, threads, inputs, **_):
+        self.call, self.results, self.names = peer.load(kind.replace("_", "-"), model, threads, inputs)
 
     def time(self, samples, batch):
-        seconds = []
-        for _ in range(samples):
-            start = time.perf_counter()
-            for _ in range(batch):
-                self.session.run_with_iobinding(self.binding)
-            seconds.append((time.perf_counter() - start) / batch)
-        return seconds
+        return [peer.seconds_of(self.call, batch) for _ in range(samples)]
 
     def outputs(self):
-        return dict(zip(self.names, self.binding.copy_outputs_to_cpu()))
-
-
-class OpenVino:
-    precision = "f32"
-
-    def __init__(self, model, threads, inputs, **_):
-        import openvino
-        core = openvino.Core()
-        options = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
-        if self.precision:
-            options["INFERENCE_PRECISION_HINT"] = self.precision
-        net = core.read_model(model)
-        net.reshape({name: array.shape for name, array in inputs.items()})
-        self.request = core.compile_model(net, "CPU", options).create_infer_request()
-        self.names = [min(o.get_names()) if o.get_names() else str(i) for i, o in enumerate(net.outputs)]
-        for name, array in inputs.items():
-            self.request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
-
-    def time(self, samples, batch):
-        seconds = []
-        for _ in range(samples):
-            start = time.perf_counter()
-            for _ in range(batch):
-                self.request.infer()
-            seconds.append((time.perf_counter() - start) / batch)
-        return seconds
-
-    def outputs(self):
-        return {n: self.request.get_output_tensor(i).data for i, n in enumerate(self.names)}
-
-
-class OpenVinoBf16(OpenVino):
-    precision = "bf16"
-
-
-class OpenVinoDefault(OpenVino):
-    """What OpenVINO chooses itself: for quantized models, bfloat16 between the integers where the CPU has it."""
-    precision = None
+        return dict(zip(self.names, self.results()))
 
 
 def in_huge_pages(path):
@@ -123,8 +72,7 @@ def main():
         try:
             if command["do"] == "load":
                 inputs = dict(np.load(command.pop("inputs")))
-                kinds = {"ort": Ort, "openvino": OpenVino, "openvino_bf16": OpenVinoBf16, "openvino_default": OpenVinoDefault, "lathe": Lathe}
-                contender = kinds[command.pop("kind")](inputs=inputs, **command)
+                contender = (Lathe if command["kind"] == "lathe" else Peer)(inputs=inputs, **command)
                 contender.time(1, 1)
                 answer = {"ok": True}
             elif command["do"] == "time":
