@@ -398,26 +398,25 @@ static inline int lathe_f64_to_string(const double *x, int64_t i, uint8_t *text,
     return 0;
 }
 
+static inline void lathe_write_whole(uint64_t size, char *to) {
+    int k = 1;
+    for (uint64_t v = size; v >= 10; v /= 10) k++;
+    for (to[k] = 0; k > 0; size /= 10) to[--k] = (char)('0' + size % 10);
+}
+
 static inline int lathe_u64_to_string(const uint64_t *x, int64_t i, uint8_t *text, lathe_string *out) {
     char *to = (char *)text + i * LATHE_STRING_BYTES;
-    int n = 1, k;
-    for (uint64_t v = x[i]; v >= 10; v /= 10) n++;
+    lathe_write_whole(x[i], to);
     out[i] = to;
-    to[k = n] = 0;
-    for (uint64_t v = x[i]; k > 0; v /= 10) to[--k] = (char)('0' + v % 10);
     return 0;
 }
 
 static inline int lathe_i64_to_string(const int64_t *x, int64_t i, uint8_t *text, lathe_string *out) {
     char *to = (char *)text + i * LATHE_STRING_BYTES;
-    const uint64_t size = x[i] < 0 ? 0u - (uint64_t)x[i] : (uint64_t)x[i];
     const int minus = x[i] < 0;
-    int n = 1 + minus, k;
-    for (uint64_t v = size; v >= 10; v /= 10) n++;
-    out[i] = to;
     to[0] = '-';
-    to[k = n] = 0;
-    for (uint64_t v = size; k > minus; v /= 10) to[--k] = (char)('0' + v % 10);
+    lathe_write_whole(minus ? 0u - (uint64_t)x[i] : (uint64_t)x[i], to + minus);
+    out[i] = to;
     return 0;
 }
 

@@ -1,11 +1,6 @@
 /* Shapes of ai.onnx.ml: rows of features [N,F] (or one row [F]) to scores, labels or features. */
 #include "ir/shape/shape.h"
 
-static bool fail(Module *m, Node *n, const char *what) {
-    diag(m->cx, SEV_ERROR, n->loc, "%s", what);
-    return false;
-}
-
 static const Type *rows_in(Module *m, Node *n, Dim *rows, Dim *features) {
     const Type *t = shape_in(m, n, 0);
     if (t == NULL) return NULL;
@@ -29,7 +24,7 @@ bool shape_ml_regressor(Module *m, Node *n) {
     if (rows_in(m, n, &rows, &features) == NULL) return false;
     AttrSlot targets = attr_named(n, n->op == OP_LinearRegressor ? "targets" : "n_targets");
     int64_t count = targets != AT_COUNT && attr_has(n, targets) ? attr_i(n, targets) : 1;
-    if (count < 1) return fail(m, n, "the number of targets must be positive");
+    if (count < 1) return shape_fail(m, n, "the number of targets must be positive");
     DType t = n->op == OP_TreeEnsemble ? n->in[0]->type->dtype : DT_F32;
     shape_out(m, n, 0, t, 2, (Dim[]){rows, dim_const(m->cx, count)});
     return true;
@@ -40,7 +35,7 @@ bool shape_ml_classifier(Module *m, Node *n) {
     if (rows_in(m, n, &rows, &features) == NULL) return false;
     uint32_t ints = count_of(n, "classlabels_ints") + count_of(n, "classlabels_int64s"), strings = count_of(n, "classlabels_strings");
     uint32_t count = ints > strings ? ints : strings;
-    if (count < 2) return fail(m, n, "at least two class labels are needed");
+    if (count < 2) return shape_fail(m, n, "at least two class labels are needed");
     shape_out(m, n, 0, strings != 0 ? DT_STRING : DT_I64, 1, &rows);
     shape_out(m, n, 1, DT_F32, 2, (Dim[]){rows, dim_const(m->cx, count)});
     return true;
@@ -59,7 +54,7 @@ bool shape_feature_vectorizer(Module *m, Node *n) {
     for (uint32_t i = 0; i < n->n_in; i++) {
         const Type *t = shape_in(m, n, i);
         if (t == NULL) return false;
-        if (t->rank != 1 && t->rank != 2) return fail(m, n, "inputs must be [N,F]");
+        if (t->rank != 1 && t->rank != 2) return shape_fail(m, n, "inputs must be [N,F]");
         r = t->rank == 2 ? t->dim[0] : dim_const(m->cx, 1);
         f = t->dim[t->rank - 1];
         rows = i == 0 ? r : shape_unify(m, n, rows, r, "rows");
@@ -76,7 +71,7 @@ bool shape_one_hot_encoder(Module *m, Node *n) {
     Dim dim[RANK_MAX];
     for (uint32_t a = 0; a < t->rank; a++) dim[a] = t->dim[a];
     uint32_t count = count_of(n, t->dtype == DT_STRING ? "cats_strings" : "cats_int64s");
-    if (t->rank + 1 > RANK_MAX || count == 0) return fail(m, n, "there are no categories of the input's kind");
+    if (t->rank + 1 > RANK_MAX || count == 0) return shape_fail(m, n, "there are no categories of the input's kind");
     dim[t->rank] = dim_const(m->cx, count);
     shape_out(m, n, 0, DT_F32, t->rank + 1, dim);
     return true;

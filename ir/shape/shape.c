@@ -1,5 +1,10 @@
 #include "ir/shape/shape.h"
 
+bool shape_fail(Module *m, Node *n, const char *what) {
+    diag(m->cx, SEV_ERROR, n->loc, "%s", what);
+    return false;
+}
+
 const Type *shape_in(Module *m, Node *n, uint32_t i) {
     if (i >= n->n_in || n->in[i] == NULL) {
         diag(m->cx, SEV_ERROR, n->loc, "input %u is missing", i);

@@ -6,6 +6,7 @@
 #define LATHE_IR_SHAPE_H
 #include "ir/graph.h"
 
+bool shape_fail(Module *m, Node *n, const char *what); /* that diagnostic; false */
 /* Type of input i as a tensor of known rank, or NULL after a diagnostic. Optional inputs: check n->in[i] first. */
 const Type *shape_in(Module *m, Node *n, uint32_t i);
 void shape_out(Module *m, Node *n, uint32_t i, DType dtype, uint32_t rank, const Dim *dim); /* ignores outputs left out */

@@ -1,16 +1,11 @@
 /* Shapes of the transformer operators of com.microsoft. */
 #include "ir/shape/shape.h"
 
-static bool fail(Module *m, Node *n, const char *what) {
-    diag(m->cx, SEV_ERROR, n->loc, "%s", what);
-    return false;
-}
-
 /* SkipLayerNormalization and kin: Y, mean, inverse deviation, sum of the inputs. */
 bool shape_skip_norm(Module *m, Node *n) {
     const Type *x = shape_in(m, n, 0), *skip = x != NULL ? shape_in(m, n, 1) : NULL;
     if (skip == NULL) return false;
-    if (x->rank < 1) return fail(m, n, "input 0 must have a hidden dimension");
+    if (x->rank < 1) return shape_fail(m, n, "input 0 must have a hidden dimension");
     Dim dim[RANK_MAX];
     uint32_t rank;
     if (!shape_broadcast(m, n, x, skip, &rank, dim)) return false;
@@ -36,7 +31,7 @@ bool shape_simplified_norm(Module *m, Node *n) {
 bool shape_embed_norm(Module *m, Node *n) {
     const Type *ids = shape_in(m, n, 0), *word = ids != NULL ? shape_in(m, n, 2) : NULL;
     if (word == NULL) return false;
-    if (ids->rank != 2 || word->rank != 2) return fail(m, n, "input_ids and word_embedding must be [B,S] and [V,H]");
+    if (ids->rank != 2 || word->rank != 2) return shape_fail(m, n, "input_ids and word_embedding must be [B,S] and [V,H]");
     Dim dim[3] = {ids->dim[0], ids->dim[1], word->dim[1]};
     shape_out(m, n, 0, word->dtype, 3, dim);
     shape_out(m, n, 1, DT_I32, 1, dim);
@@ -51,7 +46,7 @@ static bool shape_heads(Module *m, Node *n, int64_t count, uint32_t past, uint32
     const Type *q = shape_in(m, n, 0), *k = NULL, *v = NULL;
     if (q == NULL) return false;
     Dim heads = dim_const(cx, count), size, value_size, keys;
-    if (count < 1) return fail(m, n, "num_heads must be positive");
+    if (count < 1) return shape_fail(m, n, "num_heads must be positive");
     if (shape_has_in(n, 1) && (k = shape_in(m, n, 1)) == NULL) return false;
     if (shape_has_in(n, 2) && (v = shape_in(m, n, 2)) == NULL) return false;
     if (q->rank == 5 && k == NULL) {
@@ -68,19 +63,19 @@ static bool shape_heads(Module *m, Node *n, int64_t count, uint32_t past, uint32
         value_size = k->rank == 4 ? v->dim[3] : dim_floordiv(cx, v->dim[2], heads);
         keys = k->dim[k->rank == 4 ? 2 : 1];
     } else {
-        return fail(m, n, "query, key and value must be [B,L,H*D], or packed as [B,L,H,3,D] or [B,L,H,2,D]");
+        return shape_fail(m, n, "query, key and value must be [B,L,H*D], or packed as [B,L,H,3,D] or [B,L,H,2,D]");
     }
     shape_out(m, n, 0, q->dtype, 3, (Dim[]){q->dim[0], q->dim[1], dim_mul(cx, heads, value_size)});
     Dim scored = keys;
-    if (shape_has_in(n, past) != shape_has_in(n, past + 1)) return fail(m, n, "past_key and past_value come together");
+    if (shape_has_in(n, past) != shape_has_in(n, past + 1)) return shape_fail(m, n, "past_key and past_value come together");
     if (shape_has_in(n, past)) {
         const Type *cache = shape_in(m, n, past), *values = shape_in(m, n, past + 1);
-        if (cache == NULL || cache->rank != 4 || values == NULL || values->rank != 4) return fail(m, n, "past_key and past_value must be [B,H,P,D]");
+        if (cache == NULL || cache->rank != 4 || values == NULL || values->rank != 4) return shape_fail(m, n, "past_key and past_value must be [B,H,P,D]");
         scored = shared ? shape_data_dim(m, n, 3, 3, 0, dim_hi(cx, cache->dim[2])) : dim_add(cx, cache->dim[2], keys);
         keys = shared ? cache->dim[2] : scored;
-        if (shared && !shape_has_in(n, length)) return fail(m, n, "buffer sharing needs past_sequence_length");
+        if (shared && !shape_has_in(n, length)) return shape_fail(m, n, "buffer sharing needs past_sequence_length");
         if (shared && shape_in(m, n, length) == NULL) return false;
-        if (shared && type_numel(cx, n->in[length]->type) != dim_const(cx, 1)) return fail(m, n, "past_sequence_length must be one number");
+        if (shared && type_numel(cx, n->in[length]->type) != dim_const(cx, 1)) return shape_fail(m, n, "past_sequence_length must be one number");
     }
     shape_out(m, n, 1, q->dtype, 4, (Dim[]){q->dim[0], heads, keys, size});
     shape_out(m, n, 2, q->dtype, 4, (Dim[]){q->dim[0], heads, keys, value_size});
@@ -100,16 +95,16 @@ bool shape_ms_attention(Module *m, Node *n) {
     Context *cx = m->cx;
     const Type *x = shape_in(m, n, 0), *w = x != NULL ? shape_in(m, n, 1) : NULL;
     if (w == NULL) return false;
-    if (x->rank != 3 || w->rank != 2) return fail(m, n, "input and weights must be [B,S,I] and [I,3*H]");
+    if (x->rank != 3 || w->rank != 2) return shape_fail(m, n, "input and weights must be [B,S,I] and [I,3*H]");
     const Attr *sizes = attr_at(n, AT_Ms_Attention_qkv_hidden_sizes);
     bool given = sizes->present && sizes->ints.n == 3;
     Dim hidden = dim_floordiv(cx, w->dim[1], dim_const(cx, 3)), heads = dim_const(cx, attr_i(n, AT_Ms_Attention_num_heads));
-    if (dim_lo(cx, heads) < 1) return fail(m, n, "num_heads must be positive");
+    if (dim_lo(cx, heads) < 1) return shape_fail(m, n, "num_heads must be positive");
     Dim value = given ? dim_const(cx, sizes->ints.v[2]) : hidden, key = given ? dim_const(cx, sizes->ints.v[1]) : hidden;
     Dim length = x->dim[1];
     if (shape_has_in(n, 4)) {
         const Type *past = shape_in(m, n, 4);
-        if (past == NULL || past->rank != 5) return fail(m, n, "past must be [2,B,H,P,D]");
+        if (past == NULL || past->rank != 5) return shape_fail(m, n, "past must be [2,B,H,P,D]");
         length = dim_add(cx, past->dim[3], length);
     }
     shape_out(m, n, 0, x->dtype, 3, (Dim[]){x->dim[0], x->dim[1], value});
@@ -123,23 +118,23 @@ bool shape_group_query_attention(Module *m, Node *n) {
     const Type *q = shape_in(m, n, 0), *lengths = q != NULL ? shape_in(m, n, 5) : NULL, *total = lengths != NULL ? shape_in(m, n, 6) : NULL;
     int64_t heads = attr_i(n, AT_GroupQueryAttention_num_heads), kv = attr_i(n, AT_GroupQueryAttention_kv_num_heads);
     if (total == NULL) return false;
-    if (q->rank != 3 || lengths->rank != 1) return fail(m, n, "query must be [B,S,H*D] and seqlens_k [B]");
-    if (heads < 1 || kv < 1 || heads > 1 << 20 || kv > 1 << 20 || heads % kv != 0) return fail(m, n, "num_heads must be a multiple of kv_num_heads");
-    if (shape_has_in(n, 1) != shape_has_in(n, 2) || shape_has_in(n, 3) != shape_has_in(n, 4)) return fail(m, n, "key and value, and past_key and past_value, come together");
+    if (q->rank != 3 || lengths->rank != 1) return shape_fail(m, n, "query must be [B,S,H*D] and seqlens_k [B]");
+    if (heads < 1 || kv < 1 || heads > 1 << 20 || kv > 1 << 20 || heads % kv != 0) return shape_fail(m, n, "num_heads must be a multiple of kv_num_heads");
+    if (shape_has_in(n, 1) != shape_has_in(n, 2) || shape_has_in(n, 3) != shape_has_in(n, 4)) return shape_fail(m, n, "key and value, and past_key and past_value, come together");
     if (shape_has_in(n, 12) || shape_has_in(n, 13) || shape_has_in(n, 16) || attr_i(n, AT_GroupQueryAttention_sliding_window_cache) != 0)
-        return fail(m, n, "quantized caches, query_seqlens and sliding_window_cache are not supported");
-    if (shape_has_in(n, 14) != shape_has_in(n, 15)) return fail(m, n, "q_norm_weight and k_norm_weight come together");
+        return shape_fail(m, n, "quantized caches, query_seqlens and sliding_window_cache are not supported");
+    if (shape_has_in(n, 14) != shape_has_in(n, 15)) return shape_fail(m, n, "q_norm_weight and k_norm_weight come together");
     Dim size = dim_floordiv(cx, q->dim[2], dim_const(cx, shape_has_in(n, 1) ? heads : heads + 2 * kv)), length = q->dim[1];
     for (uint32_t i = 1; i < 3; i++) {
         const Type *t = shape_has_in(n, i) ? shape_in(m, n, i) : NULL;
         if (!shape_has_in(n, i)) continue;
-        if (t == NULL || t->rank != 3) return fail(m, n, "key and value must be [B,S,Hk*D]");
+        if (t == NULL || t->rank != 3) return shape_fail(m, n, "key and value must be [B,S,Hk*D]");
         if (!shape_unify(m, n, t->dim[1], q->dim[1], "lengths of query and key") || !shape_unify(m, n, t->dim[2], dim_mul(cx, size, dim_const(cx, kv)), "sizes of query and key")) return false;
     }
     for (uint32_t i = 3; i < 5; i++) {
         const Type *t = shape_has_in(n, i) ? shape_in(m, n, i) : NULL;
         if (!shape_has_in(n, i)) continue;
-        if (t == NULL || t->rank != 4 || t->dtype != q->dtype) return fail(m, n, "past_key and past_value must be [B,Hk,P,D] of the query's type");
+        if (t == NULL || t->rank != 4 || t->dtype != q->dtype) return shape_fail(m, n, "past_key and past_value must be [B,Hk,P,D] of the query's type");
         if (!shape_unify(m, n, t->dim[1], dim_const(cx, kv), "heads of the cache") || !shape_unify(m, n, t->dim[3], size, "head sizes of the cache")) return false;
     }
     if (shape_has_in(n, 3)) {
@@ -162,7 +157,7 @@ bool shape_remove_padding(Module *m, Node *n) {
     Context *cx = m->cx;
     const Type *x = shape_in(m, n, 0), *counts = x != NULL ? shape_in(m, n, 1) : NULL;
     if (counts == NULL) return false;
-    if (x->rank != 3 || counts->rank != 1) return fail(m, n, "input must be [B,S,C] and sequence_token_count [B]");
+    if (x->rank != 3 || counts->rank != 1) return shape_fail(m, n, "input must be [B,S,C] and sequence_token_count [B]");
     Dim batch = shape_unify(m, n, x->dim[0], counts->dim[0], "batch and counts");
     if (batch == 0) return false;
     Dim tokens = shape_data_dim(m, n, 0, 0, 0, dim_hi(cx, dim_mul(cx, batch, x->dim[1])));
@@ -179,12 +174,12 @@ bool shape_relative_position_bias(Module *m, Node *n) {
     const Type *t = shape_in(m, n, 0);
     Dim dim[4];
     if (t == NULL) return false;
-    if (t->rank != 2 || !dim_is_const(cx, t->dim[0]) || !dim_is_const(cx, t->dim[1])) return fail(m, n, "bias_table must be [buckets, heads] of known sizes");
+    if (t->rank != 2 || !dim_is_const(cx, t->dim[0]) || !dim_is_const(cx, t->dim[1])) return shape_fail(m, n, "bias_table must be [buckets, heads] of known sizes");
     for (uint32_t i = 1; i < 3; i++) {
         const Type *length = shape_in(m, n, i);
         uint32_t count;
         if (length == NULL) return false;
-        if (type_numel(cx, length) != dim_const(cx, 1)) return fail(m, n, "query_length and key_length are one number each");
+        if (type_numel(cx, length) != dim_const(cx, 1)) return shape_fail(m, n, "query_length and key_length are one number each");
         const Dim *known = value_dims(m, n->in[i], &count);
         dim[1 + i] = known != NULL ? known[0] : shape_data_dim(m, n, 0, 1 + i, 0, INT64_MAX);
     }
