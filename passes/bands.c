@@ -14,6 +14,7 @@
 #include "ir/shape/convolution.h"
 #include "ir/shape/window.h"
 #include "lathe.h"
+#include "passes/lifetime.h"
 #include "passes/lower.h"
 #include "passes/pass.h"
 
@@ -128,12 +129,9 @@ static bool in_bands(Bands *b, Node *n, Reach *r) {
     }
 }
 
-static bool has_window(const Node *n) {
-    switch ((int)n->op) {
-    case OP_ConvChannelsLast: case OP_IntegerConvChannelsLast: case OP_MaxPoolChannelsLast: case OP_AveragePoolChannelsLast: return true;
-    default: return false;
-    }
-}
+static bool is_conv(const Node *n) { return n->op == OP_ConvChannelsLast || n->op == OP_IntegerConvChannelsLast; }
+
+static bool has_window(const Node *n) { return is_conv(n) || n->op == OP_MaxPoolChannelsLast || n->op == OP_AveragePoolChannelsLast; }
 
 /* A pointwise operator whose result node p alone reads, element for element. */
 static bool feeds(const Bands *b, uint32_t p) {
@@ -207,16 +205,7 @@ static void need_lines(Bands *b, uint32_t end, const Value *result, Lines lines)
 }
 
 /* ---- estimates ----------------------------------------------------------------------------------------------------------- */
-static uint64_t bytes_of(const Bands *b, const Value *v) {
-    uint64_t bits = v->type != NULL && v->type->kind == TYPE_TENSOR ? dtype_bits(v->type->dtype) : 0;
-    for (uint32_t d = 0; bits != 0 && d < v->type->rank; d++) {
-        int64_t hi = dim_hi(b->cx, v->type->dim[d]);
-        if (__builtin_mul_overflow(bits, hi > 0 ? (uint64_t)hi : 0, &bits) || bits > (uint64_t)1 << 44) return (uint64_t)1 << 41;
-    }
-    return (bits + 7) / 8;
-}
-
-static uint64_t line_bytes(const Bands *b, const Value *v) { return bytes_of(b, v) / (uint64_t)height(b, v); }
+static uint64_t line_bytes(const Bands *b, const Value *v) { return value_bytes_most(b->cx, v) / (uint64_t)height(b, v); }
 
 /* The operand whose memory the result of n takes, or that is computed on the way: NULL if it is none. */
 static const Value *taken(const Bands *b, const Node *n, uint32_t at) {
@@ -239,7 +228,7 @@ static uint64_t most_alive(Bands *b, uint32_t from, uint32_t to, bool banded, co
             const Value *v = n->out[o];
             if (v == NULL || b->last_use[v->id] == 0) continue;
             Lines l = b->need[v->id];
-            uint64_t bytes = banded ? line_bytes(b, v) * (uint64_t)(l.to - l.from) : bytes_of(b, v);
+            uint64_t bytes = banded ? line_bytes(b, v) * (uint64_t)(l.to - l.from) : value_bytes_most(b->cx, v);
             const Value *in = o == 0 ? taken(b, n, i) : NULL;
             if (in != NULL) now -= b->alive[in->id], b->alive[in->id] = 0;
             b->alive[v->id] = bytes;
@@ -262,9 +251,8 @@ static uint64_t most_alive(Bands *b, uint32_t from, uint32_t to, bool banded, co
 static void forget_alive(Bands *b) { memset(b->alive, 0, b->m->n_value * sizeof *b->alive); }
 
 static double work_of(const Bands *b, const Node *n, int64_t lines) {
-    bool conv = n->op == OP_ConvChannelsLast || n->op == OP_IntegerConvChannelsLast;
     double each = (double)line_bytes(b, n->out[0]) * (double)lines;
-    if (!conv) return each;
+    if (!is_conv(n)) return each;
     double weights = 1;
     for (uint32_t d = 1; d < n->in[1]->type->rank; d++) weights *= (double)size_of(b, n->in[1], d);
     return each * (weights + 1);
@@ -286,7 +274,7 @@ static Choice estimate(Bands *b, uint32_t end, const Value *result, int64_t line
             c.work += work_of(b, b->node[i], l.to - l.from) * (double)times;
         }
     }
-    uint64_t joined = 2 * bytes_of(b, result);
+    uint64_t joined = 2 * value_bytes_most(b->cx, result);
     if (joined > c.bytes) c.bytes = joined;
     for (uint32_t i = end; i < b->end; i++) c.work += work_of(b, b->node[i], height(b, b->node[i]->out[0]));
     return c;
@@ -314,8 +302,8 @@ static Choice choose(Bands *b, uint64_t limit) {
         Reach *last = &b->reach[end - 1];
         if (result == NULL || (last->reach == 1 && end < b->end && is_linewise(b, b->node[end], LINES) && b->last_use[result->id] == end)) continue; /* go on to what fuses */
         forget_alive(b);
-        b->alive[result->id] = bytes_of(b, result);
-        uint64_t rest = most_alive(b, end, b->n, false, NULL, bytes_of(b, result));
+        b->alive[result->id] = value_bytes_most(b->cx, result);
+        uint64_t rest = most_alive(b, end, b->n, false, NULL, value_bytes_most(b->cx, result));
         for (int64_t lines = next_height(height(b, result), height(b, result)); lines > 0; lines = next_height(height(b, result), lines)) {
             Choice c = estimate(b, end, result, lines, rest);
             if (better(&c, &best, limit)) best = c;
@@ -350,12 +338,11 @@ static Value *operand(Bands *b, Node *at, uint32_t position, Value *v, Lines of)
 static void set_padding(Bands *b, Node *made, uint32_t position, Lines of) {
     Node *n = b->node[position];
     const Reach *r = &b->reach[position];
-    bool conv = n->op == OP_ConvChannelsLast || n->op == OP_IntegerConvChannelsLast;
     int64_t size = height(b, n->in[0]), pads[4];
     Lines read = reached(r, of, size);
     pads[0] = read.from - (of.from * r->stride - r->before);
     pads[2] = (of.to - 1) * r->stride - r->before + r->reach - read.to;
-    if (conv) {
+    if (is_conv(n)) {
         ConvGeometry g;
         CHECK(b->cx, conv_geometry(b->m, n, &g));
         pads[1] = dim_value(b->cx, g.begin[1]);
@@ -411,17 +398,6 @@ static bool rewrite(Bands *b, const Choice *c) {
 }
 
 /* ---- the pass -------------------------------------------------------------------------------------------------------------- */
-static void note_uses(Bands *b) {
-    Uses uses = module_uses(b->m);
-    for (uint32_t v = 0; v < b->m->n_value; v++) {
-        for (uint32_t u = uses.first[v]; u < uses.first[v + 1]; u++) {
-            const Node *n = uses.use[u].node;
-            uint32_t at = n != NULL && n->graph == b->m->main ? b->position[n->id] : b->n;
-            if (at > b->last_use[v]) b->last_use[v] = at;
-        }
-    }
-}
-
 bool pass_bands(Context *cx, Module *m) {
     uint64_t limit = m->options->memory;
     if (limit == 0 || m->n_state != 0) return false;
@@ -438,7 +414,7 @@ bool pass_bands(Context *cx, Module *m) {
     b->need = ARENA_ARRAY(&cx->scratch, Lines, m->n_value);
     b->part = ARENA_ARRAY(&cx->scratch, Value *, m->n_value);
     b->alive = ARENA_ARRAY(&cx->scratch, uint64_t, m->n_value);
-    note_uses(b);
+    last_readers(m, b->position, b->n, b->last_use);
     find_region(b);
     Choice c = choose(b, limit);
     if (c.lines == 0) return false;

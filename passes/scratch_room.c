@@ -6,6 +6,7 @@
  * Lifetimes of the main graph's values in the order of its nodes, without anybody's scratch memory. Kernels whose speed grows with their scratch
  * memory ask for it (passes/lower_winograd.c). An estimate: memory is planned later, from what the kernels are then. */
 #include "passes/build_plan.h"
+#include "passes/lifetime.h"
 
 typedef struct Rooms {
     Context *cx;
@@ -16,38 +17,15 @@ typedef struct Rooms {
 
 enum { NEVER = UINT32_MAX };
 
-static uint64_t bytes_of(const Rooms *r, const Value *v) {
-    if (v->type == NULL || v->type->kind != TYPE_TENSOR) return 0;
-    uint64_t bits = dtype_bits(v->type->dtype);
-    for (uint32_t d = 0; d < v->type->rank; d++) {
-        int64_t hi = dim_hi(r->cx, v->type->dim[d]);
-        if (__builtin_mul_overflow(bits, hi > 0 ? (uint64_t)hi : 0, &bits) || bits > (uint64_t)1 << 43) return (uint64_t)1 << 40;
-    }
-    return bits / 8;
-}
-
 /* The operand whose place the result takes: a view's, a pointwise operator's, one of an epilogue. */
 static const Value *replaced(const Rooms *r, const Node *n, uint32_t at) {
     bool view = op_is_reshape(n->op) || n->op == OP_Identity;
     if (!view && n->op != OP_Fused && !(op_info(n->op)->flags & OPF_INPLACE)) return NULL;
     for (uint32_t i = n->op == OP_Fused ? 1 : 0; i < n->n_in; i++) {
         const Value *v = n->in[i];
-        if (v != NULL && r->last[v->id] == at && r->bytes[v->id] != 0 && r->bytes[v->id] >= bytes_of(r, n->out[0])) return v;
+        if (v != NULL && r->last[v->id] == at && r->bytes[v->id] != 0 && r->bytes[v->id] >= value_bytes_most(r->cx, n->out[0])) return v;
     }
     return NULL;
-}
-
-static void find_last(Rooms *r) {
-    Uses uses = module_uses(r->m);
-    uint32_t *position = ARENA_ARRAY(&r->cx->scratch, uint32_t, r->m->n_node), at = 0;
-    FOR_NODES(n, r->m->main) position[n->id] = at++;
-    for (uint32_t v = 0; v < r->m->n_value; v++) {
-        for (uint32_t u = uses.first[v]; u < uses.first[v + 1]; u++) {
-            const Node *n = uses.use[u].node;
-            uint32_t p = n != NULL && n->graph == r->m->main ? position[n->id] : NEVER;
-            if (p > r->last[v]) r->last[v] = p;
-        }
-    }
 }
 
 uint64_t *scratch_rooms(Module *m) {
@@ -57,13 +35,15 @@ uint64_t *scratch_rooms(Module *m) {
     uint64_t *room = ARENA_ARRAY(&m->cx->scratch, uint64_t, m->n_node), now = 0, most = 0;
     bool *is_output = ARENA_ARRAY(&m->cx->scratch, bool, m->n_value);
     for (uint32_t i = 0; i < m->main->n_out; i++) is_output[m->main->out[i]->id] = true;
-    find_last(r);
-    uint32_t at = 0;
+    uint32_t *position = ARENA_ARRAY(&m->cx->scratch, uint32_t, m->n_node), at = 0;
+    FOR_NODES(n, m->main) position[n->id] = at++;
+    last_readers(m, position, NEVER, r->last);
+    at = 0;
     FOR_NODES(n, m->main) {
         const Value *old = n->n_out == 1 && n->out[0] != NULL ? replaced(r, n, at) : NULL;
         if (old != NULL) now -= r->bytes[old->id], r->bytes[old->id] = 0;
         for (uint32_t o = 0; o < n->n_out; o++)
-            if (n->out[o] != NULL && !is_output[n->out[o]->id]) now += r->bytes[n->out[o]->id] = bytes_of(r, n->out[o]);
+            if (n->out[o] != NULL && !is_output[n->out[o]->id]) now += r->bytes[n->out[o]->id] = value_bytes_most(r->cx, n->out[o]);
         room[n->id] = now; /* for now: what is alive */
         if (now > most) most = now;
         for (uint32_t i = 0; i < n->n_in; i++) {
