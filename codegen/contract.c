@@ -65,14 +65,33 @@ static void print_bound(Emit *e, uint32_t v, const char *name, const char *op) {
               name, v, v, v, v, v, op, v, v, v);
 }
 
+/* What the bounds of a variant need. */
+static void print_bounds(Emit *e, const Contract *c) {
+    if (c->low) print_bound(e, c->vector, "least", "<");
+    if (c->high) print_bound(e, c->vector, "greatest", ">");
+}
+
+/* The sums c0_0 … between their bounds to out, row after row: those of the result, out_row apart, or of a dense tile. */
+static void print_results(Writer *w, const Contract *c, uint32_t rows) {
+    uint32_t v = c->vector, nv = c->cols / v;
+    for (uint32_t r = 0; r < rows; r++) {
+        for (uint32_t j = 0; c->low && j < nv; j++) cw_line(w, "lathe_least_v%u(&c%u_%u, low);", v, r, j);
+        for (uint32_t j = 0; c->high && j < nv; j++) cw_line(w, "lathe_greatest_v%u(&c%u_%u, high);", v, r, j);
+        cw_begin(w);
+        for (uint32_t j = 0; j < nv; j++) cw_printf(w, "%s*(lathe_u%u *)(out + %u) = c%u_%u;", j != 0 ? " " : "", v, c->finish ? j * v : r * c->cols + j * v, r, j);
+        cw_printf(w, "\n");
+        if (c->finish && r + 1 < rows) cw_line(w, "out += out_row;");
+    }
+    if (c->finish && rows == 1) cw_line(w, "(void)out_row;");
+}
+
 /* The micro-kernel of exactly `rows` rows. */
 static const char *tile_function(Emit *e, const Contract *c, uint32_t rows) {
     Str name = tile_name(e, c, "", rows);
     if (!emit_once(e, name)) return str_text(e->cx, name);
     uint32_t v = c->vector, nv = c->cols / v;
     print_vector_type(e, v);
-    if (c->low) print_bound(e, v, "least", "<");
-    if (c->high) print_bound(e, v, "greatest", ">");
+    print_bounds(e, c);
     Writer *w = &e->helpers;
     w->indent = 0;
     cw_line(w, "LATHE_MICRO static void %s(%s%s)", str_text(e->cx, name), tile_parameters, tile_more(e, c, true));
@@ -109,15 +128,7 @@ static const char *tile_function(Emit *e, const Contract *c, uint32_t rows) {
     cw_line(w, "b += b_k;");
     cw_close(w, "}");
     cw_close(w, "}");
-    for (uint32_t r = 0; r < rows; r++) {
-        for (uint32_t j = 0; c->low && j < nv; j++) cw_line(w, "lathe_least_v%u(&c%u_%u, low);", v, r, j);
-        for (uint32_t j = 0; c->high && j < nv; j++) cw_line(w, "lathe_greatest_v%u(&c%u_%u, high);", v, r, j);
-        cw_begin(w);
-        for (uint32_t j = 0; j < nv; j++) cw_printf(w, "%s*(lathe_u%u *)(out + %u) = c%u_%u;", j != 0 ? " " : "", v, c->finish ? j * v : r * c->cols + j * v, r, j);
-        cw_printf(w, "\n");
-        if (c->finish && r + 1 < rows) cw_line(w, "out += out_row;");
-    }
-    if (c->finish && rows == 1) cw_line(w, "(void)out_row;");
+    print_results(w, c, rows);
     if (rows == 1) cw_line(w, "(void)a_row;");
     cw_close(w, "}");
     cw_printf(w, "\n");
@@ -163,8 +174,7 @@ static const char *depthwise_parameters(Emit *e, const Contract *c, DType a) {
 static const char *depthwise_function(Emit *e, const Contract *c, DType a, uint32_t rows) {
     Str name = depthwise_name(e, c, a, "", rows);
     if (!emit_once(e, name)) return str_text(e->cx, name);
-    if (c->low) print_bound(e, c->vector, "least", "<");
-    if (c->high) print_bound(e, c->vector, "greatest", ">");
+    print_bounds(e, c);
     uint32_t v = c->vector, nv = c->cols / v, pixels = (rows - 1) * c->step + (c->taps_x - 1u) * c->dilation + 1;
     print_vector_type(e, v);
     Writer *w = &e->helpers;
@@ -208,13 +218,7 @@ static const char *depthwise_function(Emit *e, const Contract *c, DType a, uint3
     cw_line(w, "b += %u;", c->taps_x * c->cols);
     cw_close(w, "}");
     if (pixels - c->left - c->right <= 1) cw_line(w, "(void)a_x;");
-    for (uint32_t r = 0; r < rows; r++) {
-        for (uint32_t j = 0; c->low && j < nv; j++) cw_line(w, "lathe_least_v%u(&c%u_%u, low);", v, r, j);
-        for (uint32_t j = 0; c->high && j < nv; j++) cw_line(w, "lathe_greatest_v%u(&c%u_%u, high);", v, r, j);
-        for (uint32_t j = 0; j < nv; j++) cw_line(w, "*(lathe_u%u *)(out + %u) = c%u_%u;", v, c->finish ? j * v : r * c->cols + j * v, r, j);
-        if (c->finish && r + 1 < rows) cw_line(w, "out += out_row;");
-    }
-    if (c->finish && rows == 1) cw_line(w, "(void)out_row;");
+    print_results(w, c, rows);
     cw_close(w, "}");
     cw_printf(w, "\n");
     return str_text(e->cx, name);
