@@ -152,8 +152,7 @@ static void peer_rows(const Bench *b, Table *t, uint32_t k) {
 }
 
 static Table result_table(const Bench *b) {
-    Table t = table_new(b->d, b->peers.n == 0 ? "configuration,threads,median ms,min ms,speed-up,GFLOP/s,traffic,arena,weights,kernels,runs"
-                                              : "configuration,threads,median ms,min ms,speed-up,GFLOP/s,traffic,arena,weights,kernels,runs,difference");
+    Table t = table_new(b->d, driver_format(b->d, "configuration,threads,median ms,min ms,speed-up,GFLOP/s,traffic,arena,weights,kernels,runs%s", b->peers.n != 0 ? ",difference" : ""));
     for (uint32_t k = 0; k < b->threads.n; k++) {
         for (uint32_t i = 0; i < b->n_config; i++) {
             const Contender *c = contender_of(b, i, k);

@@ -2,9 +2,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "driver/memory.h"
 #include "driver/commands.h"
 #include "driver/interrupt.h"
+#include "driver/memory.h"
 
 static void help(FILE *to) {
     fprintf(to, "lathe %s: neural networks (ONNX) to C\n\nlathe COMMAND [options] MODEL.onnx|MODEL.lir\n\n", LATHE_VERSION);

@@ -164,6 +164,7 @@ Exit peers_start(Driver *d, const Request *r, const DataSet *set, const Threads 
     bool written = write_inputs(d, m, set, p->dir);
     lathe_model_free(m);
     if (!written) return BROKEN;
+    signal(SIGPIPE, SIG_IGN); /* one that has died is noticed when it is read from */
     p->peer = ARENA_ARRAY(&d->arena, Peer, n);
     p->n = n;
     Progress progress = progress_start(d);
