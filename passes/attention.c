@@ -8,13 +8,12 @@
  * through (parts of one tensor, heads split off, keys transposed, heads repeated for groups of queries) become steps from
  * element to element of the tensor they come from, factors become the scale; so none of them is computed. Where sizes are known
  * at run time only, orders of dimensions, repeated heads and factors are taken in.
- * Few queries stay as they are: their products read memory once, whatever stands between. */
-#include "ir/shape/operand_view.h"
-#include "passes/lower.h"
+ * Few queries whose keys or values do not lie in rows stay as they are: their products read memory once, whatever stands between. */
+#include "passes/lower/attention_parts.h"
 #include "passes/pass.h"
 #include "passes/simplify/simplify.h"
 
-enum { LEAST_QUERIES = 8, MOST_COLUMNS = 256, CHAIN_MAX = 16, VIEW_DEPTH = 12 };
+enum { MOST_COLUMNS = 256, CHAIN_MAX = 16, VIEW_DEPTH = 12 };
 
 typedef struct View {             /* a tensor as steps through `base`; sizes as in operand_view.h */
     Value *base;
@@ -262,6 +261,8 @@ static void swap_last(View *v) {
     v->size[b] = size, v->step[b] = step, v->perm[b] = perm;
 }
 
+static bool rows_are_lines(const View *v) { return v->strides ? v->step[v->rank - 1] == 1 : v->perm[v->rank - 1] == v->rank - 1; }
+
 static bool heads_agree(const Value *a, const Value *b, uint32_t rank) {
     if (a->type->rank != rank || b->type->rank != rank) return false;
     for (uint32_t i = 0; i + 2 < rank; i++)
@@ -280,12 +281,13 @@ static bool match(Pass *p, Node *n, Match *x) {
     Value *q = x->first->in[0], *kt = x->first->in[1], *score = x->first->out[0];
     const uint32_t r = score->type->rank;
     if (!type_same_dims(score->type, mixed->type) || !heads_agree(q, kt, r) || !heads_agree(q, v, r) || !is_f32(q) || !is_f32(kt) || !is_f32(v)) return false;
-    if (dim_hi(cx, q->type->dim[r - 2]) < LEAST_QUERIES || !few_columns(cx, q->type->dim[r - 1]) || !few_columns(cx, v->type->dim[r - 1])) return false;
+    if (!few_columns(cx, q->type->dim[r - 1]) || !few_columns(cx, v->type->dim[r - 1])) return false;
     if (q->data != NULL || dim_lo(cx, kt->type->dim[r - 1]) < 1) return false;
     if (!view_of(p, q, &x->q, 0) || !view_of(p, kt, &x->k, 0) || !view_of(p, v, &x->v, 0)) return false;
     if (x->q.group != 1) return false;
     if (x->k.group != x->v.group || x->v.scale != 1 || x->k.base->type->dtype != DT_F32) return false;
     swap_last(&x->k);
+    if (dim_hi(cx, q->type->dim[r - 2]) <= ATTENTION_MOST_FEW && (!rows_are_lines(&x->k) || !rows_are_lines(&x->v))) return false;
     return x->q.base->data == NULL && x->k.base->data == NULL && x->v.base->data == NULL;
 }
 

@@ -11,45 +11,23 @@
  * With one block there is nothing to correct. A block that is all -inf for a query adds 0. Every tile is computed by one
  * thread in the order of the keys, so the bits do not depend on the number of threads.
  * Online softmax: Milakov and Gimelshein, 2018; tiles: Dao et al., 2022. */
-#include "ir/shape/operand_view.h"
+#include "passes/lower/attention_parts.h"
 #include "passes/lower/rows.h"
-#include "passes/rules.h"
 #include "passes/tile.h"
 
 enum { TOGETHER = 4, BLOCK_FLOATS = 8192, WHOLE_FLOATS = 16384, OPEN_QUERIES = 256 };
 
 typedef struct Tiles {
     Lower *lo;
-    const Node *scores, *mix;
-    OperandView q, k, v;
-    uint32_t lead;                /* leading dimensions */
-    Dim m, n;                     /* queries, keys */
-    int64_t size, width, block;   /* columns of q and k, of v; keys in a block */
+    AttentionParts p;
+    int64_t block;                /* keys in a block */
     Tile score_tile, mix_tile;
     bool whole;                   /* all keys are one block */
-    bool plain;                   /* softmax reads the scores as they are */
     uint32_t Q, S, O, top, sum, shift, correct;
-    Expr *idx[RANK_MAX], *first, *count, *block_first, *block_count;
+    Expr *first, *count, *block_first, *block_count;
 } Tiles;
 
-Expr *define_attention_scores(Lower *lo, const Node *n, uint32_t out, Expr *const *idx) {
-    (void)out, (void)idx;
-    diag(lo->cx, SEV_ERROR, n->loc, "attention scores are read by their AttentionMix only");
-    return lx_const(lo, DT_F32, 0);
-}
-
 static Expr *columns(const Tiles *t) { return lx_i(t->lo, t->score_tile.cols); }
-
-/* Element offset of the operand's matrix for the open head. */
-static Expr *matrix_at(const Tiles *t, const OperandView *v, int64_t group) {
-    Lower *lo = t->lo;
-    Expr *at = lx_i(lo, v->offset);
-    for (uint32_t i = 0; i < t->lead; i++) {
-        Expr *own = i == t->lead - 1 && group > 1 ? lx_div(lo, t->idx[i], lx_i(lo, group)) : t->idx[i];
-        at = lx_add(lo, at, lx_mul(lo, own, lx_dim(lo, v->step[i])));
-    }
-    return at;
-}
 
 static Expr *array_at(const Tiles *t, uint32_t array, Expr *row, Expr *lane) { return lower_load_buf(t->lo, array, (Expr *[]){row, lane}); }
 
@@ -89,19 +67,19 @@ static Expr *in_pairs(Lower *lo, Fn fn, Expr **e, uint32_t n) {
 /* ---- the steps --------------------------------------------------------------------------------------------------- */
 static void pack_queries(Tiles *t) {
     Lower *lo = t->lo;
-    const uint32_t r = t->q.rank;
-    double scale = attr_f(t->scores, AT_AttentionScores_scale);
-    Dim numel = type_numel(lo->cx, t->scores->in[0]->type);
-    uint32_t from = lower_view(lo, t->scores->in[0], 1, &numel);
-    Expr *at = matrix_at(t, &t->q, 1);
-    Expr *j = lower_for(lo, t->count), *d = lower_for(lo, lx_i(lo, t->size));
-    Expr *row = lx_add(lo, at, lx_mul(lo, lx_add(lo, t->first, j), lx_dim(lo, t->q.step[r - 2])));
-    Expr *e = lower_load_buf(lo, from, (Expr *[]){lx_add(lo, row, lx_mul(lo, d, lx_dim(lo, t->q.step[r - 1])))});
+    const uint32_t r = t->p.q.rank;
+    double scale = attr_f(t->p.scores, AT_AttentionScores_scale);
+    Dim numel = type_numel(lo->cx, t->p.scores->in[0]->type);
+    uint32_t from = lower_view(lo, t->p.scores->in[0], 1, &numel);
+    Expr *at = attention_matrix_at(lo, &t->p, &t->p.q, 1);
+    Expr *j = lower_for(lo, t->count), *d = lower_for(lo, lx_i(lo, t->p.size));
+    Expr *row = lx_add(lo, at, lx_mul(lo, lx_add(lo, t->first, j), lx_dim(lo, t->p.q.step[r - 2])));
+    Expr *e = lower_load_buf(lo, from, (Expr *[]){lx_add(lo, row, lx_mul(lo, d, lx_dim(lo, t->p.q.step[r - 1])))});
     if (scale != 1) e = lx_mul(lo, e, lx_const(lo, DT_F32, scale));
     lower_store_buf(lo, t->Q, (Expr *[]){d, j}, FN_NONE, e);
     lower_end_n(lo, 2);
     if (ex_is_const(t->count, t->score_tile.cols)) return;
-    d = lower_for(lo, lx_i(lo, t->size));
+    d = lower_for(lo, lx_i(lo, t->p.size));
     j = lower_for(lo, lx_sub(lo, columns(t), t->count));
     lower_store_buf(lo, t->Q, (Expr *[]){d, lx_add(lo, t->count, j)}, FN_NONE, lx_const(lo, DT_F32, 0));
     lower_end_n(lo, 2);
@@ -117,29 +95,24 @@ static Expr *tile_count(const Tiles *t, int64_t rows, Expr *total) { return lx_d
 
 static void score_block(Tiles *t) {
     Lower *lo = t->lo;
-    const uint32_t r = t->k.rank;
+    const uint32_t r = t->p.k.rank;
     const int64_t rows = t->score_tile.rows;
-    Expr *i = lower_for(lo, tile_count(t, rows, t->block_count)), *row = lx_mul(lo, i, lx_i(lo, rows)), *step = lx_dim(lo, t->k.step[r - 2]);
-    Expr *at = lx_add(lo, matrix_at(t, &t->k, attr_i(t->scores, AT_AttentionScores_group)), lx_mul(lo, lx_add(lo, t->block_first, row), step));
-    TileCall call = {.out = t->S, .out_at = lx_mul(lo, row, columns(t)), .rows = tile_part(t, rows, t->block_count, row), .a = lower_buf(lo, t->scores->in[1]),
-                     .a_at = at, .a_row = step, .a_k = lx_dim(lo, t->k.step[r - 1]), .k = lx_i(lo, t->size), .b = t->Q, .b_at = lx_i(lo, 0), .b_k = columns(t)};
+    Expr *i = lower_for(lo, tile_count(t, rows, t->block_count)), *row = lx_mul(lo, i, lx_i(lo, rows)), *step = lx_dim(lo, t->p.k.step[r - 2]);
+    Expr *at = lx_add(lo, attention_matrix_at(lo, &t->p, &t->p.k, attr_i(t->p.scores, AT_AttentionScores_group)), lx_mul(lo, lx_add(lo, t->block_first, row), step));
+    TileCall call = {.out = t->S, .out_at = lx_mul(lo, row, columns(t)), .rows = tile_part(t, rows, t->block_count, row), .a = lower_buf(lo, t->p.scores->in[1]),
+                     .a_at = at, .a_row = step, .a_k = lx_dim(lo, t->p.k.step[r - 1]), .k = lx_i(lo, t->p.size), .b = t->Q, .b_at = lx_i(lo, 0), .b_k = columns(t)};
     tile_emit(lo, &t->score_tile, &call);
     lower_end(lo);
 }
 
-/* What softmax reads: the score through the pointwise operators behind it. Lanes past the last query read that one's masks. */
+/* Lanes past the last query read that one's masks. */
 static Expr *finished_score(Tiles *t, Expr *row, Expr *lane) {
     Lower *lo = t->lo;
     Expr *score = array_at(t, t->S, row, lane), *query = lx_add(lo, t->first, lane);
-    if (!ex_is_const(t->count, t->score_tile.cols)) query = lx_2(lo, FN_MIN, query, lx_sub(lo, lx_dim(lo, t->m), lx_i(lo, 1)));
-    t->idx[t->lead] = query;
-    t->idx[t->lead + 1] = lx_add(lo, t->block_first, row);
-    lo->bound = t->scores->out[0];
-    lo->bound_idx = t->idx;
-    lo->bound_val = score;
-    Expr *e = lower_load(lo, t->mix->in[0], t->idx);
-    lo->bound = NULL;
-    return e;
+    if (!ex_is_const(t->count, t->score_tile.cols)) query = lx_2(lo, FN_MIN, query, lx_sub(lo, lx_dim(lo, t->p.m), lx_i(lo, 1)));
+    t->p.idx[t->p.lead] = query;
+    t->p.idx[t->p.lead + 1] = lx_add(lo, t->block_first, row);
+    return attention_finished_score(lo, &t->p, score);
 }
 
 static void finish_scores(Tiles *t, Expr *const *row, uint32_t n, Expr *lane) {
@@ -192,36 +165,23 @@ static void shift_lane(Tiles *t, Expr *lane) {
 
 static void mix_block(Tiles *t) {
     Lower *lo = t->lo;
-    const uint32_t r = t->v.rank;
+    const uint32_t r = t->p.v.rank;
     const int64_t rows = t->mix_tile.rows;
-    Expr *width = lx_i(lo, t->width), *i = lower_for(lo, tile_count(t, rows, width)), *row = lx_mul(lo, i, lx_i(lo, rows));
-    Expr *step = lx_dim(lo, t->v.step[r - 2]), *along = lx_dim(lo, t->v.step[r - 1]);
-    Expr *at = lx_add(lo, lx_add(lo, matrix_at(t, &t->v, attr_i(t->mix, AT_AttentionMix_group)), lx_mul(lo, t->block_first, step)), lx_mul(lo, row, along));
-    TileCall call = {.out = t->O, .out_at = lx_mul(lo, row, columns(t)), .rows = tile_part(t, rows, width, row), .a = lower_buf(lo, t->mix->in[1]), .a_at = at,
+    Expr *width = lx_i(lo, t->p.width), *i = lower_for(lo, tile_count(t, rows, width)), *row = lx_mul(lo, i, lx_i(lo, rows));
+    Expr *step = lx_dim(lo, t->p.v.step[r - 2]), *along = lx_dim(lo, t->p.v.step[r - 1]);
+    Expr *at = lx_add(lo, lx_add(lo, attention_matrix_at(lo, &t->p, &t->p.v, attr_i(t->p.mix, AT_AttentionMix_group)), lx_mul(lo, t->block_first, step)), lx_mul(lo, row, along));
+    TileCall call = {.out = t->O, .out_at = lx_mul(lo, row, columns(t)), .rows = tile_part(t, rows, width, row), .a = lower_buf(lo, t->p.mix->in[1]), .a_at = at,
                      .a_row = along, .a_k = step, .k = t->block_count, .b = t->S, .b_at = lx_i(lo, 0), .b_k = columns(t), .add = !t->whole};
     tile_emit(lo, &t->mix_tile, &call);
     lower_end(lo);
 }
 
-static void invert_lane(Tiles *t, Expr *lane) {
-    Lower *lo = t->lo;
-    Expr *sum = lower_load_buf(lo, t->sum, &lane), *one = lx_const(lo, DT_F32, 1);
-    if (attr_i(t->mix, AT_AttentionMix_masked) != 0) sum = lx_select(lo, lx_2(lo, FN_EQ, sum, lx_const(lo, DT_F32, 0)), one, sum);
-    lower_store_buf(lo, t->sum, &lane, FN_NONE, lx_div(lo, one, sum));
-}
+static void invert_lane(Tiles *t, Expr *lane) { lower_store_buf(t->lo, t->sum, &lane, FN_NONE, attention_inverse(t->lo, &t->p, lower_load_buf(t->lo, t->sum, &lane))); }
 
 static void store_result(Tiles *t) {
     Lower *lo = t->lo;
-    Expr *j = lower_for(lo, t->count), *d = lower_for(lo, lx_i(lo, t->width)), *idx[RANK_MAX];
-    for (uint32_t i = 0; i < t->lead; i++) idx[i] = t->idx[i];
-    idx[t->lead] = lx_add(lo, t->first, j);
-    idx[t->lead + 1] = d;
-    if (attr_i(t->mix, AT_AttentionMix_rows_first) != 0) {
-        Expr *head = idx[1];
-        idx[1] = idx[2];
-        idx[2] = head;
-    }
-    lower_store(lo, t->mix->out[0], idx, lx_mul(lo, array_at(t, t->O, d, j), lower_load_buf(lo, t->sum, &j)));
+    Expr *j = lower_for(lo, t->count), *d = lower_for(lo, lx_i(lo, t->p.width));
+    attention_store(lo, &t->p, lx_add(lo, t->first, j), d, lx_mul(lo, array_at(t, t->O, d, j), lower_load_buf(lo, t->sum, &j)));
     lower_end_n(lo, 2);
 }
 
@@ -231,12 +191,12 @@ static void clear_rows(Tiles *t, Expr *const *row, uint32_t n, Expr *lane) {
 
 static void one_block(Tiles *t) {
     score_block(t);
-    if (!t->plain) each_row(t, t->block_count, finish_scores);
+    if (!t->p.plain) each_row(t, t->block_count, finish_scores);
     all_rows(t, t->block_count, find_top);
     lanes(t, shift_lane);
     each_row(t, t->block_count, exponentials);
     all_rows(t, t->block_count, add_up);
-    if (!t->whole) each_row(t, lx_i(t->lo, t->width), correct_rows);
+    if (!t->whole) each_row(t, lx_i(t->lo, t->p.width), correct_rows);
     mix_block(t);
 }
 
@@ -244,16 +204,16 @@ static void one_tile(Tiles *t) {
     Lower *lo = t->lo;
     pack_queries(t);
     lanes(t, start_lane);
-    Expr *keys = lx_dim(lo, t->n);
+    Expr *keys = lx_dim(lo, t->p.n);
     if (t->whole) {
         t->block_first = lx_i(lo, 0);
         t->block_count = keys;
         one_block(t);
     } else {
-        each_row(t, lx_i(lo, t->width), clear_rows);
-        Expr *size = lx_i(lo, t->block), *i = lower_for_dim(lo, dim_ceildiv(lo->cx, t->n, dim_const(lo->cx, t->block)));
+        each_row(t, lx_i(lo, t->p.width), clear_rows);
+        Expr *size = lx_i(lo, t->block), *i = lower_for_dim(lo, dim_ceildiv(lo->cx, t->p.n, dim_const(lo->cx, t->block)));
         t->block_first = lx_mul(lo, i, size);
-        t->block_count = tile_rows(lo, t->n, t->block, t->block_first);
+        t->block_count = tile_rows(lo, t->p.n, t->block, t->block_first);
         one_block(t);
         lower_end(lo);
     }
@@ -264,12 +224,12 @@ static void one_tile(Tiles *t) {
 static void choose_tiles(Tiles *t) {
     Context *cx = t->lo->cx;
     const Target *target = module_target(t->lo->m);
-    int64_t queries = dim_is_const(cx, t->m) ? dim_value(cx, t->m) : OPEN_QUERIES;
-    t->score_tile = tile_choose(target, t->n, queries, t->size, cx);
-    int64_t cols = t->score_tile.cols, keys = dim_is_const(cx, t->n) ? dim_value(cx, t->n) : INT32_MAX;
+    int64_t queries = dim_is_const(cx, t->p.m) ? dim_value(cx, t->p.m) : OPEN_QUERIES;
+    t->score_tile = tile_choose(target, t->p.n, queries, t->p.size, cx);
+    int64_t cols = t->score_tile.cols, keys = dim_is_const(cx, t->p.n) ? dim_value(cx, t->p.n) : INT32_MAX;
     t->whole = keys <= WHOLE_FLOATS / cols;
     t->block = t->whole ? keys : BLOCK_FLOATS / cols / t->score_tile.rows * t->score_tile.rows;
-    t->mix_tile = tile_of_columns(target, cols, t->width, t->block);
+    t->mix_tile = tile_of_columns(target, cols, t->p.width, t->block);
 }
 
 static uint32_t array(Tiles *t, int64_t rows) {
@@ -278,37 +238,23 @@ static uint32_t array(Tiles *t, int64_t rows) {
     return rows != 0 ? lower_array(t->lo, DT_F32, 2, dim) : lower_array(t->lo, DT_F32, 1, dim + 1);
 }
 
-bool lower_attention_mix(Lower *lo, const Node *n) {
+void lower_attention_tiles(Lower *lo, const AttentionParts *p) {
     Context *cx = lo->cx;
-    const Node *scores = lo->body != NULL ? lo->body->first : NULL;
-    Tiles t = {.lo = lo, .scores = scores, .mix = n};
-    if (scores == NULL || scores->op != OP_AttentionScores || !operand_view(cx, scores, AT_AttentionScores_q, scores->in[0]->type, &t.q) ||
-        !operand_view(cx, scores, AT_AttentionScores_k, scores->in[1]->type, &t.k) || !operand_view(cx, n, AT_AttentionMix_v, n->in[1]->type, &t.v) ||
-        !dim_is_const(cx, t.q.size[t.q.rank - 1]) || !dim_is_const(cx, t.v.size[t.v.rank - 1])) {
-        diag(cx, SEV_ERROR, n->loc, "AttentionMix stands in one Fused node behind its AttentionScores, with heads of constant size");
-        return false;
-    }
-    t.lead = t.q.rank - 2u;
-    t.m = t.q.size[t.lead];
-    t.n = t.k.size[t.lead];
-    t.size = dim_value(cx, t.q.size[t.lead + 1]);
-    t.width = dim_value(cx, t.v.size[t.lead + 1]);
-    t.plain = n->in[0] == scores->out[0];
+    Tiles t = {.lo = lo, .p = *p};
     choose_tiles(&t);
     uint32_t depth = lo->open.n;
-    for (uint32_t i = 0; i < t.lead; i++) t.idx[i] = lower_for_dim(lo, t.q.size[i]);
-    Expr *tile = lower_for_dim(lo, dim_ceildiv(cx, t.m, dim_const(cx, t.score_tile.cols)));
+    for (uint32_t i = 0; i < t.p.lead; i++) t.p.idx[i] = lower_for_dim(lo, t.p.q.size[i]);
+    Expr *tile = lower_for_dim(lo, dim_ceildiv(cx, t.p.m, dim_const(cx, t.score_tile.cols)));
     lo->open.v[depth]->parallel = (uint16_t)(lo->open.n - depth);
     t.first = lx_mul(lo, tile, columns(&t));
-    t.count = tile_rows(lo, t.m, t.score_tile.cols, t.first);
-    t.Q = array(&t, t.size);
+    t.count = tile_rows(lo, t.p.m, t.score_tile.cols, t.first);
+    t.Q = array(&t, t.p.size);
     t.S = array(&t, t.block);
-    t.O = array(&t, t.width);
+    t.O = array(&t, t.p.width);
     t.top = array(&t, 0);
     t.sum = array(&t, 0);
     t.shift = array(&t, 0);
     t.correct = t.whole ? 0 : array(&t, 0);
     one_tile(&t);
     lower_end_n(lo, lo->open.n - depth);
-    return true;
 }
