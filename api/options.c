@@ -82,6 +82,9 @@ LatheStatus options_apply(LatheModel *m, const LatheOptions *options) {
     check_target(m, o->target);
     if (o->name != NULL && !is_identifier(o->name))
         diag(&m->cx, SEV_ERROR, (Loc){0}, "name \"%s\" is not a C identifier: letters, digits and _ are accepted, not starting with a digit", o->name);
+    if (o->shard_optimizer != 0 && o->distributed != LATHE_MPI)
+        diag(&m->cx, SEV_ERROR, (Loc){0}, "the optimizer's state is divided among %u processes, but training is local: distributed training over MPI is needed", o->shard_optimizer);
+    if (o->shard_optimizer > 65536) diag(&m->cx, SEV_ERROR, (Loc){0}, "the optimizer's state is divided among %u processes; at most 65536 are supported", o->shard_optimizer);
     dims_apply(m, o->dims);
     for (const char *const *p = o->disable; p != NULL && *p != NULL; p++) check_disabled(m, *p);
     if (o->dump != NULL && strcmp(o->dump, "all") != 0) check_pass_name(m, o->dump);

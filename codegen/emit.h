@@ -166,6 +166,7 @@ void emit_critical(Emit *e, Writer *w, bool begins);  /* around what one thread 
 void emit_pool_fields(Emit *e, Writer *h);            /* of the context, with what a pool has to do */
 void emit_call_body(Emit *e, const char *steps, uint32_t mask);
 bool emit_is_distributed(const Emit *e);              /* train_c.c: the module trains over MPI */
+bool emit_is_sharded(const Emit *e);                  /* and every process keeps a part of the optimizer's state */
 void emit_messages(Emit *e);
 void emit_checksum(Emit *e);                          /* entry_c.c: the function that checks external weights */
 void emit_bind_memory(Emit *e);                       /* … what NAME_init does about arena and weights */

@@ -95,6 +95,14 @@ static void number_run(Emit *e, uint32_t mask) {
     }
 }
 
+/* Does some of the entries send something to the other processes? */
+static bool exchanges(Emit *e, uint32_t mask) {
+    const uint32_t *entries = entry_masks(e->m);
+    FOR_NODES(n, e->m->main)
+        if (n->op == OP_ExchangeWait && (entries[n->id] & mask)) return true;
+    return false;
+}
+
 void emit_call_body(Emit *e, const char *steps, uint32_t mask) {
     Writer *w = &e->run;
     const Graph *g = e->m->main;
@@ -114,6 +122,10 @@ void emit_call_body(Emit *e, const char *steps, uint32_t mask) {
                   (long long)d->hi, up, i, e->symbol_name[i]);
     }
     number_run(e, mask);
+    if (emit_is_sharded(e) && exchanges(e, mask)) {
+        cw_printf(w, "    int rank = 0;\n    if (%s_process(ctx, &rank) != %s_OK) return %s_ERROR_PROCESSES;\n", e->name, up, up);
+        if (e->m->process != 0) cw_printf(w, "    dims[%u] = rank;\n", dim_node(e->cx, e->m->process)->symbol);
+    }
     emit_check_given_sizes(e, w);
     if (e->any_parallel && e->pool) {
         emit_run_by_pool(e, steps);
@@ -317,6 +329,9 @@ void emit_messages(Emit *e) {
                                           "a size exceeds its bound", "the weights belong to another model or are damaged", "a value that is not allowed",
                                           "this machine refuses instructions, or has no vectors of the width, that the code was compiled for"};
     for (uint32_t i = 0; i < sizeof general / sizeof *general; i++) message_case(e, i, general[i]);
+    if (emit_is_sharded(e))
+        message_case(e, LATHE_RT_PROCESSES, str_text(e->cx, str_format(e->cx, "the communicator has another number of processes than the %u among which the optimizer's state is divided",
+                                                                      e->m->options->shard_optimizer)));
     cw_printf(w, "    }\n    return \"unknown error code\";\n}\n\n");
 }
 

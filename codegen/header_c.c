@@ -61,6 +61,10 @@ static void macros(Emit *e, Writer *h) {
                                         "ERROR_WEIGHTS 5 /* external weights of another model, or damaged */", "ERROR_VALUE 6 /* a value that the operator does not allow */",
                                         "ERROR_MACHINE 7 /* the system refuses instructions that the code was compiled for */"};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) cw_printf(h, "#define %s_%s\n", up, kinds[i]);
+    if (emit_is_sharded(e)) {
+        cw_printf(h, "#define %s_ERROR_PROCESSES %d /* ctx.comm has not %s_PROCESSES processes */\n", up, LATHE_RT_PROCESSES, up);
+        cw_printf(h, "#define %s_PROCESSES %u /* that train together; each keeps its part of the optimizer's state */\n", up, e->m->options->shard_optimizer);
+    }
 }
 
 static bool uses(const Emit *e, DType t) {

@@ -288,16 +288,25 @@ static void publish_fault(Walk *k) {
 /* ---- several processes ---- */
 static void print_exchange_step(Walk *k, const Step *s) {
     Emit *e = k->e;
-    const Value *v = s->value[0];
-    Access a = access_of(k, v, true, false);
-    const char *p = pointer(k, v, v->type->dtype, true), *guard = e->any_parallel ? "if (tid == 0) " : "";
-    order(k, &a, 1);
-    if (attr_i(s->node, AT_AllReduceStart_nan_on_failure) != 0) {
-        publish_fault(k);
-        cw_line(k->w, "if (%s*status != 0) *%s = NAN; /* the others must not go on, either */", e->any_parallel ? "tid == 0 && " : "", p);
+    const Value *v = s->value[s->n_value - 1], *from = s->value[0];
+    Access a[2] = {access_of(k, v, true, false), access_of(k, from, false, false)};
+    const char *p = pointer(k, v, v->type->dtype, true), *guard = e->any_parallel ? "if (tid == 0) " : "", *type = v->type->dtype == DT_F64 ? "MPI_DOUBLE" : "MPI_FLOAT";
+    long long n = (long long)dim_value(e->cx, type_numel(e->cx, v->type));
+    uint32_t request = k->message.n;
+    order(k, a, s->n_value);
+    if (s->node->op == OP_AllGatherStart) {
+        long long part = n / (long long)attr_i(s->node, AT_AllGatherStart_processes);
+        cw_line(k->w, "%sMPI_Iallgather(%s, %lld, %s, %s, %lld, %s, ctx->comm, &request[%u]);", guard, pointer(k, from, v->type->dtype, false), part, type, p, part, type, request);
+    } else if (s->node->op == OP_ReduceScatterStart) {
+        long long part = n / (long long)attr_i(s->node, AT_ReduceScatterStart_processes);
+        cw_line(k->w, "%sMPI_Ireduce_scatter_block(MPI_IN_PLACE, %s, %lld, %s, MPI_SUM, ctx->comm, &request[%u]);", guard, p, part, type, request);
+    } else {
+        if (attr_i(s->node, AT_AllReduceStart_nan_on_failure) != 0) {
+            publish_fault(k);
+            cw_line(k->w, "if (%s*status != 0) *%s = NAN; /* the others must not go on, either */", e->any_parallel ? "tid == 0 && " : "", p);
+        }
+        cw_line(k->w, "%sMPI_Iallreduce(MPI_IN_PLACE, %s, %lld, %s, MPI_SUM, ctx->comm, &request[%u]);", guard, p, n, type, request);
     }
-    cw_line(k->w, "%sMPI_Iallreduce(MPI_IN_PLACE, %s, %lld, %s, MPI_SUM, ctx->comm, &request[%u]);", guard, p, (long long)dim_value(e->cx, type_numel(e->cx, v->type)),
-            v->type->dtype == DT_F64 ? "MPI_DOUBLE" : "MPI_FLOAT", k->message.n);
     vec_push(&e->cx->scratch, &k->message, v);
 }
 
@@ -306,9 +315,11 @@ static void print_wait(Walk *k, uint32_t request) {
 }
 
 static void print_arrive_step(Walk *k, const Step *s) {
-    Access a = access_of(k, s->value[0], true, false);
     const BufRef *place = emit_ref(k->e, s->value[0]);
-    order(k, &a, 1);
+    for (uint32_t i = 0; i < s->n_value; i++) { /* what is sent is read until now */
+        Access a = access_of(k, s->value[i], i == 0, false);
+        order(k, &a, 1);
+    }
     for (uint32_t i = 0; i < k->message.n; i++) {
         const BufRef *r = k->message.v[i] != NULL ? emit_ref(k->e, k->message.v[i]) : NULL;
         if (r == NULL || r->space != place->space || r->offset != place->offset) continue;

@@ -43,7 +43,9 @@ static const char json_start[] = "{\"__metadata__\":{\"format\":\"lathe\",\"chec
 static Writer json_rest(Emit *e) {
     Writer w = {.arena = &e->cx->scratch};
     uint64_t at = 0;
-    cw_printf(&w, "\"}");
+    cw_printf(&w, "\"");
+    if (emit_is_sharded(e)) cw_printf(&w, ",\"processes\":\"%u\"", e->m->options->shard_optimizer);
+    cw_printf(&w, "}");
     for (uint32_t i = 0; i < e->m->n_state; i++) {
         const Type *t = state_in(e->m, i)->type;
         uint64_t bytes = state_bytes(e, i);
@@ -60,6 +62,7 @@ static Writer json_rest(Emit *e) {
 }
 
 bool emit_is_distributed(const Emit *e) { return e->trains && e->m->options != NULL && e->m->options->distributed == LATHE_MPI; }
+bool emit_is_sharded(const Emit *e) { return emit_is_distributed(e) && e->m->options->shard_optimizer != 0; }
 
 /* ---- the header ----------------------------------------------------------------------------------------------------------- */
 void emit_train_functions(Emit *e, Writer *h) {
@@ -79,12 +82,15 @@ void emit_train_functions(Emit *e, Writer *h) {
     }
     cw_printf(h, "/* Checkpoints: the whole state as a safetensors file, through the caller's functions; they return 0 when all n bytes were\n"
                  " * written or read. A file that is cut off, damaged or of another model is %s_ERROR_WEIGHTS; the state stays as it was. */\n", up);
+    if (emit_is_sharded(e))
+        cw_printf(h, "/* Every process saves its own state, into a file of its own, and loads that one: another process's is refused. */\n");
     cw_printf(h, "typedef int (*%s_write)(void *user, const void *bytes, size_t n);                 /* one after the other */\n", n);
     cw_printf(h, "typedef int (*%s_read)(void *user, uint64_t offset, void *bytes, size_t n);       /* from anywhere, more than once */\n", n);
     cw_printf(h, "int %s_save(const %s_ctx *ctx, %s_write write, void *user);\nint %s_load(%s_ctx *ctx, %s_read read, void *user);\n\n", n, n, n, n, n, n);
     if (emit_is_distributed(e)) {
-        cw_printf(h, "/* The state of process 0 becomes everyone's; %s_init does it, too. All processes of ctx->comm call it, as they do all functions that\n"
-                     " * train: MPI_Init_thread with MPI_THREAD_FUNNELED comes first, and only the thread that calls uses MPI. */\nint %s_broadcast(%s_ctx *ctx);\n\n", n, n, n);
+        cw_printf(h, "/* The state of process 0%s becomes everyone's; %s_init does it, too. All processes of ctx->comm call it, as they do all functions that\n"
+                     " * train: MPI_Init_thread with MPI_THREAD_FUNNELED comes first, and only the thread that calls uses MPI. */\nint %s_broadcast(%s_ctx *ctx);\n\n",
+                  emit_is_sharded(e) ? ", without its part of what the optimizer keeps," : "", n, n, n);
     }
     cw_printf(h, "/* What a returned code means; never NULL. */\nconst char *%s_error(int code);\n\n", n);
 }
@@ -165,12 +171,24 @@ static void init(Emit *e) {
     cw_printf(w, "    return %s_OK;\n}\n\n", up);
 }
 
+/* With a divided state: which tensors of it are this process's own, and NAME_process. */
+static void own_parts(Emit *e) {
+    Writer *w = &e->run;
+    if (!emit_is_sharded(e)) return;
+    cw_printf(w, "static const unsigned char own_part[%s_TENSORS] = {", e->upper);
+    for (uint32_t i = 0; i < e->m->n_state; i++) cw_printf(w, i % 40 == 0 ? "%s\n    %d" : "%s%d", i == 0 ? "" : ",", e->m->state[i].own);
+    cw_printf(w, "\n};\n\n/* The number of this process, if as many take part as the code was compiled for. */\nstatic int %s_process(const %s_ctx *ctx, int *rank)\n{\n", e->name, e->name);
+    cw_printf(w, "    int n = 0;\n    MPI_Comm_rank(ctx->comm, rank);\n    MPI_Comm_size(ctx->comm, &n);\n    return n == %s_PROCESSES ? %s_OK : %s_ERROR_PROCESSES;\n}\n\n",
+              e->upper, e->upper, e->upper);
+}
+
 static void broadcast(Emit *e) {
     Writer *w = &e->run;
     if (!emit_is_distributed(e)) return;
     cw_printf(w, "int %s_broadcast(%s_ctx *ctx)\n{\n    if (ctx == NULL || ctx->state == NULL) return %s_ERROR_ARGUMENT;\n", e->name, e->name, e->upper);
-    cw_printf(w, "    for (int i = 0; i < %s_TENSORS; i++)\n        if (MPI_Bcast((unsigned char *)ctx->state + %s_tensors[i].offset, (int)%s_tensors[i].bytes, MPI_BYTE, 0, ctx->comm) != MPI_SUCCESS) return %s_ERROR_VALUE;\n",
-              e->upper, e->name, e->name, e->upper);
+    if (emit_is_sharded(e)) cw_printf(w, "    int rank = 0;\n    if (%s_process(ctx, &rank) != %s_OK) return %s_ERROR_PROCESSES;\n", e->name, e->upper, e->upper);
+    cw_printf(w, "    for (int i = 0; i < %s_TENSORS; i++)\n        if (%sMPI_Bcast((unsigned char *)ctx->state + %s_tensors[i].offset, (int)%s_tensors[i].bytes, MPI_BYTE, 0, ctx->comm) != MPI_SUCCESS) return %s_ERROR_VALUE;\n",
+              e->upper, emit_is_sharded(e) ? "!own_part[i] && " : "", e->name, e->name, e->upper);
     cw_printf(w, "    return %s_OK;\n}\n\n", e->upper);
 }
 
@@ -197,6 +215,12 @@ static void byte_array(Writer *w, const char *name, const char *bytes, size_t n)
     cw_printf(w, "\n};\n");
 }
 
+/* The checksum depends on which process the state is of. */
+static void add_process(Emit *e) {
+    if (!emit_is_sharded(e)) return;
+    cw_printf(&e->run, "    int rank = 0;\n    if (%s_process(ctx, &rank) != %s_OK) return %s_ERROR_PROCESSES;\n    sum += (uint64_t)rank;\n", e->name, e->upper, e->upper);
+}
+
 static void checkpoint(Emit *e) {
     Writer *w = &e->run, rest = json_rest(e);
     const char *n = e->name, *up = e->upper;
@@ -208,6 +232,7 @@ static void checkpoint(Emit *e) {
     cw_printf(w, "\nint %s_save(const %s_ctx *ctx, %s_write write, void *user)\n{\n", n, n, n);
     cw_printf(w, "    if (ctx == NULL || ctx->state == NULL || write == NULL) return %s_ERROR_ARGUMENT;\n", up);
     cw_printf(w, "    const unsigned char *const s = (const unsigned char *)ctx->state;\n    unsigned char size[8], digits[16];\n    uint64_t sum = 1;\n");
+    add_process(e);
     cw_printf(w, "    for (int i = 0; i < 8; i++) size[i] = (unsigned char)((uint64_t)%zu >> 8 * i);\n", size);
     cw_printf(w, "    for (int i = 0; i < %s_TENSORS; i++) sum = lathe_checkpoint_sum(sum, s + %s_tensors[i].offset, %s_tensors[i].bytes);\n", up, n, n);
     cw_printf(w, "    lathe_checkpoint_hex(digits, sum);\n    if (write(user, size, 8) != 0 || write(user, json_start, sizeof json_start) != 0 || write(user, digits, 16) != 0) return %s_ERROR_WEIGHTS;\n", up);
@@ -216,6 +241,7 @@ static void checkpoint(Emit *e) {
     cw_printf(w, "int %s_load(%s_ctx *ctx, %s_read read, void *user)\n{\n", n, n, n);
     cw_printf(w, "    if (ctx == NULL || ctx->state == NULL || read == NULL) return %s_ERROR_ARGUMENT;\n", up);
     cw_printf(w, "    unsigned char *const s = (unsigned char *)ctx->state;\n    unsigned char part[4096], digits[16], wanted[16];\n    uint64_t at = 0, sum = 1;\n");
+    add_process(e);
     cw_printf(w, "    if (read(user, 0, part, 8) != 0) return %s_ERROR_WEIGHTS;\n    for (int i = 0; i < 8; i++)\n        if (part[i] != (unsigned char)((uint64_t)%zu >> 8 * i)) return %s_ERROR_WEIGHTS;\n", up, size, up);
     cw_printf(w, "    for (at = 0; at < %zu;) { /* the header, but for the checksum */\n        const size_t n = %zu - at < sizeof part ? (size_t)(%zu - at) : sizeof part;\n", size, size, size);
     cw_printf(w, "        if (read(user, 8 + at, part, n) != 0) return %s_ERROR_WEIGHTS;\n        for (size_t k = 0; k < n; k++, at++) {\n", up);
@@ -258,6 +284,7 @@ static void random_key(Emit *e) {
 }
 
 void emit_train_entry(Emit *e) {
+    own_parts(e);
     broadcast(e);
     init(e);
     random_key(e);

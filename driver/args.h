@@ -15,7 +15,7 @@ typedef struct TrainRequest { /* driver/train.c */
     bool on, separate;
     int loss, optimizer, schedule, distributed;
     double lr, momentum, weight_decay, clip, loss_scale, ema;
-    int64_t warmup, steps, accumulate;
+    int64_t warmup, steps, accumulate, shard_optimizer;
     Texts params, freeze;
 } TrainRequest;
 

@@ -62,6 +62,7 @@ LatheOptions request_options(Driver *d, const Request *r, const Variant *v) {
     o.weights = (LatheWeights)r->weights;
     o.precision = (LathePrecision)r->precision;
     o.distributed = (LatheDistributed)r->train.distributed;
+    o.shard_optimizer = r->train.shard_optimizer > UINT32_MAX ? UINT32_MAX : (uint32_t)r->train.shard_optimizer;
     o.fast_math = r->fast_math;
     o.dims = terminated(d, &r->dims);
     o.disable = terminated(d, &r->disable);

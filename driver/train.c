@@ -18,6 +18,7 @@ const Option train_options[] = {
     {"--loss-scale", OPT_REAL, "S", "factor of the loss while it is differentiated", offsetof(Request, train.loss_scale)},
     {"--ema", OPT_REAL, "DECAY", "keep a moving average of the weights", offsetof(Request, train.ema)},
     {"--distributed", OPT_CHOICE, "local|mpi", "mpi: several processes with a part of the batch each, gradients averaged by MPI", offsetof(Request, train.distributed)},
+    {"--shard-optimizer", OPT_COUNT, "N", "with --distributed mpi: N processes, each of which keeps its part of the optimizer's state (ZeRO-1)", offsetof(Request, train.shard_optimizer)},
     {"--separate", OPT_FLAG, NULL, "also emit NAME_forward, NAME_backward, NAME_step", offsetof(Request, train.separate)},
     {"--trainable", OPT_LIST, "NAME,…", "train these parameters only ('*' matches any text; may be repeated)", offsetof(Request, train.params)},
     {"--freeze", OPT_LIST, "NAME,…", "do not train these parameters (may be repeated)", offsetof(Request, train.freeze)},

@@ -77,6 +77,8 @@ typedef struct LatheOptions {
     const char *share_weights; /* a file for the weights of several models: tensors that are in it are used, others are put at its end */
     LathePrecision precision;
     LatheDistributed distributed;
+    uint32_t shard_optimizer;  /* with LATHE_MPI: the number of processes, each of which keeps its part of what the optimizer keeps for the parameters
+                                  (ZeRO-1); 0: everyone keeps all of it */
     LatheThreading threading;
     uint32_t recompute;        /* training: the forward pass is cut into so many segments, and what the backward pass needs of one is computed again
                                   from what the segments exchange; 0: only what costs next to nothing is, 1: nothing */

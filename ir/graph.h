@@ -108,6 +108,7 @@ struct Module {
     struct ModelIo { Str name; const Type *type; uint32_t first; } *io_in, *io_out;
     uint32_t n_io_in, n_io_out;
     Dim run_number;          /* 0, or a symbol that the entry point sets to the number of earlier runs, for random operators */
+    Dim process;             /* 0, or a symbol that the entry point sets to the number of this process among those that train together */
     /* Values that stay between calls and the entry points of a module that trains (ir/state.h); none in a plain function. */
     struct State *state;
     uint32_t n_state, cap_state;

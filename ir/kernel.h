@@ -25,7 +25,8 @@ uint32_t fn_arity(Fn fn);
 FnClass fn_class(Fn fn);
 
 /* Run-time errors of emitted code: codes of NAME_run, messages in NAME_error. */
-enum { LATHE_RT_OK = 0, LATHE_RT_ARGUMENT = 1, LATHE_RT_SHAPE = 2, LATHE_RT_INDEX = 3, LATHE_RT_BOUND = 4, LATHE_RT_WEIGHTS = 5, LATHE_RT_VALUE = 6, LATHE_RT_MACHINE = 7 };
+enum { LATHE_RT_OK = 0, LATHE_RT_ARGUMENT = 1, LATHE_RT_SHAPE = 2, LATHE_RT_INDEX = 3, LATHE_RT_BOUND = 4, LATHE_RT_WEIGHTS = 5, LATHE_RT_VALUE = 6, LATHE_RT_MACHINE = 7,
+       LATHE_RT_PROCESSES = 8 };
 
 typedef enum ExprKind { E_CONST, E_VAR, E_DIM, E_LOAD, E_FN } ExprKind;
 typedef struct Expr Expr;

@@ -16,8 +16,8 @@ typedef enum StepKind {
     STEP_LET,     /* symbol = dim, an expression over symbols known so far (checked against its bounds, too) */
     STEP_COPY,    /* value[1] = value[0]: the bytes of value[0]'s type, densely */
     STEP_GATE,    /* every thread waits; if any step so far failed, the call returns: states are written in place behind gates only */
-    STEP_EXCHANGE, /* starts summing value[0] over all processes, in place */
-    STEP_ARRIVE,  /* value[0] = the sum that STEP_EXCHANGE of the same value started */
+    STEP_EXCHANGE, /* starts a message to all processes, of value[0] in place or from value[0] to value[1]: the operator of `node` says which */
+    STEP_ARRIVE,  /* value[0] is what STEP_EXCHANGE of that value started; other values are kept until then */
     STEP_IF,      /* *(bool *)value[0] ? body : orelse */
     STEP_LOOP     /* iteration = 0; while ((value[0] == NULL || iteration < *(int64_t *)value[0]) && (value[1] == NULL || *(bool *)value[1])) {
                      *(int64_t *)value[2] = iteration; body; iteration++; }  then *(int64_t *)value[2] = iteration.

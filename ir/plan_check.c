@@ -143,8 +143,12 @@ static void simulate(Simulation *s, const Step *step) {
             break;
         case STEP_DIM: read_value(s, step->value[0], step); break;
         case STEP_LET: case STEP_GATE: break;
-        case STEP_EXCHANGE: case STEP_ARRIVE:
+        case STEP_EXCHANGE:
             read_value(s, step->value[0], step);
+            write_value(s, step->value[step->n_value - 1]);
+            break;
+        case STEP_ARRIVE:
+            for (uint32_t i = 0; i < step->n_value; i++) read_value(s, step->value[i], step);
             write_value(s, step->value[0]);
             break;
         case STEP_COPY:

@@ -18,6 +18,7 @@ typedef struct State {
     const Value *first;    /* a constant with its first contents; NULL: `init` says them */
     LatheInit init;        /* CONSTANT for everything but parameters */
     uint32_t same_as;      /* not 0: starts as a copy of state same_as - 1, which stands before it */
+    bool own;              /* every process has other contents: its part of what the optimizer keeps */
     uint64_t offset;       /* in the state buffer: set by plan_memory */
 } State;
 

@@ -81,10 +81,11 @@ bool plan_lower_graph(PlanBuilder *b, StepTail *tail, Graph *g) {
         case OP_If: ok &= plan_lower_if(b, tail, n); break;
         case OP_Loop: ok &= plan_lower_loop(b, tail, n); break;
         case OP_Scan: ok &= plan_lower_scan(b, tail, n); break;
-        case OP_AllReduceStart: case OP_AllReduceWait: /* in place: the message is the value's own memory */
+        case OP_AllReduceStart: case OP_ReduceScatterStart: case OP_ExchangeWait: /* in place: the message is the value's own memory */
             b->plan->alias[n->out[0]->id] = n->in[0];
-            plan_step(b, tail, n->op == OP_AllReduceStart ? STEP_EXCHANGE : STEP_ARRIVE, n, 1, n->in);
+            plan_step(b, tail, n->op == OP_ExchangeWait ? STEP_ARRIVE : STEP_EXCHANGE, n, n->n_in, n->in);
             break;
+        case OP_AllGatherStart: plan_step(b, tail, STEP_EXCHANGE, n, 2, (Value *[]){n->in[0], n->out[0]}); break;
         default:
             if (same_bytes(n)) b->plan->alias[n->out[0]->id] = n->in[0];
             else ok &= plan_lower_node(b, tail, n);

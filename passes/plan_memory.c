@@ -117,7 +117,13 @@ static void walk(Planner *p, Step *s) {
             break;
         case STEP_DIM: touch(p, s->value[0], true, false); break;
         case STEP_LET: case STEP_GATE: break;
-        case STEP_EXCHANGE: case STEP_ARRIVE: touch(p, s->value[0], true, true); break;
+        case STEP_EXCHANGE:
+            touch(p, s->value[0], true, s->n_value == 1);
+            if (s->n_value > 1) touch(p, s->value[1], false, true);
+            break;
+        case STEP_ARRIVE:
+            for (uint32_t i = 0; i < s->n_value; i++) touch(p, s->value[i], true, i == 0);
+            break;
         case STEP_COPY:
             touch(p, s->value[0], true, false);
             touch(p, s->value[1], false, true);

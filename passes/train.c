@@ -222,7 +222,7 @@ static void training_mode(Train *t, Node *n) {
 
 /* ---- one part ------------------------------------------------------------------------------------------------------------ */
 static void add_param(Train *t, TrainBuilder *b, Value *v) {
-    TrainParam p = {.value = v, .state = t->state_of[v->id] - 1, .lr = 1};
+    TrainParam p = {.value = v, .state = t->state_of[v->id] - 1, .lr = 1, .name = text_of(t, v)};
     for (uint32_t g = 0; g < b->o->n_groups; g++) {
         if (!matches(b->o->groups[g].pattern, text_of(t, v))) continue;
         p.lr = b->o->groups[g].lr != 0 ? b->o->groups[g].lr : 1;
@@ -299,6 +299,7 @@ static void limit_norm(TrainBuilder *b, Value *inverse) {
         Value *square = train_cast(b, n->out[0], DT_F32);
         sum = sum != NULL ? build2(m, b->at, OP_Add, sum, square) : square;
     }
+    if (b->bucket.n != 0) sum = train_share_sum(b, sum);
     b->norm = build1(m, b->at, OP_Sqrt, sum);
     if (inverse != NULL) b->norm = build2(m, b->at, OP_Mul, b->norm, inverse);
     if (b->o->clip == 0) return;
@@ -336,6 +337,17 @@ static uint32_t loss_output(Train *t, TrainBuilder *b, Value *loss) {
 static const char step_purpose[] = "One step on a batch: loss, gradients, update. When it fails (a loss or a norm of gradients that is not finite, a label\n"
                                    " * out of range) the state is as before.";
 
+/* Gradients become the sums over all processes: all of them, or those of this process's part. */
+static void share_gradients(TrainBuilder *b) {
+    if (b->m->options->shard_optimizer != 0) train_scatter_gradients(b);
+    else train_share_gradients(b);
+}
+
+static void update_parameters(TrainBuilder *b) {
+    train_updates(b);
+    if (b->bucket.n != 0) train_gather_weights(b);
+}
+
 static bool is_distributed(const Train *t) { return t->m->options->distributed == LATHE_MPI; }
 
 static void one_entry(Train *t, TrainBuilder *b, Value *loss, uint32_t loss_at, const bool *needed) {
@@ -344,7 +356,7 @@ static void one_entry(Train *t, TrainBuilder *b, Value *loss, uint32_t loss_at, 
     b->at->loc = (Loc){.op = str_intern(t->cx, "schedule")};
     if (!differentiate(b, loss, scale)) return;
     if (pending != NULL) {
-        train_share_gradients(b);
+        share_gradients(b);
         loss = train_shared_loss(b, pending);
         vec_push(&t->cx->scratch, &b->outputs, loss_output(t, b, loss));
     } else {
@@ -355,7 +367,7 @@ static void one_entry(Train *t, TrainBuilder *b, Value *loss, uint32_t loss_at, 
     b->factor = inverse_of(b, scale);
     if (b->o->clip != 0 || scale != 1) limit_norm(b, b->factor);
     b->checked = loss;
-    train_updates(b);
+    update_parameters(b);
     add_entry(t, b->prefix, "forward", "The forward pass as in training: the loss. The state stays as it is.", &loss_at, 1, 0);
     add_entry(t, b->prefix, "train_step", step_purpose, b->outputs.v, b->outputs.n, 0);
 }
@@ -367,7 +379,7 @@ static void three_entries(Train *t, TrainBuilder *b, Value *loss, uint32_t loss_
     double scale = b->o->loss_scale != 0 ? b->o->loss_scale : 1;
     const Type *count = type_tensor(cx, DT_I64, 0, NULL);
     uint32_t batches = train_new_state(b, "batches", "", STATE_COUNTER, count, 0), forward = t->entry.n;
-    uint32_t *sum = ARENA_ARRAY(&cx->scratch, uint32_t, b->param.n);
+    uint32_t n_sum, *sum = ARENA_ARRAY(&cx->scratch, uint32_t, b->param.n);
     Value *own = loss;
     if (is_distributed(t)) {
         loss = train_shared_loss(b, train_share_loss(b, loss));
@@ -379,7 +391,8 @@ static void three_entries(Train *t, TrainBuilder *b, Value *loss, uint32_t loss_
     Value *one = value_const_scalar(m, DT_F32, 1 / scale);
     Node *guard = node_new(m, m->main, b->at, OP_Guard, 2, (Value *[]){one, loss}, 1);
     node_infer(m, guard);
-    for (uint32_t i = 0; i < b->param.n; i++) {
+    n_sum = b->param.n; /* those that the loss depends on */
+    for (uint32_t i = 0; i < n_sum; i++) {
         TrainParam *p = &b->param.v[i];
         sum[i] = train_new_state(b, "gradient", str_text(cx, m->state[p->state].name), STATE_SLOT, p->value->type, 0);
         Value *g = build2(m, b->at, OP_Mul, p->gradient, guard->out[0]);
@@ -400,14 +413,14 @@ static void three_entries(Train *t, TrainBuilder *b, Value *loss, uint32_t loss_
     }
     Value *ones = train_f32(b, 1);
     if (is_distributed(t)) {
-        train_share_gradients(b);
+        share_gradients(b);
         train_shared_loss(b, train_share_loss(b, build2(m, b->at, OP_Mul, batches_f, ones))); /* how many processes there are */
         b->factor = b->share;
     }
     limit_norm(b, b->factor);
     b->checked = b->norm;
-    train_updates(b);
-    for (uint32_t i = 0; i < b->param.n; i++) { /* behind the guard, too */
+    update_parameters(b);
+    for (uint32_t i = 0; i < n_sum; i++) { /* behind the guard, too */
         Value *zero = build2(m, b->at, OP_Mul, state_in(m, sum[i]), train_f32(b, 0));
         train_set_state(b, sum[i], zero);
     }

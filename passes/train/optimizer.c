@@ -58,7 +58,8 @@ static const Rates *rates_for(Updates *u, double factor) {
 
 /* A slot of the parameter: its state, and its contents before the step. */
 static Value *slot(TrainBuilder *b, const TrainParam *p, const char *kind, uint32_t *state) {
-    *state = train_new_state(b, kind, str_text(b->m->cx, b->m->state[p->state].name), STATE_SLOT, p->value->type, 0);
+    *state = train_new_state(b, kind, p->name, STATE_SLOT, p->value->type, 0);
+    b->m->state[*state].own = b->bucket.n != 0;
     return state_in(b->m, *state);
 }
 
@@ -108,21 +109,24 @@ static Value *change(TrainBuilder *b, const TrainParam *p, const Rates *r, Value
     return g;
 }
 
-static void update(Updates *u, const TrainParam *p) {
+static Value *update(Updates *u, const TrainParam *p) {
     TrainBuilder *b = u->b;
     const LatheOptimizer *o = b->o;
-    const char *name = str_text(b->m->cx, b->m->state[p->state].name);
-    b->at->loc = (Loc){.op = str_intern(b->m->cx, "update"), .node = b->m->state[p->state].name};
+    b->at->loc = (Loc){.op = str_intern(b->m->cx, "update"), .node = str_intern(b->m->cx, p->name)};
     const Rates *r = rates_for(u, p->lr);
     double decay = p->no_decay ? 0 : o->kind == LATHE_ADAMW ? or_default(o->weight_decay, 0.01) : o->weight_decay;
     Value *w = p->value, *g = p->gradient;
     if (b->factor != NULL) g = op2(b, OP_Mul, g, b->factor);
     if (decay != 0 && o->kind == LATHE_ADAMW) w = op2(b, OP_Mul, w, op2(b, OP_Sub, train_f32(b, 1), times(b, r->lr, decay)));
     else if (decay != 0) g = op2(b, OP_Add, g, times(b, w, decay));
-    w = op2(b, OP_Sub, w, change(b, p, r, g));
+    return op2(b, OP_Sub, w, change(b, p, r, g));
+}
+
+void train_new_weights(TrainBuilder *b, const TrainParam *p, Value *w) {
+    const LatheOptimizer *o = b->o;
     train_set_state(b, p->state, w);
     if (o->ema == 0) return;
-    uint32_t s = train_new_state(b, "average", name, STATE_SLOT, p->value->type, 0);
+    uint32_t s = train_new_state(b, "average", p->name, STATE_SLOT, p->value->type, 0);
     b->m->state[s].first = b->m->state[p->state].first; /* it starts where the weights start */
     b->m->state[s].init = b->m->state[p->state].init;
     b->m->state[s].same_as = p->state + 1;
@@ -131,5 +135,9 @@ static void update(Updates *u, const TrainParam *p) {
 
 void train_updates(TrainBuilder *b) {
     Updates u = {.b = b, .rate = train_rate(b)};
-    for (uint32_t i = 0; i < b->param.n; i++) update(&u, &b->param.v[i]);
+    for (uint32_t i = 0; i < b->param.n; i++) {
+        TrainParam *p = &b->param.v[i];
+        p->updated = update(&u, p);
+        if (b->bucket.n == 0) train_new_weights(b, p, p->updated);
+    }
 }

@@ -10,14 +10,18 @@
 enum { TRAIN_STATE = 1 << 30 };
 typedef VEC(Value *) TrainValues;
 
-typedef struct TrainParam { Value *value; uint32_t state; double lr; bool no_decay; Value *gradient; } TrainParam;
+/* What one update is made for: a parameter, or this process's part of a bucket of them (passes/train/shard.c; no state of its own then). */
+typedef struct TrainParam { Value *value; uint32_t state; double lr; bool no_decay; Value *gradient; const char *name; Value *updated; } TrainParam;
+typedef VEC(TrainParam) TrainParams;
+typedef struct TrainBucket { TrainParams param; uint64_t bytes; Value *pending; } TrainBucket;
 
 typedef struct TrainBuilder {
     Module *m;
     Node *at;
     const LatheOptimizer *o;
     const char *prefix;      /* of the names of this part: "" or "generator/" */
-    VEC(TrainParam) param;
+    TrainParams param;
+    VEC(TrainBucket) bucket; /* with a divided state: the parameters that the entries of param are parts of */
     TrainValues *contents;   /* new contents of states, of all parts */
     VEC(uint32_t) outputs;   /* that belong to the entry being built */
     Value *step;             /* f64: number of the step, from 1 */
@@ -37,14 +41,31 @@ uint32_t train_new_state(TrainBuilder *b, const char *kind, const char *of, Stat
 
 /* passes/train/schedule.c: the learning rate as f64, of step b->step. */
 Value *train_rate(TrainBuilder *b);
-/* passes/train/optimizer.c: one update for each parameter of b, whose gradients are there. */
+/* passes/train/optimizer.c: one update for each entry of b->param, whose gradients are there. train_new_weights: w is what the update
+ * made of the parameter p. */
 void train_updates(TrainBuilder *b);
+void train_new_weights(TrainBuilder *b, const TrainParam *p, Value *w);
 
 /* passes/train/exchange.c, for several processes: sends the loss; later gives its mean over all of them and sets b->share; makes
  * the gradients of b's parameters the sums over all processes. */
 Value *train_share_loss(TrainBuilder *b, Value *loss);
 Value *train_shared_loss(TrainBuilder *b, Value *pending);
 void train_share_gradients(TrainBuilder *b);
+/* The sum over all processes of a number; a process that failed before sends NaN. */
+Value *train_share_sum(TrainBuilder *b, Value *x);
+
+/* passes/train/exchange.c, messages: before at, x as a row; the elements of a row from `from` on as a tensor; a node; where to put what
+ * needs all of x. */
+Value *train_flat(TrainBuilder *b, Node *at, Value *x);
+Value *train_cut(TrainBuilder *b, Value *row, int64_t from, const Type *type);
+Node *train_message(TrainBuilder *b, Node *at, Op op, uint32_t n_in, Value *const *in);
+uint64_t train_bucket_bytes(const TrainBuilder *b);
+Node *train_behind(TrainBuilder *b, const uint32_t *position, uint32_t n, Value *const *x); /* position: train_positions */
+uint32_t *train_positions(TrainBuilder *b);
+
+/* passes/train/shard.c: b->param become this process's parts of buckets of parameters; the weights of all of them after the updates. */
+void train_scatter_gradients(TrainBuilder *b);
+void train_gather_weights(TrainBuilder *b);
 
 /* The forward pass as recomputation sees it. */
 typedef struct TrainForward {

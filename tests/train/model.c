@@ -1,8 +1,9 @@
-/* Models of the training tests: model CASE FILE.c [mpi] compiles one of them.
+/* Models of the training tests: model CASE FILE.c [mpi [PROCESSES]] compiles one of them; PROCESSES: that the optimizer's state is divided among.
  *
  * `cases` is the list; fixture.py has the same settings for torch, whose losses are in fixtures/. */
 #include "lathe.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum { FEATURES = 20, CLASSES = 5, BATCH = 64 };
@@ -62,6 +63,7 @@ int main(int argc, char **argv) {
         options.verify_ir = true;
         options.precision = cases[i].precision;
         options.distributed = argc > 3 ? LATHE_MPI : LATHE_LOCAL;
+        options.shard_optimizer = argc > 4 ? (uint32_t)strtoul(argv[4], NULL, 10) : 0;
         options.bucket_bytes = 1500; /* several of them, in a model this small */
         LatheStatus status = lathe_compile(m, &options);
         lathe_print_diagnostics(m, stderr);
