@@ -1,6 +1,9 @@
 /* Bump allocator. One arena per compilation owns all IR; a scratch arena is reset after each pass.
  * Memory is zeroed. When memory runs out the arena's `fail` is called; it must not return (base/context.c
- * makes it a longjmp to the public entry). Nothing is freed on its own; arena_reset and arena_free release all. */
+ * makes it a longjmp to the public entry). Nothing is freed on its own; arena_reset and arena_free release all.
+ *
+ * Behind the first 32 MiB, pieces of 1 MiB and more, which are tensors, stand in temporary files without a name ($TMPDIR, else
+ * /var/tmp): what of them is not in use can leave memory, so that the weights of a model may be larger than memory. */
 #ifndef LATHE_BASE_ARENA_H
 #define LATHE_BASE_ARENA_H
 #include <stddef.h>

@@ -161,6 +161,7 @@ bool codegen_emit(Module *m, const char *c_path) {
     if (!check_types(e)) return false;
     resolve_weights(e);
     e->tiny = is_tiny(e);
+    for (uint32_t i = 0; i < e->plan->n_weight; i++) const_room_for(&cx->scratch, &e->room, e->plan->weight[i].value);
     const char *share = m->options != NULL ? m->options->share_weights : NULL;
     if (share != NULL) {
         e->weights = LATHE_WEIGHTS_FILE;
@@ -175,18 +176,20 @@ bool codegen_emit(Module *m, const char *c_path) {
         e->any_parallel |= e->signature[i].parallel;
     }
     emit_steps(e);
+    const char *h_path = beside(e, c_path, ".h"), *bin_path = e->embed || e->shared != NULL || e->plan->weight_bytes == 0 ? NULL : beside(e, c_path, ".bin");
+    if (bin_path != NULL && !weights_write(e, bin_path)) {
+        arena_reset(&cx->scratch);
+        return false;
+    }
+    if (e->shared != NULL) shared_weights_checksum(e);
     if (e->trains) emit_train_entry(e);
     else emit_entry(e);
     Writer header = {.arena = &cx->scratch};
     emit_header(e, &header);
-    const char *h_path = beside(e, c_path, ".h"), *bin_path = e->embed || e->shared != NULL || e->plan->weight_bytes == 0 ? NULL : beside(e, c_path, ".bin");
     print_head(e, file_part(h_path), bin_path != NULL ? file_part(bin_path) : NULL);
     const Writer *const sections[] = {&e->head, &e->data, &e->helpers, &e->kernels, &e->run}, *const headers[] = {&header};
-    bool good = bin_path == NULL || weights_write(e, bin_path);
-    if (good && !write_file(e, h_path, headers, 1)) {
-        good = false;
-        if (bin_path != NULL) remove(bin_path);
-    }
+    bool good = write_file(e, h_path, headers, 1);
+    if (!good && bin_path != NULL) remove(bin_path);
     if (good && !write_file(e, c_path, sections, 5)) {
         good = false;
         if (bin_path != NULL) remove(bin_path);

@@ -81,6 +81,8 @@ typedef struct Emit {
     bool *symbol_used;              /* by symbol index: some emitted code reads it */
     const char **dims_slot;         /* "dims[i]", by symbol index */
     LatheWeights weights;           /* AUTO resolved */
+    ConstRoom room;                 /* for the largest weight that is made when it is written */
+    uint64_t checksum;              /* of all weights, once they are written */
     struct SharedWeights *shared;   /* weights go to a file of several models; NULL: to one of their own */
     bool embed, any_parallel, uses_bound;
     VEC(StepFault) faults;
@@ -173,14 +175,14 @@ void emit_bind_memory(Emit *e);                       /* … what NAME_init does
 bool emit_draws_random(Emit *e, uint32_t mask); /* does an entry of mask have random operators? */
 const char *emit_steps_name(Emit *e, uint32_t entry);
 bool emit_field_is_new(const Emit *e, uint32_t output); /* not the field of an earlier output: entries share outputs of one name */
-uint64_t weights_checksum(const Emit *e);
+void shared_weights_checksum(Emit *e);                /* sets e->checksum */
 /* shared_weights.c: moves the plan's weights to their places in the shared file (false after diag()), visits the bytes of that
  * file as it will be, and writes what is new. */
 bool shared_weights_open(Emit *e, const char *path);
 bool shared_weights_each(const Emit *e, uint64_t from, bool (*put)(void *user, const unsigned char *bytes, size_t n), void *user);
 bool shared_weights_write(Emit *e);
 void shared_weights_close(Emit *e);
-bool weights_write(Emit *e, const char *path);       /* the binary file; false after diag() */
+bool weights_write(Emit *e, const char *path);       /* the binary file, and e->checksum; false after diag() */
 const char *emit_weight_name(Emit *e, uint64_t offset); /* the array in the C file that holds the weight at offset */
 DType emit_weight_dtype(Emit *e, uint64_t offset);
 bool emit_uses_strings(const Emit *e);               /* header_c.c: lathe_string must be defined */

@@ -36,7 +36,7 @@ void emit_bind_memory(Emit *e) {
         cw_printf(w, "    if (weights == NULL || (uintptr_t)weights %% %s_ALIGN != 0) return %s_ERROR_ARGUMENT;\n", up, up);
         const char *fits = e->shared != NULL ? "<" : "!="; /* a shared file grows */
         cw_printf(w, "    if (weight_bytes %s %s_WEIGHT_BYTES || checksum((const unsigned char *)weights) != 0x%016llXu) return %s_ERROR_WEIGHTS;\n", fits, up,
-                  (unsigned long long)weights_checksum(e), up);
+                  (unsigned long long)e->checksum, up);
         cw_printf(w, "    ctx->weights = weights;\n");
     } else {
         cw_printf(w, "    (void)weights, (void)weight_bytes;\n");

@@ -75,21 +75,27 @@ static bool map_old(Emit *e, struct SharedWeights *s) {
     return true;
 }
 
-static const unsigned char *bytes_at(const struct SharedWeights *s, uint64_t offset) {
-    if (offset < s->old_bytes) return s->old + offset;
-    for (uint32_t i = 0; i < s->added.n; i++)
-        if (s->added.v[i].offset == offset) return s->added.v[i].value->data->data;
-    return NULL;
+/* Are the bytes of v, which stand in e's room if it is a made one, those at offset? Added tensors stand in order of their offsets. */
+static bool has_bytes(const struct SharedWeights *s, uint64_t offset, const Value *v, const void *bytes) {
+    if (offset < s->old_bytes) return memcmp(s->old + offset, bytes, v->data->bytes) == 0;
+    uint32_t lo = 0, hi = s->added.n;
+    while (lo + 1 < hi) {
+        uint32_t mid = (lo + hi) / 2;
+        if (s->added.v[mid].offset <= offset) lo = mid;
+        else hi = mid;
+    }
+    return const_equal(s->added.v[lo].value, v);
 }
 
 /* The place of v's bytes: where equal ones stand, or at the end. */
 static uint64_t place(Emit *e, struct SharedWeights *s, Value *v, uint64_t **slot, uint64_t mask) {
     bool text = v->type->dtype == DT_STRING; /* always in the C file; takes a place so that places differ */
     size_t n = text ? 0 : v->data->bytes;
-    uint64_t hash = content_hash(v->data->data, n), i = hash & mask;
+    const void *bytes = const_bytes(v, &e->room);
+    uint64_t hash = content_hash(bytes, n), i = hash & mask;
     for (; !text && n != 0 && (*slot)[i] != 0; i = (i + 1) & mask) {
         const Tensor *x = &s->entry.v[(*slot)[i] - 1];
-        if (x->hash == hash && x->bytes == n && memcmp(bytes_at(s, x->offset), v->data->data, n) == 0) return x->offset;
+        if (x->hash == hash && x->bytes == n && has_bytes(s, x->offset, v, bytes)) return x->offset;
     }
     Tensor x = {s->bytes, n != 0 ? n : 64, n != 0 ? hash : 0};
     vec_push(&e->cx->scratch, &s->entry, x);
@@ -154,9 +160,10 @@ bool shared_weights_each(const Emit *e, uint64_t from, bool (*put)(void *user, c
     for (uint32_t i = 0; i < s->added.n; i++) {
         const Value *v = s->added.v[i].value;
         size_t n = v->type->dtype == DT_STRING ? 0 : v->data->bytes, whole = n / 64 * 64, rest = n - whole;
-        if (whole != 0 && !put(user, v->data->data, whole)) return false;
+        const unsigned char *bytes = const_bytes(v, &e->room);
+        if (whole != 0 && !put(user, bytes, whole)) return false;
         unsigned char last[64] = {0};
-        if (rest != 0) memcpy(last, (const unsigned char *)v->data->data + whole, rest);
+        if (rest != 0) memcpy(last, bytes + whole, rest);
         if ((rest != 0 || n == 0) && !put(user, last, 64)) return false;
     }
     return true;

@@ -33,18 +33,20 @@ static uint64_t checksum_end(const Checksum *c) {
 }
 
 /* Calls put on the bytes of all weights, padding included. */
-static bool each_weight(const Plan *p, bool (*put)(void *user, const unsigned char *bytes, size_t n), void *user) {
+static bool each_weight(const Emit *e, bool (*put)(void *user, const unsigned char *bytes, size_t n), void *user) {
+    const Plan *p = e->plan;
     uint64_t at = 0;
     unsigned char pad[64] = {0};
     for (uint32_t i = 0; i < p->n_weight; i++) {
         const ConstData *d = p->weight[i].value->data;
         for (; at < p->weight[i].offset; at += 64)
             if (!put(user, pad, 64)) return false;
+        const unsigned char *bytes = const_bytes(p->weight[i].value, &e->room);
         size_t whole = d->bytes / 64 * 64, rest = d->bytes - whole;
-        if (whole != 0 && !put(user, d->data, whole)) return false;
+        if (whole != 0 && !put(user, bytes, whole)) return false;
         if (rest != 0) {
             unsigned char last[64] = {0};
-            memcpy(last, (const unsigned char *)d->data + whole, rest);
+            memcpy(last, bytes + whole, rest);
             if (!put(user, last, 64)) return false;
         }
         at += whole + (rest != 0 ? 64 : 0);
@@ -59,23 +61,30 @@ static bool put_checksum(void *user, const unsigned char *bytes, size_t n) {
     return true;
 }
 
-static bool put_file(void *user, const unsigned char *bytes, size_t n) { return fwrite(bytes, 1, n, user) == n; }
-
-uint64_t weights_checksum(const Emit *e) {
+void shared_weights_checksum(Emit *e) {
     Checksum c;
     checksum_start(&c);
-    if (e->shared != NULL) shared_weights_each(e, 0, put_checksum, &c);
-    else each_weight(e->plan, put_checksum, &c);
-    return checksum_end(&c);
+    shared_weights_each(e, 0, put_checksum, &c);
+    e->checksum = checksum_end(&c);
+}
+
+typedef struct File { FILE *f; Checksum checksum; } File;
+
+static bool put_file(void *user, const unsigned char *bytes, size_t n) {
+    File *to = user;
+    checksum_blocks(&to->checksum, bytes, n);
+    return fwrite(bytes, 1, n, to->f) == n;
 }
 
 bool weights_write(Emit *e, const char *path) {
-    FILE *f = fopen(path, "wb");
-    bool good = f != NULL && each_weight(e->plan, put_file, f);
-    if (f != NULL) good &= fclose(f) == 0;
+    File to = {.f = fopen(path, "wb")};
+    checksum_start(&to.checksum);
+    bool good = to.f != NULL && each_weight(e, put_file, &to);
+    if (to.f != NULL) good &= fclose(to.f) == 0;
+    e->checksum = checksum_end(&to.checksum);
     if (!good) {
         diag(e->cx, SEV_ERROR, (Loc){0}, "cannot write %s: %s", path, strerror(errno));
-        if (f != NULL) remove(path);
+        if (to.f != NULL) remove(path);
     }
     return good;
 }
@@ -134,6 +143,7 @@ static void array(Emit *e, uint32_t i) {
     DType t = v->type->dtype;
     uint32_t size = t == DT_STRING ? sizeof(Str) : dtype_bits(t) < 8 ? 1 : dtype_bits(t) / 8;
     size_t n = v->data->bytes / size;
+    const unsigned char *bytes = const_bytes(v, &e->room);
     Writer type = {.arena = &e->cx->scratch};
     type_print(e->cx, &type, v->type);
     if (v->name != 0) cw_printf(&type, " \"%s\"", str_text(e->cx, v->name));
@@ -142,8 +152,8 @@ static void array(Emit *e, uint32_t i) {
     if (n == 0) cw_printf(w, "0");
     for (size_t k = 0; k < n; k++) {
         cw_printf(w, k == 0 ? "\n    " : k % 12 == 0 ? ",\n    " : ", ");
-        if (t == DT_STRING) string(e, w, ((const Str *)v->data->data)[k]);
-        else number(w, t, (const unsigned char *)v->data->data + k * size);
+        if (t == DT_STRING) string(e, w, ((const Str *)(const void *)bytes)[k]);
+        else number(w, t, bytes + k * size);
     }
     cw_printf(w, "\n};\n\n");
 }

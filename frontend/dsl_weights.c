@@ -14,7 +14,7 @@ static DslParam *find_param(LatheModel *m, const char *name) {
 
 static void set_data(LatheModel *m, DslParam *p, const void *data) {
     ConstData *c = ARENA_NEW(&m->cx.arena, ConstData);
-    *c = (ConstData){data, p->value->data->bytes};
+    *c = (ConstData){.data = data, .bytes = p->value->data->bytes};
     p->value->data = c;
     p->loaded = true;
 }
@@ -126,7 +126,7 @@ static LatheStatus load_checkpoint(LatheModel *m, void *path) {
     }
     for (uint32_t i = 0; i < c.value.n; i++) {
         ConstData *d = ARENA_NEW(&cx->arena, ConstData);
-        *d = (ConstData){c.tensor.v[i]->data, c.value.v[i]->data->bytes};
+        *d = (ConstData){.data = c.tensor.v[i]->data, .bytes = c.value.v[i]->data->bytes};
         c.value.v[i]->data = d;
     }
     diag(cx, SEV_NOTE, c.loc, "%u tensors of the model are those of the file", c.value.n);

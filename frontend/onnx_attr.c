@@ -78,7 +78,7 @@ static bool import_tensor_attr(Importer *im, Loc loc, const Onnx__AttributeProto
     const char *what = str_text(im->cx, str_format(im->cx, "attribute %s", a->name));
     if (!tensor_decode(im->cx, loc, what, &im->external, a->t, &t)) return false;
     ConstData *data = ARENA_NEW(&im->cx->arena, ConstData);
-    *data = (ConstData){t.data, t.bytes};
+    *data = (ConstData){.data = t.data, .bytes = t.bytes};
     slot->tensor.type = tensor_bytes_type(im->cx, &t);
     slot->tensor.data = data;
     return true;

@@ -264,7 +264,7 @@ Value *value_const(Module *m, const Type *type, const void *data, bool borrow) {
         if (bytes != 0) memcpy(own, data, bytes);
         data = own;
     }
-    *c = (ConstData){data, bytes};
+    *c = (ConstData){.data = data, .bytes = bytes};
     Value *v = value_new(m, type, 0);
     v->data = c;
     return v;

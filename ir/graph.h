@@ -17,7 +17,12 @@ typedef struct Module Module;
 
 /* Bytes of a constant: row-major, little-endian, packed types two or four to a byte (low bits first).
  * STRING constants hold one Str per element. data may point into a mapped file. */
-typedef struct ConstData { const void *data; size_t bytes; } ConstData;
+typedef struct ConstRecipe ConstRecipe;
+typedef struct ConstData {
+    const void *data;
+    size_t bytes;
+    const ConstRecipe *recipe; /* large packed weights: data is NULL, and const_bytes makes it (ir/const_made.c) */
+} ConstData;
 
 typedef struct Value {
     uint32_t id;
@@ -241,6 +246,27 @@ int64_t const_i64(const Value *v, int64_t i);
 double const_f64(const Value *v, int64_t i);
 /* The elements of a constant with dimension i of the result being dimension perm[i] of v; not for packed types. Arena memory. */
 const void *const_transpose(Context *cx, const Value *v, const uint32_t *perm);
+
+/* Constants whose bytes are made when they are written, so that packed weights of a large model never stand in memory
+ * together. A recipe is a function, integers, and the constants it reads; equal recipes make equal bytes.
+ *
+ *     typedef struct Packing { int64_t k, columns; } Packing;              only int64_t: parameters are compared as bytes
+ *     static void pack(void *to, const ConstRecipe *r) { const Packing *p = r->parameters; const float *from = r->source[0]->data->data; … }
+ *     v = value_const_made(m, type, &(ConstRecipe){.make = pack, .parameters = &p, .parameter_bytes = sizeof p, .source = {w}}); */
+typedef void ConstMake(void *to, const ConstRecipe *recipe); /* to: the bytes of the type, zeros */
+enum { RECIPE_SOURCES = 3 };
+struct ConstRecipe {
+    ConstMake *make;
+    const void *parameters;
+    size_t parameter_bytes;
+    const Value *source[RECIPE_SOURCES]; /* constants with data; NULL: none */
+};
+Value *value_const_made(Module *m, const Type *type, const ConstRecipe *recipe); /* the recipe is copied */
+typedef struct ConstRoom { void *memory; size_t bytes; } ConstRoom; /* {0} before its first use */
+void const_room_for(Arena *arena, ConstRoom *room, const Value *v); /* room for v, if it is a made one: call it for all before the first const_bytes */
+const void *const_bytes(const Value *v, const ConstRoom *room);     /* those of a made constant are valid until the next call with this room */
+uint64_t const_hash(const Value *v);                                /* of its bytes, or of what makes them */
+bool const_equal(const Value *a, const Value *b);                   /* the same element type and bytes; false may be wrong only when both are made in different ways */
 bool value_is_const(const Value *v);
 /* Elements of a small integer tensor as dims, from data or sym. NULL if unknown. *n = number of elements. */
 const Dim *value_dims(Module *m, const Value *v, uint32_t *n);

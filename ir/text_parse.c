@@ -455,7 +455,7 @@ static bool parse_elements(Parser *p, const Type *t, size_t n, ConstData **data)
         else number_set(own, d, i, list.v[i]);
     }
     *data = ARENA_NEW(&p->cx->arena, ConstData);
-    **data = (ConstData){own, bytes};
+    **data = (ConstData){.data = own, .bytes = bytes};
     return true;
 }
 
@@ -492,7 +492,7 @@ static bool parse_blob(Parser *p) {
     /* The text bounds what is allocated: a small file cannot ask for much memory. */
     if (t.n / 4 < b->bytes / 3) return fail(p, t, "#%u has less than its %zu bytes", number.number, b->bytes);
     char *own = arena_alloc(&p->cx->arena, b->bytes);
-    *b->data = (ConstData){own, b->bytes};
+    *b->data = (ConstData){.data = own, .bytes = b->bytes};
     return base64_read(t.at, t.n, own, b->bytes) || fail(p, t, "this is not base64 of %zu bytes", b->bytes);
 }
 

@@ -24,7 +24,7 @@ enum { SMALL_BYTES = 16 * 1024 * 1024, GROWTH = 4 }; /* larger results must not 
 
 static void become_constant(Module *m, Value *v, const void *data, size_t bytes) {
     ConstData *c = ARENA_NEW(&m->cx->arena, ConstData);
-    *c = (ConstData){data, bytes};
+    *c = (ConstData){.data = data, .bytes = bytes};
     v->def->out[v->def_out] = NULL;
     v->def = NULL;
     v->def_out = 0;
@@ -90,6 +90,11 @@ static bool foldable(Module *m, const Node *n) {
 /* Memory for one kernel argument; constants of mapped files may stand at any address, kernels want aligned elements. */
 static void *argument(Context *cx, const Value *v) {
     if (v->data == NULL) return arena_alloc(&cx->arena, value_bytes(cx, v));
+    if (v->data->recipe != NULL) {
+        ConstRoom room = {0};
+        const_room_for(&cx->scratch, &room, v);
+        return (void *)(uintptr_t)const_bytes(v, &room);
+    }
     if ((uintptr_t)v->data->data % 16 == 0) return (void *)(uintptr_t)v->data->data;
     void *copy = arena_alloc(&cx->scratch, v->data->bytes);
     if (v->data->bytes != 0) memcpy(copy, v->data->data, v->data->bytes);

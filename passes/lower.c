@@ -394,6 +394,17 @@ uint32_t lower_weight(Lower *lo, const Type *t, const void *data) {
     return adopt(lo, value_const(lo->m, t, data, true), BUF_IN);
 }
 
+enum { MADE_BYTES = 1 << 18 }; /* smaller weights are made at once */
+
+uint32_t lower_made_weight(Lower *lo, const Type *t, const ConstRecipe *recipe) {
+    Context *cx = lo->cx;
+    size_t bytes = dtype_bytes(cx, t->dtype, dim_value(cx, type_numel(cx, t)));
+    if (bytes >= MADE_BYTES) return adopt(lo, value_const_made(lo->m, t, recipe), BUF_IN);
+    void *data = arena_alloc(&cx->arena, bytes);
+    recipe->make(data, recipe);
+    return lower_weight(lo, t, data);
+}
+
 void lower_set_dim(Lower *lo, Dim symbol, Expr *count) {
     CHECK(lo->cx, dim_node(lo->cx, symbol)->kind == DIM_SYMBOL && dim_node(lo->cx, symbol)->runtime);
     Value *v = lower_scratch(lo, type_tensor(lo->cx, DT_I64, 0, NULL));

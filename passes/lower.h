@@ -94,6 +94,8 @@ static inline CallArg arg_expr(Expr *e) { return (CallArg){.expr = e}; }
 Value *lower_scratch(Lower *lo, const Type *t);
 /* A new constant, such as packed weights; data must outlive the module. Returns its kernel argument. */
 uint32_t lower_weight(Lower *lo, const Type *t, const void *data);
+/* The same for weights that a recipe makes from constants (ir/graph.h): large ones are made when they are written. */
+uint32_t lower_made_weight(Lower *lo, const Type *t, const ConstRecipe *recipe);
 
 /* Shorthand for rules; all take lo for ranges and context. */
 static inline Expr *lx_add(Lower *lo, Expr *a, Expr *b) { return ex_2(lo->k, lo->cx, FN_ADD, a, b); }

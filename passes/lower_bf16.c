@@ -12,33 +12,40 @@
 enum { ROWS_MAX = 128, COLUMNS = 32, BLOCK = 32, LONE_ROWS = 5 };
 
 /* ---- weights ------------------------------------------------------------------------------------------------------------ */
-typedef struct Packing { /* element (group, tap, k, column) of the source: group * by_group + tap * by_tap + k * by_k + column * by_column */
-    int64_t groups, taps, k, columns, by_group, by_tap, by_k, by_column;
+typedef struct Packing { /* k counts the taps of a run and the channels of each: element (group, run, tap, channel, column) of the source is
+                            group * by_group + (run * (taps of a run) + tap) * by_tap + channel * by_channel + column * by_column */
+    int64_t groups, taps, k, columns, channels, by_group, by_tap, by_channel, by_column;
 } Packing;
 
 static int64_t panels_of(const Packing *p) { return (p->columns + COLUMNS - 1) / COLUMNS; }
 static int64_t blocks_of(const Packing *p) { return (p->k + BLOCK - 1) / BLOCK; }
 static int64_t panel_elements(const Packing *p) { return p->taps * blocks_of(p) * BLOCK * COLUMNS; }
 
-static void pack_block(uint16_t *to, const float *from, const Packing *p, int64_t k0, int64_t column0) {
-    for (int64_t k = k0; k < p->k && k < k0 + BLOCK; k++)
+static void pack_block(uint16_t *to, const float *from, const Packing *p, int64_t run, int64_t k0, int64_t column0) {
+    for (int64_t k = k0; k < p->k && k < k0 + BLOCK; k++) {
+        const float *line = from + (run * (p->k / p->channels) + k / p->channels) * p->by_tap + k % p->channels * p->by_channel + column0 * p->by_column;
         for (int64_t j = 0; j < COLUMNS && column0 + j < p->columns; j++) {
             int64_t at = j / 16 * (BLOCK * 16) + (k - k0) / 2 * 32 + j % 16 * 2 + (k - k0) % 2;
-            to[at] = (uint16_t)small_float_encode(DT_BF16, from[k * p->by_k + (column0 + j) * p->by_column], false);
+            to[at] = (uint16_t)small_float_encode(DT_BF16, line[j * p->by_column], false);
         }
+    }
 }
 
-static uint32_t pack(Lower *lo, const float *from, const Packing *p) {
-    Context *cx = lo->cx;
-    int64_t panels = panels_of(p), total = p->groups * panels * panel_elements(p);
-    uint16_t *packed = tile_storage(cx, total * 2), *to = packed;
+static void pack_blocks(void *packed, const ConstRecipe *r) {
+    const Packing *p = r->parameters;
+    const float *from = r->source[0]->data->data;
+    uint16_t *to = packed;
     for (int64_t g = 0; g < p->groups; g++)
-        for (int64_t panel = 0; panel < panels; panel++)
+        for (int64_t panel = 0; panel < panels_of(p); panel++)
             for (int64_t tap = 0; tap < p->taps; tap++)
-                for (int64_t k = 0; k < p->k; k += BLOCK, to += BLOCK * COLUMNS)
-                    pack_block(to, from + g * p->by_group + tap * p->by_tap, p, k, panel * COLUMNS);
-    Dim dim[3] = {dim_const(cx, p->groups * panels), dim_const(cx, panel_elements(p) / COLUMNS), dim_const(cx, COLUMNS)};
-    return lower_weight(lo, type_tensor(cx, DT_BF16, 3, dim), packed);
+                for (int64_t k = 0; k < p->k; k += BLOCK, to += BLOCK * COLUMNS) pack_block(to, from + g * p->by_group, p, tap, k, panel * COLUMNS);
+}
+
+static uint32_t pack(Lower *lo, const Value *from, const Packing *p) {
+    Context *cx = lo->cx;
+    ConstRecipe recipe = {.make = pack_blocks, .parameters = p, .parameter_bytes = sizeof *p, .source = {from}};
+    Dim dim[3] = {dim_const(cx, p->groups * panels_of(p)), dim_const(cx, panel_elements(p) / COLUMNS), dim_const(cx, COLUMNS)};
+    return lower_made_weight(lo, type_tensor(cx, DT_BF16, 3, dim), &recipe);
 }
 
 static TileRows open_tiles(Lower *lo, Dim m, const Packing *p, uint32_t first_loop) {
@@ -75,8 +82,9 @@ bool lower_mixed_matmul(Lower *lo, const Node *n) {
         plain_product(lo, n);
         return true;
     }
-    Packing p = {.groups = 1, .taps = 1, .k = dim_value(cx, w->dim[0]), .columns = dim_value(cx, w->dim[1]), .by_k = dim_value(cx, w->dim[1]), .by_column = 1};
-    uint32_t weights = pack(lo, n->in[1]->data->data, &p), depth = lo->open.n, a = lower_buf(lo, n->in[0]);
+    int64_t rows = dim_value(cx, w->dim[0]), columns = dim_value(cx, w->dim[1]);
+    Packing p = {.groups = 1, .taps = 1, .k = rows, .columns = columns, .channels = rows > 0 ? rows : 1, .by_channel = columns, .by_column = 1};
+    uint32_t weights = pack(lo, n->in[1], &p), depth = lo->open.n, a = lower_buf(lo, n->in[0]);
     TileRows r = open_tiles(lo, type_rows(cx, x), &p, depth);
     TileCall c = {.bf16 = true, .a = a, .a_at = lx_mul(lo, r.first, lx_i(lo, p.k)), .a_row = lx_i(lo, p.k), .k = lx_i(lo, p.k), .b = weights};
     c.b_at = lx_mul(lo, r.panel, lx_i(lo, panel_elements(&p)));
@@ -102,24 +110,15 @@ static bool describe(Lower *lo, const Node *n, const ConvGeometry *g, Conv *c) {
     if (n->in[c->x]->type->dtype != DT_BF16 || n->in[w]->data == NULL) return false;
     if (!window_rows(lo, g, n->in[c->x], BLOCK, BLOCK / 2, false, INT64_MAX, &c->rows)) return false;
     int64_t cin = dim_value(cx, g->in_group), cout = dim_value(cx, g->out_group), taps = c->rows.taps * c->rows.k / cin;
-    c->packing = (Packing){.groups = g->group, .taps = c->rows.taps, .k = c->rows.k, .columns = cout, .by_group = cout * cin * taps, .by_column = cin * taps};
+    c->packing = (Packing){.groups = g->group, .taps = c->rows.taps, .k = c->rows.k, .columns = cout, .channels = cin,
+                            .by_group = cout * cin * taps, .by_tap = 1, .by_channel = taps, .by_column = cin * taps};
     return cout >= 8;
 }
 
-/* W is [out, in, taps...]. A run's k counts the taps of a line and the channels of each, so it is reordered first. */
-static uint32_t pack_weights(Lower *lo, Conv *c) {
+static uint32_t pack_weights(Lower *lo, const Conv *c) { /* W is [out, in, taps...] */
     uint32_t x, w, bias;
     conv_operands(c->n, &x, &w, &bias);
-    Packing *p = &c->packing;
-    int64_t cin = dim_value(lo->cx, c->rows.g->in_group), taps = p->taps * p->k / cin, outs = p->groups * p->columns;
-    const float *from = c->n->in[w]->data->data;
-    float *ordered = ARENA_ARRAY(&lo->cx->scratch, float, outs * taps * cin);
-    for (int64_t o = 0; o < outs; o++)
-        for (int64_t i = 0; i < cin; i++)
-            for (int64_t t = 0; t < taps; t++) ordered[(o * taps + t) * cin + i] = from[(o * cin + i) * taps + t];
-    p->by_tap = p->k;
-    p->by_k = 1;
-    return pack(lo, ordered, p);
+    return pack(lo, c->n->in[w], &c->packing);
 }
 
 static void store_pixels(Lower *lo, const Conv *c, const TileRows *r, int64_t count) {

@@ -84,6 +84,16 @@ typedef struct Panels { /* where panel p of batch b is: buffer, offset = batch *
 
 static int64_t panel_count(const Product *p) { return (p->cols + p->tile.cols - 1) / p->tile.cols; }
 
+typedef struct MatrixPacking { int64_t matrices, k, columns, row, col, nr; } MatrixPacking; /* row, col: elements between those of B */
+
+static void pack_matrices(void *to, const ConstRecipe *r) {
+    const MatrixPacking *p = r->parameters;
+    const float *from = r->source[0]->data->data;
+    int64_t panels = (p->columns + p->nr - 1) / p->nr;
+    for (int64_t g = 0; g < p->matrices; g++)
+        tile_pack((float *)to + g * panels * p->k * p->nr, from + g * p->k * p->columns, p->k, p->columns, p->row, p->col, p->nr);
+}
+
 static Panels constant_panels(Lower *lo, const Product *p) {
     Context *cx = lo->cx;
     const Type *t = p->b->type;
@@ -95,12 +105,10 @@ static Panels constant_panels(Lower *lo, const Product *p) {
         row = dim_value(cx, stride_of(cx, t, p->g->b.row));
         col = dim_value(cx, stride_of(cx, t, p->g->b.col));
     }
-    float *packed = tile_storage(cx, matrices * np * p->k * nr * 4);
-    const float *from = p->b->data->data;
-    for (int64_t g = 0; g < matrices; g++)
-        tile_pack(packed + g * np * p->k * nr, from + g * p->k * p->cols, p->k, p->cols, row, col, nr);
+    MatrixPacking packing = {matrices, p->k, p->cols, row, col, nr};
+    ConstRecipe recipe = {.make = pack_matrices, .parameters = &packing, .parameter_bytes = sizeof packing, .source = {p->b}};
     Dim dim[4] = {dim_const(cx, matrices), dim_const(cx, np), dim_const(cx, p->k), dim_const(cx, nr)};
-    return (Panels){.buf = lower_weight(lo, type_tensor(cx, DT_F32, 4, dim), packed), .own_batch = true, .per_batch = dim_const(cx, np * p->k * nr),
+    return (Panels){.buf = lower_made_weight(lo, type_tensor(cx, DT_F32, 4, dim), &recipe), .own_batch = true, .per_batch = dim_const(cx, np * p->k * nr),
                     .per_panel = lx_i(lo, p->k * nr), .step = lx_i(lo, nr)};
 }
 

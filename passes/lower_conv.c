@@ -144,20 +144,27 @@ static uint32_t pack_at_run_time(Lower *lo, const ConvProduct *c) {
     return to;
 }
 
-uint32_t conv_pack(Lower *lo, const ConvProduct *c) {
-    Context *cx = lo->cx;
-    int64_t nr = c->tile.cols, k = c->taps * c->cin;
-    if (c->n->in[c->w]->data == NULL) return pack_at_run_time(lo, c);
-    float *packed = tile_storage(cx, c->groups * c->panels * k * nr * 4);
-    const float *from = c->n->in[c->w]->data->data;
+typedef struct ConvPacking { int64_t groups, panels, taps, cin, cout, nr; } ConvPacking; /* cin, cout: of a group */
+
+static void pack_filters(void *packed, const ConstRecipe *r) {
+    const ConvPacking *c = r->parameters;
+    const float *from = r->source[0]->data->data;
     float *to = packed;
     for (int64_t g = 0; g < c->groups; g++)
         for (int64_t p = 0; p < c->panels; p++)
             for (int64_t tap = 0; tap < c->taps; tap++)
-                for (int64_t i = 0; i < c->cin; i++, to += nr)
-                    for (int64_t j = 0; j < nr && p * nr + j < c->cout; j++) to[j] = from[((g * c->cout + p * nr + j) * c->cin + i) * c->taps + tap];
+                for (int64_t i = 0; i < c->cin; i++, to += c->nr)
+                    for (int64_t j = 0; j < c->nr && p * c->nr + j < c->cout; j++) to[j] = from[((g * c->cout + p * c->nr + j) * c->cin + i) * c->taps + tap];
+}
+
+uint32_t conv_pack(Lower *lo, const ConvProduct *c) {
+    Context *cx = lo->cx;
+    int64_t nr = c->tile.cols, k = c->taps * c->cin;
+    if (c->n->in[c->w]->data == NULL) return pack_at_run_time(lo, c);
+    ConvPacking packing = {c->groups, c->panels, c->taps, c->cin, c->cout, nr};
+    ConstRecipe recipe = {.make = pack_filters, .parameters = &packing, .parameter_bytes = sizeof packing, .source = {c->n->in[c->w]}};
     Dim dim[4] = {dim_const(cx, c->groups), dim_const(cx, c->panels), dim_const(cx, k), dim_const(cx, nr)};
-    return lower_weight(lo, type_tensor(cx, DT_F32, 4, dim), packed);
+    return lower_made_weight(lo, type_tensor(cx, DT_F32, 4, dim), &recipe);
 }
 
 /* ---- the loops --------------------------------------------------------------------------------------------------------- */

@@ -34,19 +34,27 @@ static bool fits(const Steps *s) {
     return h > 0 && h < INT32_MAX && h * h * s->n_gate >= MIN_WORK;
 }
 
+typedef struct GatePacking { int64_t directions, blocks, units, hidden, n_gate, first, gates; } GatePacking; /* first: of the packed gates */
+
+static void pack_gates(void *to, const ConstRecipe *recipe) {
+    const GatePacking *p = recipe->parameters;
+    const float *r = recipe->source[0]->data->data; /* [d][gate * H + unit][k] */
+    float *packed = to;
+    int64_t h = p->hidden, cols = p->gates * p->units;
+    for (int64_t d = 0; d < p->directions; d++)
+        for (int64_t g = 0; g < p->gates; g++)
+            for (int64_t u = 0; u < h; u++)
+                for (int64_t k = 0; k < h; k++)
+                    packed[((d * p->blocks + u / p->units) * h + k) * cols + g * p->units + u % p->units] = r[((d * p->n_gate + p->first + g) * h + u) * h + k];
+}
+
 static uint32_t pack(const Cells *c, uint32_t from, uint32_t to) {
     Steps *s = c->s;
     Context *cx = s->lo->cx;
-    int64_t h = c->hidden, gates = to - from, cols = gates * c->units;
-    float *packed = tile_storage(cx, c->directions * c->blocks * h * cols * 4);
-    const float *r = s->n->in[2]->data->data; /* [d][gate * H + unit][k] */
-    for (int64_t d = 0; d < c->directions; d++)
-        for (int64_t g = 0; g < gates; g++)
-            for (int64_t u = 0; u < h; u++)
-                for (int64_t k = 0; k < h; k++)
-                    packed[((d * c->blocks + u / c->units) * h + k) * cols + g * c->units + u % c->units] = r[((d * s->n_gate + from + g) * h + u) * h + k];
-    Dim dim[4] = {dim_const(cx, c->directions), dim_const(cx, c->blocks), dim_const(cx, h), dim_const(cx, cols)};
-    return lower_weight(s->lo, type_tensor(cx, DT_F32, 4, dim), packed);
+    GatePacking packing = {.directions = c->directions, .blocks = c->blocks, .units = c->units, .hidden = c->hidden, .n_gate = s->n_gate, .first = from, .gates = to - from};
+    ConstRecipe recipe = {.make = pack_gates, .parameters = &packing, .parameter_bytes = sizeof packing, .source = {s->n->in[2]}};
+    Dim dim[4] = {dim_const(cx, c->directions), dim_const(cx, c->blocks), dim_const(cx, c->hidden), dim_const(cx, packing.gates * c->units)};
+    return lower_made_weight(s->lo, type_tensor(cx, DT_F32, 4, dim), &recipe);
 }
 
 static Expr *load_h(Cells *c, Expr *half, Expr *j) { return lower_load_buf(c->s->lo, c->h, (Expr *[]){half, c->s->d, c->s->b, j}); }

@@ -73,22 +73,30 @@ static uint32_t pack_at_run_time(Lower *lo, const Transposed *t, const Phase *py
     return to;
 }
 
-static uint32_t pack(Lower *lo, const Transposed *t, const Phase *py, const Phase *px) {
-    Context *cx = lo->cx;
-    int64_t nr = t->tile.cols, taps = py->taps * px->taps, ky = t->axis[0].kernel, kx = t->axis[1].kernel;
-    if (t->n->in[t->w]->data == NULL) return pack_at_run_time(lo, t, py, px);
-    float *packed = tile_storage(cx, t->panels * taps * t->cin * nr * 4);
-    const float *from = t->n->in[t->w]->data->data; /* [cin][cout][ky][kx] */
+typedef struct PhasePacking { int64_t panels, nr, cin, cout, ky, kx, y_taps, x_taps, y_first, x_first, y_stride, x_stride; } PhasePacking;
+
+static void pack_phase(void *packed, const ConstRecipe *r) {
+    const PhasePacking *t = r->parameters;
+    const float *from = r->source[0]->data->data; /* [cin][cout][ky][kx] */
     float *to = packed;
     for (int64_t p = 0; p < t->panels; p++)
-        for (int64_t jy = 0; jy < py->taps; jy++)
-            for (int64_t jx = 0; jx < px->taps; jx++) {
-                int64_t y = py->r + (py->taps - 1 - jy) * t->axis[0].stride, x = px->r + (px->taps - 1 - jx) * t->axis[1].stride;
-                for (int64_t c = 0; c < t->cin; c++, to += nr)
-                    for (int64_t j = 0; j < nr && p * nr + j < t->cout; j++) to[j] = from[((c * t->cout + p * nr + j) * ky + y) * kx + x];
+        for (int64_t jy = 0; jy < t->y_taps; jy++)
+            for (int64_t jx = 0; jx < t->x_taps; jx++) {
+                int64_t y = t->y_first + (t->y_taps - 1 - jy) * t->y_stride, x = t->x_first + (t->x_taps - 1 - jx) * t->x_stride;
+                for (int64_t c = 0; c < t->cin; c++, to += t->nr)
+                    for (int64_t j = 0; j < t->nr && p * t->nr + j < t->cout; j++) to[j] = from[((c * t->cout + p * t->nr + j) * t->ky + y) * t->kx + x];
             }
+}
+
+static uint32_t pack(Lower *lo, const Transposed *t, const Phase *py, const Phase *px) {
+    Context *cx = lo->cx;
+    int64_t nr = t->tile.cols, taps = py->taps * px->taps;
+    if (t->n->in[t->w]->data == NULL) return pack_at_run_time(lo, t, py, px);
+    PhasePacking packing = {.panels = t->panels, .nr = nr, .cin = t->cin, .cout = t->cout, .ky = t->axis[0].kernel, .kx = t->axis[1].kernel, .y_taps = py->taps, .x_taps = px->taps,
+                            .y_first = py->r, .x_first = px->r, .y_stride = t->axis[0].stride, .x_stride = t->axis[1].stride};
+    ConstRecipe recipe = {.make = pack_phase, .parameters = &packing, .parameter_bytes = sizeof packing, .source = {t->n->in[t->w]}};
     Dim dim[3] = {dim_const(cx, t->panels), dim_const(cx, taps * t->cin), dim_const(cx, nr)};
-    return lower_weight(lo, type_tensor(cx, DT_F32, 3, dim), packed);
+    return lower_made_weight(lo, type_tensor(cx, DT_F32, 3, dim), &recipe);
 }
 
 /* q (relative to q0) to the output position. */

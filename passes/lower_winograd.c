@@ -139,13 +139,13 @@ static uint32_t transform_at_run_time(Lower *lo, const Winograd *w) {
     return to;
 }
 
-static uint32_t transform_weights(Lower *lo, const Winograd *w) {
-    Context *cx = lo->cx;
-    const Filter *f = w->f;
-    if (w->n->in[w->w]->data == NULL) return transform_at_run_time(lo, w);
-    int64_t nr = w->tile.cols, plane = w->panels * w->cin * nr;
-    float *u = tile_storage(cx, w->taps * plane * 4);
-    const float *from = w->n->in[w->w]->data->data;
+typedef struct FilterPacking { int64_t filter, cin, cout, panels, nr, turned; } FilterPacking; /* filter: index in filters */
+
+static void transform_filters(void *to, const ConstRecipe *r) {
+    const FilterPacking *w = r->parameters;
+    const Filter *f = &filters[w->filter];
+    int64_t nr = w->nr, plane = w->panels * w->cin * nr;
+    const float *from = r->source[0]->data->data;
     for (int64_t o = 0; o < w->cout; o++) {
         for (int64_t c = 0; c < w->cin; c++) {
             const float *k = from + (w->turned ? c * w->cout + o : o * w->cin + c) * 9;
@@ -153,13 +153,20 @@ static uint32_t transform_weights(Lower *lo, const Winograd *w) {
             for (int i = 0; i < f->a; i++)
                 for (int j = 0; j < 3; j++)
                     for (int t = 0; t < 3; t++) half[i][j] += f->g[i][t] * (double)k[w->turned ? 8 - 3 * t - j : 3 * t + j];
-            float *to = u + ((o / nr) * w->cin + c) * nr + o % nr;
+            float *u = (float *)to + ((o / nr) * w->cin + c) * nr + o % nr;
             for (int i = 0; i < f->a; i++)
-                for (int j = 0; j < f->a; j++) to[(i * f->a + j) * plane] = (float)(half[i][0] * f->g[j][0] + half[i][1] * f->g[j][1] + half[i][2] * f->g[j][2]);
+                for (int j = 0; j < f->a; j++) u[(i * f->a + j) * plane] = (float)(half[i][0] * f->g[j][0] + half[i][1] * f->g[j][1] + half[i][2] * f->g[j][2]);
         }
     }
-    Dim dim[4] = {dim_const(cx, w->taps), dim_const(cx, w->panels), dim_const(cx, w->cin), dim_const(cx, nr)};
-    return lower_weight(lo, type_tensor(cx, DT_F32, 4, dim), u);
+}
+
+static uint32_t transform_weights(Lower *lo, const Winograd *w) {
+    Context *cx = lo->cx;
+    if (w->n->in[w->w]->data == NULL) return transform_at_run_time(lo, w);
+    FilterPacking packing = {.filter = w->f - filters, .cin = w->cin, .cout = w->cout, .panels = w->panels, .nr = w->tile.cols, .turned = w->turned};
+    ConstRecipe recipe = {.make = transform_filters, .parameters = &packing, .parameter_bytes = sizeof packing, .source = {w->n->in[w->w]}};
+    Dim dim[4] = {dim_const(cx, w->taps), dim_const(cx, w->panels), dim_const(cx, w->cin), dim_const(cx, w->tile.cols)};
+    return lower_made_weight(lo, type_tensor(cx, DT_F32, 4, dim), &recipe);
 }
 
 /* ---- the phases ----------------------------------------------------------------------------------------------------------- */

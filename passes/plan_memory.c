@@ -7,6 +7,7 @@
  * Inside a loop a value lives through the whole loop if it is also touched outside of it, belongs to the loop itself
  * (condition, iteration number), or is read before it is written (it carries data into the next iteration).
  * Sizes are those of the upper bounds of symbolic dims. Views made by lowering (plan->alias) share their root's place. */
+#include "base/map.h"
 #include "passes/arena_solver.h"
 #include "ir/plan.h"
 #include "ir/state.h"
@@ -179,33 +180,19 @@ static void place_outputs(Planner *p, bool *is_output, uint32_t *output_of) {
 }
 
 /* ---- weights ------------------------------------------------------------------------------------------------------------- */
-static uint64_t content_hash(const Value *v) {
-    const unsigned char *b = v->data->data;
-    uint64_t lane[4] = {1, 2, 3, 4}, h = hash_mix(v->data->bytes, v->type->dtype);
-    size_t n = v->data->bytes / 32; /* four independent lanes: memory is the limit then */
-    for (size_t i = 0; i < n; i++) {
-        uint64_t x[4];
-        memcpy(x, b + 32 * i, 32);
-        for (int k = 0; k < 4; k++) lane[k] = hash_mix(lane[k], x[k]);
-    }
-    for (size_t i = 32 * n; i < v->data->bytes; i++) h = hash_mix(h, b[i]);
-    for (int k = 0; k < 4; k++) h = hash_mix(h, lane[k]);
-    return h;
-}
-
-static void place_weight(Planner *p, Value *v, uint64_t *hash) {
+/* Equal constants are one weight. place: by hash, 1 + the first weight that has it; weights of equal hash stand at consecutive keys. */
+static void place_weight(Planner *p, Value *v, Map *place) {
     Plan *plan = p->plan;
-    uint64_t h = content_hash(v);
-    for (uint32_t i = 0; i < plan->n_weight; i++) {
-        const Value *o = plan->weight[i].value;
-        if (hash[i] != h || o->type->dtype != v->type->dtype || o->data->bytes != v->data->bytes) continue;
-        if (v->data->bytes != 0 && memcmp(o->data->data, v->data->data, v->data->bytes) != 0) continue;
-        plan->ref[v->id] = (BufRef){.space = SPACE_WEIGHT, .offset = plan->weight[i].offset};
+    uint32_t *at;
+    for (uint64_t key = const_hash(v); *(at = map_at(&p->cx->scratch, place, key)) != 0; key++) {
+        const PlanWeight *w = &plan->weight[*at - 1];
+        if (!const_equal(w->value, v)) continue;
+        plan->ref[v->id] = (BufRef){.space = SPACE_WEIGHT, .offset = w->offset};
         return;
     }
     uint64_t bytes = v->data->bytes != 0 ? v->data->bytes : 1;
-    hash[plan->n_weight] = h;
     plan->weight[plan->n_weight++] = (PlanWeight){v, plan->weight_bytes};
+    *at = plan->n_weight;
     plan->ref[v->id] = (BufRef){.space = SPACE_WEIGHT, .offset = plan->weight_bytes};
     plan->weight_bytes += (bytes + plan->align - 1) / plan->align * plan->align;
 }
@@ -590,7 +577,7 @@ bool pass_plan_memory(Context *cx, Module *m) {
 
     plan->ref = ARENA_ARRAY(&cx->arena, BufRef, p->n);
     plan->weight = ARENA_ARRAY(&cx->arena, PlanWeight, p->n);
-    uint64_t *hash = ARENA_ARRAY(&cx->scratch, uint64_t, p->n);
+    Map weights = {0};
     uint32_t n_in = module_caller_in(m);
     for (uint32_t i = 0; i < n_in; i++) plan->ref[m->main->in[i]->id] = (BufRef){.space = SPACE_INPUT, .index = i};
     for (uint32_t i = n_in; i < m->main->n_in; i++) plan->ref[m->main->in[i]->id] = (BufRef){.space = SPACE_STATE, .offset = m->state[i - n_in].offset};
@@ -599,11 +586,11 @@ bool pass_plan_memory(Context *cx, Module *m) {
         if (v == NULL || p->root[i] != v || plan->ref[i].space == SPACE_INPUT || plan->ref[i].space == SPACE_STATE) continue;
         if (placed_in[i] != 0) plan->ref[i] = (BufRef){.space = SPACE_STATE, .offset = m->state[placed_in[i] - 1].offset};
         else if (is_output[i]) plan->ref[i] = (BufRef){.space = SPACE_OUTPUT, .index = output_of[i]};
-        else if (v->data != NULL) place_weight(p, v, hash);
+        else if (v->data != NULL) place_weight(p, v, &weights);
         else in_arena[i] = true;
     }
     for (uint32_t i = 0; i < m->n_state; i++)
-        if (m->state[i].first != NULL && m->state[i].same_as == 0) place_weight(p, (Value *)(uintptr_t)m->state[i].first, hash);
+        if (m->state[i].first != NULL && m->state[i].same_as == 0) place_weight(p, (Value *)(uintptr_t)m->state[i].first, &weights);
     merge_in_place(p, plan->first, in_arena);
     drop_unused_kernels(p);
     if (!place_arena(p, in_arena)) return true;

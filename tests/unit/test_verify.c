@@ -66,7 +66,7 @@ START_TEST(output_place) { a->out[0]->def_out = 1; must_fail(5); }
 END_TEST
 
 START_TEST(output_with_data) {
-    static const ConstData data = {"", 0};
+    static const ConstData data = {.data = "", .bytes = 0};
     a->out[0]->data = &data;
     must_fail(5);
 }

@@ -55,6 +55,47 @@ save("sequence", [helper.make_node("OptionalHasElement", ["o"], ["has"]), helper
 save("hostile", [helper.make_node("Neg", ["in*/ \"\\\n"], ["../../out"], name="*/ int main(void) { return 1; } /*")],
      [tensor("in*/ \"\\\n", [2, 3])], [tensor("../../out", [2, 3])])
 
+# 328 MiB of weights in a file that large.sh makes: packed, transposed or widened by the compiler, and the last two equal
+nodes, outside, at, value = [], [], 0, "x"
+D = 2048
+
+
+def external(dims, dtype, size):
+    global at
+    w = TensorProto(name=f"w{len(outside)}", data_type=dtype, dims=dims, data_location=TensorProto.EXTERNAL)
+    length = size * int(np.prod(dims))
+    for key, text in ("location", "outside.bin"), ("offset", str(at)), ("length", str(length)):
+        w.external_data.add(key=key, value=text)
+    at += length
+    outside.append(w)
+    return w.name
+
+
+def layer(op, *inputs, **attributes):
+    global value
+    value = f"v{len(nodes)}"
+    nodes.append(helper.make_node(op, inputs, [value], **attributes))
+    return value
+
+
+for i in range(4):
+    layer("MatMul", value, external([D, D], TensorProto.FLOAT, 4))
+    layer("Gemm", value, external([D, D], TensorProto.FLOAT, 4), transB=1)
+    x = value
+    layer("MatMul", x, layer("Transpose", external([D, D], TensorProto.FLOAT, 4), perm=[1, 0]))
+    x = value
+    layer("MatMul", x, layer("Cast", external([D, D], TensorProto.FLOAT16, 2), to=TensorProto.FLOAT))
+layer("Reshape", value, "image")
+for i in range(2):
+    layer("Conv", value, external([1024, 1024, 3, 3], TensorProto.FLOAT, 4), pads=[1, 1, 1, 1])
+layer("Reshape", value, "row")
+for i in range(2):
+    layer("MatMul", value, external([D, D], TensorProto.FLOAT, 4))
+shapes = [numpy_helper.from_array(np.array([-1, 1024, 1, 2], np.int64), "image"), numpy_helper.from_array(np.array([-1, D], np.int64), "row")]
+graph = helper.make_graph(nodes, "large", [tensor("x", ["N", D])], [tensor(value, ["N", D])], outside + shapes)
+with open(os.path.join(here, "large.onnx"), "wb") as f:
+    f.write(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8, producer_name="").SerializeToString())
+
 # data for dense: right, wrong in shape, wrong in type; references right and wrong; the same as ONNX test data
 data = os.path.join(here, "data")
 os.makedirs(os.path.join(data, "dense", "test_data_set_0"), exist_ok=True)
