@@ -174,6 +174,7 @@ void emit_checksum(Emit *e);                          /* entry_c.c: the function
 void emit_bind_memory(Emit *e);                       /* … what NAME_init does about arena and weights */
 bool emit_draws_random(Emit *e, uint32_t mask); /* does an entry of mask have random operators? */
 const char *emit_steps_name(Emit *e, uint32_t entry);
+int emit_half(const Emit *e); /* --precision bf16: the floats of a vector register, else 0 */
 bool emit_field_is_new(const Emit *e, uint32_t output); /* not the field of an earlier output: entries share outputs of one name */
 void shared_weights_checksum(Emit *e);                /* sets e->checksum */
 /* shared_weights.c: moves the plan's weights to their places in the shared file (false after diag()), visits the bytes of that

@@ -192,6 +192,18 @@ static uint32_t interleaved(Emit *e, const Stmt *loop) {
     return several;
 }
 
+/* Does the loop round enough numbers to bfloat16 to fill vectors of float? Compilers take the conversion for a dear one, and
+ * make the vectors short. */
+static bool rounds_whole_vectors(const Emit *e, const Stmt *loop, const SimdCheck *c) {
+    const int lanes = emit_half(e);
+    int64_t lo, hi;
+    if (lanes < 16) return false;
+    ex_range(e->k, e->cx, loop->extent, &lo, &hi);
+    for (uint32_t i = 0; i < c->stores.n; i++)
+        if (e->k->buf[c->stores.v[i]->buf].dtype == DT_BF16) return lo >= lanes;
+    return false;
+}
+
 static LoopFrame loop_frame(Emit *e, const Stmt *loop) {
     const LoopFrame none = {0};
     if (has_loop(loop->body)) return none;
@@ -222,7 +234,8 @@ static LoopFrame loop_frame(Emit *e, const Stmt *loop) {
     if (!c.ok || (c.stores.n == 0 && c.sets.n == 0)) return none;
     const uint32_t several = interleaved(e, loop);
     const char *hint = "LATHE_SIMD";
-    if (c.clauses.n != 0) hint = str_text(e->cx, str_format(e->cx, "LATHE_SIMD_REDUCE(%s)", cw_cstr(&c.clauses) + 1));
+    if (c.clauses.n == 0 && rounds_whole_vectors(e, loop, &c)) hint = str_text(e->cx, str_format(e->cx, "LATHE_SIMD_WIDE(%u)", several));
+    else if (c.clauses.n != 0) hint = str_text(e->cx, str_format(e->cx, "LATHE_SIMD_REDUCE(%s)", cw_cstr(&c.clauses) + 1));
     else if (several > 1) hint = str_text(e->cx, str_format(e->cx, "LATHE_SIMD_BY(%u)", several));
     return (LoopFrame){hint, c.extremes.v, c.extremes.n};
 }

@@ -9,7 +9,7 @@
 #include "passes/lower_window.h"
 #include "passes/rules.h"
 
-enum { ROWS_MAX = 128, COLUMNS = 32, BLOCK = 32, LONE_ROWS = 5 };
+enum { ROWS_MAX = 128, COLUMNS = 32, BLOCK = 32, LONE_ROWS = 5, LONG_LINE = 24 }; /* pixels that fill a tile well enough */
 
 /* ---- weights ------------------------------------------------------------------------------------------------------------ */
 typedef struct Packing { /* k counts the taps of a run and the channels of each: element (group, run, tap, channel, column) of the source is
@@ -108,7 +108,9 @@ static bool describe(Lower *lo, const Node *n, const ConvGeometry *g, Conv *c) {
     *c = (Conv){.n = n};
     conv_operands(n, &c->x, &w, &c->bias);
     if (n->in[c->x]->type->dtype != DT_BF16 || n->in[w]->data == NULL) return false;
-    if (!window_rows(lo, g, n->in[c->x], BLOCK, BLOCK / 2, false, INT64_MAX, &c->rows)) return false;
+    if (!window_rows(lo, g, n->in[c->x], BLOCK, 1, false, LONG_LINE, &c->rows) && /* a kernel of three dimensions with dilation: written out */
+        !window_rows(lo, g, n->in[c->x], BLOCK, BLOCK / 2, false, INT64_MAX, &c->rows))
+        return false;
     int64_t cin = dim_value(cx, g->in_group), cout = dim_value(cx, g->out_group), taps = c->rows.taps * c->rows.k / cin;
     c->packing = (Packing){.groups = g->group, .taps = c->rows.taps, .k = c->rows.k, .columns = cout, .channels = cin,
                             .by_group = cout * cin * taps, .by_tap = 1, .by_channel = taps, .by_column = cin * taps};

@@ -62,9 +62,17 @@ static inline float lathe_f32_from_bf16(uint16_t b) {
     return lathe_bits_float((uint32_t)b << 16);
 }
 
+/* With LATHE_BF16_FLUSH, where the machine has an instruction for it; that one makes zeros of subnormal numbers. */
 static inline uint16_t lathe_bf16_from_f32(float x) {
+#if defined(LATHE_BF16_FLUSH) && defined(__AVX512BF16__) && defined(__clang__) && __clang_major__ >= 18
+    const __bf16 rounded = (__bf16)x;
+    uint16_t bits;
+    memcpy(&bits, &rounded, sizeof bits);
+    return bits;
+#else
     const uint32_t u = lathe_float_bits(x), rounded = (u + 0x7FFFu + (u >> 16 & 1)) >> 16;
     return (uint16_t)((u & 0x7FFFFFFFu) > 0x7F800000u ? (u >> 16 & 0x8000u) | 0x7FC0u : rounded);
+#endif
 }
 
 static inline float lathe_f32_from_f8e4m3fn(uint8_t b) {

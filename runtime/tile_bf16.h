@@ -24,11 +24,16 @@
 #endif
 
 #ifdef LATHE_BF16_AMX
-/* Copies columns k..n of `rows` rows into a block of 32 columns, padded with zeros. */
+/* Copies the `left` columns that are left of `rows` rows into a block of 32 columns, padded with zeros. */
 static inline void lathe_bf16_tail(uint16_t *to, const uint16_t *a, int64_t a_row, int64_t rows, int64_t left) {
+#ifdef LATHE_BF16_AVX512
+    const __mmask32 there = (__mmask32)((1u << left) - 1);
+    for (int64_t r = 0; r < rows; r++) _mm512_store_si512(to + r * 32, _mm512_maskz_loadu_epi16(there, a + r * a_row));
+#else
     memset(to, 0, (size_t)rows * 32 * sizeof *to);
     for (int64_t r = 0; r < rows; r++)
         for (int64_t k = 0; k < left; k++) to[r * 32 + k] = a[r * a_row + k];
+#endif
     __asm__ volatile("" : : "r"(to) : "memory"); /* so do tile loads */
 }
 #endif
@@ -37,7 +42,7 @@ static inline void lathe_bf16_tail(uint16_t *to, const uint16_t *a, int64_t a_ro
 /* Two blocks of 16 rows, the second starting at row `second` of the first: they may overlap, rows then are stored twice. */
 static inline void lathe_bf16_two(const uint16_t *a, int64_t a_row, int64_t second, int64_t n1, int64_t a_1, int64_t n2, int64_t a_2, int64_t n,
                                   const uint16_t *b, float *out) {
-    uint16_t tail[32 * 32];
+    uint16_t tail[32 * 32] __attribute__((aligned(64)));
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
@@ -73,7 +78,7 @@ static inline void lathe_bf16_two(const uint16_t *a, int64_t a_row, int64_t seco
 /* At most 16 rows, as many as the tiles are configured for. */
 static inline void lathe_bf16_one(const uint16_t *a, int64_t a_row, int64_t rows, int64_t n1, int64_t a_1, int64_t n2, int64_t a_2, int64_t n,
                                   const uint16_t *b, float *out) {
-    uint16_t tail[16 * 32];
+    uint16_t tail[16 * 32] __attribute__((aligned(64)));
     _tile_zero(0);
     _tile_zero(1);
     for (int64_t i = 0; i < n1; i++)
