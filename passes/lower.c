@@ -127,6 +127,28 @@ static Expr *constant_element(Lower *lo, const Value *v, int64_t i) {
     return dtype_is_float(c) ? ex_f(lo->cx, c, const_f64(v, i)) : ex_i(lo->cx, c, const_i64(v, i));
 }
 
+enum { LONG_ENOUGH_TO_COUNT = 16 };
+
+/* 0, 1, 2 … along one axis, as class numbers and positions are: an element is its index, which costs no memory and no load. */
+static Expr *counted_element(Lower *lo, const Value *v, Expr *const *idx) {
+    Context *cx = lo->cx;
+    const Type *t = v->type;
+    if (t->dtype != DT_I64 && t->dtype != DT_I32) return NULL;
+    int64_t count = 1;
+    Expr *at = NULL;
+    for (uint32_t i = 0; i < t->rank; i++) {
+        if (!dim_is_const(cx, t->dim[i])) return NULL;
+        if (dim_value(cx, t->dim[i]) == 1) continue;
+        if (at != NULL) return NULL;
+        at = idx[i];
+        count = dim_value(cx, t->dim[i]);
+    }
+    if (at == NULL || count < LONG_ENOUGH_TO_COUNT) return NULL;
+    for (int64_t i = 0; i < count; i++)
+        if (const_i64(v, i) != i) return NULL;
+    return ex_cast(lo->k, cx, t->dtype, at);
+}
+
 Expr *lower_load(Lower *lo, const Value *v, Expr *const *idx) {
     LowerState *s = state(lo);
     Context *cx = lo->cx;
@@ -142,6 +164,8 @@ Expr *lower_load(Lower *lo, const Value *v, Expr *const *idx) {
             Expr *e = constant_element(lo, v, 0);
             if (e != NULL) return e;
         }
+        Expr *counted = counted_element(lo, v, idx);
+        if (counted != NULL) return counted;
     }
     if (v->sym != NULL && rank <= 1 && v->type->dtype == DT_I64) {
         if (v->n_sym == 1) return ex_dim(cx, v->sym[0]);

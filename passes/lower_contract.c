@@ -4,7 +4,9 @@
  *
  * B is packed into panels of NR columns, [N/NR][K][NR], the last one padded with zeros: constants at compile time,
  * others by a phase of their own, unless their rows can be read in place. A is read in place with any strides; a large
- * transposed one, whose columns of a tile lie far apart, is packed into [M/48][K][48] first. Tiles of
+ * transposed one, whose columns of a tile lie far apart, is packed into [M/48][K][48] first. Where K is so long that a panel
+ * packed at run time would leave the second-level cache between two tiles, K is cut into parts: each is packed and multiplied
+ * in turn, in the same room, and added to sums of the size of the result. Tiles of
  * MR x NR results go through a stack array to the loop that stores them with the fused epilogue (ir/contract.h). The
  * iteration space (batch, panel, block of tiles) is one range that the threads share; no result depends on the split. */
 #include "passes/lower_contract.h"
@@ -22,6 +24,8 @@ typedef struct Product {
     Dim m;                      /* rows, batch included when it is flattened into them */
     bool flat;
     int64_t k, cols;            /* cols: N */
+    int64_t from;               /* the part of K in hand begins here */
+    Dim part;                   /* and is this long */
     Tile tile;
     ContractFinish *finish;
     Choice choice;
@@ -145,8 +149,8 @@ static Expr *b_element(Lower *lo, void *user, Expr *col) {
     return lower_load(lo, e->p->b, e->idx);
 }
 
-/* A phase that packs B: one row of one panel at a time. */
-static Panels packed_panels(Lower *lo, const Product *p) {
+/* A phase that packs B's part: one row of one panel at a time. room: where an earlier part was. */
+static Panels packed_panels(Lower *lo, const Product *p, const Panels *room) {
     Context *cx = lo->cx;
     const Type *t = p->b->type;
     const MatrixLayout *l = &p->g->b;
@@ -154,8 +158,8 @@ static Panels packed_panels(Lower *lo, const Product *p) {
     uint32_t nb = l->rank > 2 ? l->rank - 2 : 0;
     Dim dim[RANK_MAX + 3], matrices = dim_const(cx, 1);
     for (uint32_t i = 0; i < nb; i++) matrices = dim_mul(cx, matrices, t->dim[l->batch[i]]);
-    dim[0] = matrices, dim[1] = dim_const(cx, np), dim[2] = p->g->k, dim[3] = dim_const(cx, nr);
-    uint32_t to = lower_buf(lo, lower_scratch(lo, type_tensor(cx, DT_F32, 4, dim)));
+    dim[0] = matrices, dim[1] = dim_const(cx, np), dim[2] = p->part, dim[3] = dim_const(cx, nr);
+    uint32_t to = room != NULL ? room->buf : lower_buf(lo, lower_scratch(lo, type_tensor(cx, DT_F32, 4, dim)));
     Expr *idx[RANK_MAX], *number = lx_i(lo, 0), *at[4];
     uint32_t depth = lo->open.n;
     for (uint32_t i = 0; i < nb; i++) {
@@ -164,13 +168,14 @@ static Panels packed_panels(Lower *lo, const Product *p) {
     }
     at[0] = number;
     at[1] = lower_for(lo, lx_i(lo, np));
-    at[2] = lower_for_dim(lo, p->g->k);
+    at[2] = lower_for_dim(lo, p->part);
     lo->open.v[depth]->parallel = (uint16_t)(lo->open.n - depth);
-    BElement e = {p, idx, at[2]};
+    BElement e = {p, idx, lx_add(lo, at[2], lx_i(lo, p->from))};
     tile_pack_line(lo, to, at, 3, at[1], p->cols, nr, b_element, &e);
     lower_end_n(lo, lo->open.n - depth);
-    return (Panels){.buf = to, .own_batch = true, .per_batch = dim_mul(cx, p->g->k, dim_const(cx, np * nr)),
-                    .per_panel = lx_dim(lo, dim_mul(cx, p->g->k, dim_const(cx, nr))), .step = lx_i(lo, nr)};
+    if (room != NULL) return *room; /* the last part may be shorter: its panels lie as far apart */
+    return (Panels){.buf = to, .own_batch = true, .per_batch = dim_mul(cx, p->part, dim_const(cx, np * nr)),
+                    .per_panel = lx_dim(lo, dim_mul(cx, p->part, dim_const(cx, nr))), .step = lx_i(lo, nr)};
 }
 
 /* ---- A ------------------------------------------------------------------------------------------------------------ */
@@ -226,6 +231,7 @@ static void call_rows(Lower *lo, const Product *p, const Rows *a, Expr *const *b
     if (a->panel != 0) {
         Expr *width = lx_i(lo, a->panel), *panel = lx_div(lo, m0, width);
         Expr *in_batch = lx_add(lo, lx_mul(lo, panel, lx_dim(lo, dim_mul(cx, g->k, dim_const(cx, a->panel)))), lx_sub(lo, m0, lx_mul(lo, panel, width)));
+        in_batch = lx_add(lo, in_batch, lx_i(lo, p->from * a->panel));
         call->a_at = lx_add(lo, lx_mul(lo, matrix_number(lo, p, p->a, &g->a, batch), lx_dim(lo, a->per_batch)), in_batch);
         call->a_row = lx_i(lo, 1);
         call->a_k = width;
@@ -234,18 +240,26 @@ static void call_rows(Lower *lo, const Product *p, const Rows *a, Expr *const *b
     call->a_row = lx_dim(lo, t->rank < 2 ? dim_const(cx, 0) : stride_of(cx, t, g->a.row));
     call->a_k = lx_dim(lo, t->rank < 2 ? dim_const(cx, 1) : stride_of(cx, t, g->a.col));
     call->a_at = lx_add(lo, p->flat ? lx_i(lo, 0) : batch_offset(lo, p->a, &g->a, g->n_batch, batch), lx_mul(lo, m0, call->a_row));
+    if (p->from != 0) call->a_at = lx_add(lo, call->a_at, lx_mul(lo, lx_i(lo, p->from), call->a_k));
 }
 
 /* ---- the loops ----------------------------------------------------------------------------------------------------- */
-static void store_tile(Lower *lo, const Product *p, uint32_t tile, Expr *const *batch, Expr *m0, Expr *n0, Expr *rows, int64_t cols) {
+typedef struct Sums { /* where a tile's results are until they are stored: an array, or in scratch memory while K is multiplied in parts */
+    uint32_t buf;
+    bool scratch, add, store;   /* add: to what an earlier part left; store: this is the last part */
+} Sums;
+
+/* at: the tile's number in scratch memory */
+static void store_tile(Lower *lo, const Product *p, const Sums *sums, Expr *at, Expr *const *batch, Expr *m0, Expr *n0, Expr *rows, int64_t cols) {
     Expr *r = lower_for(lo, rows), *j = lower_for(lo, lx_i(lo, cols)), *idx[RANK_MAX + 2];
     result_index(lo, p, batch, lx_add(lo, m0, r), lx_add(lo, n0, j), idx);
-    Expr *sum = lower_load_buf(lo, tile, (Expr *[]){r, j});
+    Expr *sum = lower_load_buf(lo, sums->buf, sums->scratch ? (Expr *[]){at, r, j} : (Expr *[]){r, j});
     lower_store(lo, p->n->out[0], idx, p->finish(lo, p->n, p->g, idx, sum));
     lower_end_n(lo, 2);
 }
 
-static void emit_product(Lower *lo, const Product *p, const Rows *a, const Panels *b) {
+/* sums NULL: one call of the micro-kernel does all of K. */
+static void emit_product(Lower *lo, const Product *p, const Rows *a, const Panels *b, const Sums *sums) {
     Context *cx = lo->cx;
     const MatMulGeometry *g = p->g;
     const Tile *tile = &p->tile;
@@ -264,16 +278,47 @@ static void emit_product(Lower *lo, const Product *p, const Rows *a, const Panel
     Expr *t = lower_for(lo, lx_2(lo, FN_MIN, lx_i(lo, per_block), lx_sub(lo, lx_dim(lo, tiles), first)));
     Expr *number = lx_add(lo, first, t), *m0 = lx_mul(lo, number, lx_i(lo, tile->rows)), *n0 = lx_mul(lo, panel, lx_i(lo, nr));
     Expr *rows = tile_rows(lo, p->m, tile->rows, m0);
-    uint32_t out = lower_array(lo, DT_F32, 2, size);
+    Sums own = {.store = true};
+    if (sums == NULL) own.buf = lower_array(lo, DT_F32, 2, size), sums = &own;
+    Expr *in_sums = lx_add(lo, lx_mul(lo, panel, lx_dim(lo, tiles)), number);
     Expr *b_at = lx_mul(lo, panel, b->per_panel);
     if (!p->flat || g->n_batch == 0)
         b_at = lx_add(lo, b_at, b->own_batch ? lx_mul(lo, matrix_number(lo, p, p->b, &g->b, batch), lx_dim(lo, b->per_batch)) : batch_offset(lo, p->b, &g->b, g->n_batch, batch));
-    TileCall call = {.out = out, .rows = rows, .k = lx_dim(lo, g->k), .b = b->buf, .b_at = b_at, .b_k = b->step};
+    TileCall call = {.out = sums->buf, .rows = rows, .k = lx_dim(lo, p->part), .b = b->buf, .b_at = b_at, .b_k = b->step, .add = sums->add};
+    if (sums->scratch) call.out_at = lx_mul(lo, in_sums, lx_i(lo, tile->rows * nr));
     call_rows(lo, p, a, batch, m0, &call);
     if (p->b->data != NULL && (p->flat || g->n_batch == 0) && !rows_first) tile_fetch_ahead(lo, tile, panel, np, p->k, p->k, number, tiles, &call);
     tile_emit(lo, tile, &call);
-    for (TileColumns c = tile_columns(lo, panel, p->cols, nr); c.count != 0; tile_columns_next(lo, &c)) store_tile(lo, p, out, batch, m0, n0, rows, c.count);
+    if (sums->store)
+        for (TileColumns c = tile_columns(lo, panel, p->cols, nr); c.count != 0; tile_columns_next(lo, &c)) store_tile(lo, p, sums, in_sums, batch, m0, n0, rows, c.count);
     lower_end_n(lo, lo->open.n - depth);
+}
+
+enum { FAR_PANEL_BYTES = 1 << 20, PART_PANEL_BYTES = 3 << 18, PART_STEP = 16, PARTS_MOST = 8 };
+
+/* How much of K is multiplied at a time. Only sums of one matrix are kept, where they take less room than the panels save. */
+static int64_t part_length(const Context *cx, const Product *p) {
+    int64_t panel = p->k * p->tile.cols * 4, parts = (panel + PART_PANEL_BYTES - 1) / PART_PANEL_BYTES;
+    if (panel <= FAR_PANEL_BYTES || parts > PARTS_MOST || !dim_is_const(cx, p->g->k) || !dim_is_const(cx, p->m)) return p->k;
+    if ((!p->flat && p->g->n_batch != 0) || dim_value(cx, p->m) >= p->k - p->k / parts || dim_value(cx, p->m) <= PACKED_ROWS) return p->k;
+    return (p->k + parts * PART_STEP - 1) / (parts * PART_STEP) * PART_STEP;
+}
+
+/* Packs and multiplies one part of K after the other. */
+static void emit_parts(Lower *lo, Product *p, const Rows *a, int64_t length) {
+    Context *cx = lo->cx;
+    Dim tiles = dim_ceildiv(cx, p->m, dim_const(cx, p->tile.rows));
+    Dim size[3] = {dim_mul(cx, tiles, dim_const(cx, panel_count(p))), dim_const(cx, p->tile.rows), dim_const(cx, p->tile.cols)};
+    Sums sums = {.buf = lower_buf(lo, lower_scratch(lo, type_tensor(cx, DT_F32, 3, size))), .scratch = true};
+    Panels panels = {0};
+    for (; p->from < p->k; p->from += length) {
+        int64_t left = p->k - p->from;
+        p->part = dim_const(cx, left < length ? left : length);
+        panels = packed_panels(lo, p, p->from != 0 ? &panels : NULL);
+        sums.add = p->from != 0;
+        sums.store = left <= length;
+        emit_product(lo, p, a, &panels, &sums);
+    }
 }
 
 static bool fits(const Lower *lo, const Product *p) {
@@ -311,9 +356,13 @@ bool lower_product(Lower *lo, const Node *n, const MatMulGeometry *g, uint32_t a
         p.choice = choice_take(lo, key, choice_loops(p.tile, panel_count(&p)));
         p.tile = choice_tile(lo, p.choice, p.tile, dim_value(cx, p.m), p.k);
     }
-    Panels panels = constant ? constant_panels(lo, &p) : in_place ? rows_in_place(lo, &p) : packed_panels(lo, &p);
+    p.part = g->k;
+    int64_t length = constant || in_place ? p.k : part_length(cx, &p);
+    Panels panels = {0};
+    if (length == p.k) panels = constant ? constant_panels(lo, &p) : in_place ? rows_in_place(lo, &p) : packed_panels(lo, &p, NULL);
     Rows rows = pack_rows_pays(lo, &p) ? packed_rows(lo, &p) : (Rows){.buf = lower_buf(lo, p.a)};
-    emit_product(lo, &p, &rows, &panels);
+    if (length == p.k) emit_product(lo, &p, &rows, &panels, NULL);
+    else emit_parts(lo, &p, &rows, length);
     return true;
 }
 

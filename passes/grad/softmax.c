@@ -97,7 +97,9 @@ bool grad_class_loss(Grad *g) {
     Value *d = NULL;
     if (g->dy[0] != NULL) {
         Labels l = labels_of(g);
-        Value *c = coefficient(g, &l), *hot = g_2(g, OP_Equal, class_numbers(g, x), g_2(g, OP_Unsqueeze, l.label, class_axis));
+        DType narrow = dim_value(g->m->cx, x->type->dim[1]) <= INT32_MAX ? DT_I32 : DT_I64; /* of the scores' width, for vectors */
+        Value *label = g_cast(g, g_2(g, OP_Unsqueeze, l.label, class_axis), narrow);
+        Value *c = coefficient(g, &l), *hot = g_2(g, OP_Equal, g_cast(g, class_numbers(g, x), narrow), label);
         if (c->type->rank != 0) c = g_2(g, OP_Unsqueeze, c, class_axis);
         if (softmax) {
             Value *p = g_probability(g, x, g_2(g, OP_ReduceLogSumExp, x, class_axis));

@@ -152,6 +152,14 @@ static void add_gemm(Builder *b) {
     finish(b, node(b, OP_Gemm, 3, (Value *[]){operand(b, a), w, c}, (const char *[]){"transA", "transB"}, (const int64_t *[]){&ta, &tb}, (uint32_t[]){1, 1}, 2));
 }
 
+/* So long a sum that the run-time operand is packed and multiplied in parts, the last one shorter. */
+static void add_long(Builder *b) {
+    Random *r = &b->r;
+    int64_t m = between(r, 33, 50), k = between(r, 4100, 5000), n = between(r, 97, 128), ta = between(r, 0, 1), tb = between(r, 0, 1);
+    Value *a = input(b, 2, ta ? (int64_t[]){k, m} : (int64_t[]){m, k}), *w = input(b, 2, tb ? (int64_t[]){n, k} : (int64_t[]){k, n}), *c = constant(b, 1, &n);
+    finish(b, node(b, OP_Gemm, 3, (Value *[]){a, w, c}, (const char *[]){"transA", "transB"}, (const int64_t *[]){&ta, &tb}, (uint32_t[]){1, 1}, 2));
+}
+
 typedef struct Window { int64_t kernel[3], stride[3], dilation[3], pads[6], in[3]; } Window;
 
 static Window draw_window(Builder *b, uint32_t spatial, bool dilate) {
@@ -301,6 +309,7 @@ static void build(Builder *b, uint64_t seed, const LatheOptions *options) {
     }
     add_deep_conv(b);
     for (int i = 0; i < CHAINS && !b->bytes && options->precision == LATHE_PRECISION_F32; i++) add_chain(b);
+    if (!b->bytes && options->precision == LATHE_PRECISION_F32) add_long(b);
 }
 
 /* ---- running ---------------------------------------------------------------------------------------------------------------- */
