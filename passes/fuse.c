@@ -6,7 +6,8 @@
  *
  * A group is either pointwise (all members compute one iteration space) or has one anchor: a contraction, reduction,
  * normalisation or pooling whose result runs through the group's pointwise members as it is stored (epilogue), and,
- * for anchors that read each element a few times only, whose operand is computed as it is read (prologue). A depthwise
+ * for anchors that read each element a few times only, or copy the operand before they do (an image with a border), whose operand
+ * is computed as it is read (prologue). A depthwise
  * convolution also takes in the group of the convolution before it, when that pays.
  *
  * Greedy, in execution order. A node joins the group of a producer when it reads it element for element and no path
@@ -226,7 +227,7 @@ static void join_pointwise(Fuse *f, Node *n, const Graph *g) {
 }
 
 static void join_anchor(Fuse *f, Node *n, const Graph *g) {
-    if (!(anchor_use(n->op) & PROLOGUE)) return;
+    if (!(anchor_use(n->op) & PROLOGUE) && !conv_copies_image(f->m, n)) return;
     Group *own = f->group[n->id];
     Group *p = group_of(f, n->in[0], g);
     if (p == NULL || p == own || p->anchor != NULL || p->space == NULL || p->node.n >= GROUP_MAX / 2 || p->entries != own->entries) return;

@@ -100,6 +100,11 @@ static uint32_t add_arg(LowerState *s, const Value *v, BufKind kind) {
     return id;
 }
 
+bool lower_computes(Lower *lo, const Value *v) {
+    v = resolve(state(lo), v);
+    return inside(lo, v) && v->def != state(lo)->anchor && op_rules(v->def->op).define != NULL;
+}
+
 uint32_t lower_buf(Lower *lo, const Value *v) {
     LowerState *s = state(lo);
     v = resolve(s, v);

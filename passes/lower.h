@@ -79,6 +79,7 @@ uint32_t lower_array(Lower *lo, DType dtype, uint32_t rank, const Dim *dim);
 void lower_store_buf(Lower *lo, uint32_t buf, Expr *const *idx, Fn reduce, Expr *val);
 Expr *lower_load_buf(Lower *lo, uint32_t buf, Expr *const *idx);
 uint32_t lower_buf(Lower *lo, const Value *v); /* the kernel argument that holds v, added at first use; forces v to memory */
+bool lower_computes(Lower *lo, const Value *v); /* is it computed as it is read (by a prologue), so that lower_buf must not be asked for it? */
 /* v's elements as one row, in row-major order of its run-time sizes: another view of the same argument memory. For rules
  * that copy data whose sizes they compute themselves. */
 uint32_t lower_flat(Lower *lo, const Value *v);

@@ -89,7 +89,7 @@ Image conv_image_in(Lower *lo, const Value *x, const ConvGeometry *g, Dim channe
     Context *cx = lo->cx;
     Image im = {.channels = channels};
     DType stored = wide ? DT_F32 : x->type->dtype;
-    bool padded = channels != g->in_channels || stored != x->type->dtype;
+    bool padded = channels != g->in_channels || stored != x->type->dtype || lower_computes(lo, x);
     for (uint32_t i = 0; i < g->spatial; i++) padded |= !is_zero(cx, g->begin[i]) || !is_zero(cx, g->end[i]);
     Dim dim[RANK_MAX];
     for (uint32_t i = 0; i < g->spatial; i++) {
@@ -172,7 +172,8 @@ uint32_t conv_pack(Lower *lo, const ConvProduct *c) {
 static void result_index(Lower *lo, const ConvProduct *c, const ConvPlace *p, Expr *row, Expr *j, Expr **idx) {
     const ConvGeometry *g = c->g;
     uint32_t r = g->spatial;
-    Expr *pixel = lx_add(lo, p->first, row);
+    bool down = p->clip != NULL && p->clip->down;
+    Expr *pixel = down ? p->first : lx_add(lo, p->first, row);
     Expr *oc = lx_add(lo, lx_mul(lo, p->panel, lx_i(lo, c->tile.cols)), j);
     if (c->groups > 1) oc = lx_add(lo, lx_mul(lo, p->group, lx_i(lo, c->cout)), oc);
     if (c->flat) {
@@ -180,6 +181,7 @@ static void result_index(Lower *lo, const ConvProduct *c, const ConvPlace *p, Ex
     } else {
         idx[0] = p->n;
         for (uint32_t i = 0; i + 1 < r; i++) idx[1 + i] = p->at[i];
+        if (down) idx[r - 1] = lx_add(lo, p->at[r - 2], row);
         idx[r] = pixel;
     }
     idx[r + 1] = oc;
@@ -205,6 +207,24 @@ static void copy_columns(Lower *lo, const ConvProduct *c, const ConvPlace *p, ui
 
 static void store_columns(Lower *lo, const ConvProduct *c, const ConvPlace *p, uint32_t tile) {
     for (TileColumns t = tile_columns(lo, p->panel, c->cout, c->tile.cols); t.count != 0; tile_columns_next(lo, &t)) store_tile(lo, c, p, tile, t.count);
+}
+
+/* Only the taps that lie in the image: the walk begins at the first of them, in the image and in the weights. */
+static void clip_call(Lower *lo, const ConvProduct *c, const Image *im, const ConvClip *clip, bool run, TileCall *call) {
+    Context *cx = lo->cx;
+    const ConvGeometry *g = c->g;
+    Dim pixel = image_step(cx, g, im, 1), line = image_step(cx, g, im, 0), tap_x = dim_mul(cx, pixel, dim_const(cx, g->dilation[1])), tap_y = dim_mul(cx, line, dim_const(cx, g->dilation[0]));
+    int64_t kx = dim_value(cx, g->kernel[1]), per_tap = c->cin * c->tile.cols;
+    Expr *first = lx_mul(lo, clip->from_y, lx_dim(lo, tap_y));
+    first = lx_sub(lo, first, lx_dim(lo, dim_add(cx, dim_mul(cx, line, g->begin[0]), dim_mul(cx, pixel, g->begin[1]))));
+    call->a_at = lx_add(lo, call->a_at, lx_add(lo, first, lx_dim(lo, dim_mul(cx, tap_x, dim_const(cx, clip->from_x)))));
+    if (clip->down) call->a_row = lx_dim(lo, dim_mul(cx, line, dim_const(cx, g->stride[0])));
+    call->b_at = lx_add(lo, call->b_at, lx_add(lo, lx_mul(lo, clip->from_y, lx_i(lo, kx * per_tap)), lx_i(lo, clip->from_x * per_tap)));
+    call->k = lx_i(lo, run ? clip->taps_x * c->cin : c->cin);
+    call->n1 = call->n2 = NULL;
+    if (!run) call->n2 = lx_i(lo, clip->taps_x), call->a_2 = lx_dim(lo, tap_x), call->b_2 = lx_i(lo, per_tap);
+    Expr **n = run ? &call->n2 : &call->n1, **a = run ? &call->a_2 : &call->a_1, **b = run ? &call->b_2 : &call->b_1;
+    *n = clip->taps_y, *a = lx_dim(lo, tap_y), *b = lx_i(lo, kx * per_tap);
 }
 
 /* Where the windows of the tile begin in the image, and how the micro-kernel walks them. */
@@ -248,6 +268,7 @@ void conv_call(Lower *lo, const ConvProduct *c, const Image *im, const ConvPlace
     int64_t per_panel = c->taps * c->cin * c->tile.cols;
     call.b_at = lx_mul(lo, lx_add(lo, lx_mul(lo, p->group, lx_i(lo, c->panels)), p->panel), lx_i(lo, per_panel));
     call.b_k = lx_i(lo, c->tile.cols);
+    if (p->clip != NULL) clip_call(lo, c, im, p->clip, run, &call);
     int64_t length = c->taps * c->cin;
     if (p->piece_length != 0) {
         Expr *from = lx_mul(lo, p->piece, lx_i(lo, length = p->piece_length));
@@ -257,7 +278,8 @@ void conv_call(Lower *lo, const ConvProduct *c, const Image *im, const ConvPlace
         call.n2 = NULL;
         call.add = true;
     }
-    if (p->sums != NULL) call.out_at = lx_mul(lo, p->sums, p->finish != NULL ? p->finish->row : call.b_k);
+    bool down = p->clip != NULL && p->clip->down; /* rows of the tile are lines of the result, but `sums` counts pixels */
+    if (p->sums != NULL) call.out_at = lx_mul(lo, p->sums, p->finish == NULL ? call.b_k : down ? lx_i(lo, c->cout) : p->finish->row);
     TileFinish finish;
     if (p->finish != NULL) {
         finish = *p->finish;
@@ -269,9 +291,7 @@ void conv_call(Lower *lo, const ConvProduct *c, const Image *im, const ConvPlace
     tile_emit(lo, &c->tile, &call);
 }
 
-/* Calls the micro-kernel and stores what it gives. finish, unless NULL: the micro-kernel does all that follows, and writes whole
- * panels where they belong. */
-static void compute_tile(Lower *lo, const ConvProduct *c, const Image *im, ConvPlace p, Expr *number, Dim tiles, const TileFinish *finish) {
+void conv_tile(Lower *lo, const ConvProduct *c, const Image *im, ConvPlace p, Expr *number, Dim tiles, const TileFinish *finish) {
     Context *cx = lo->cx;
     uint32_t r = c->g->spatial;
     int64_t cols = c->tile.cols;
@@ -293,6 +313,7 @@ static void compute_tile(Lower *lo, const ConvProduct *c, const Image *im, ConvP
         bool whole = k.count == cols;
         uint32_t tile = whole ? out : lower_array(lo, DT_F32, 2, (Dim[]){dim_const(cx, c->tile.rows), dim_const(cx, cols)});
         to.row = lx_i(lo, whole ? c->cout : cols);
+        if (whole && p.clip != NULL && p.clip->down) to.row = lx_mul(lo, to.row, lx_dim(lo, c->g->out[r - 1]));
         p.sums = whole ? pixel : NULL;
         p.column = whole;
         conv_call(lo, c, im, &p, tile, number, tiles);
@@ -326,7 +347,7 @@ static void emit_lines(Lower *lo, const ConvProduct *c, const Image *im, const T
     Dim line = dim_ceildiv(cx, width, size[0]), tiles = line;
     if (r > 1) number = lx_add(lo, lx_mul(lo, p.at[r - 2], lx_dim(lo, line)), t);
     if (r > 1) tiles = dim_mul(cx, g->out[r - 2], line);
-    compute_tile(lo, c, im, p, lines_first ? NULL : number, tiles, finish);
+    conv_tile(lo, c, im, p, lines_first ? NULL : number, tiles, finish);
     lower_end_n(lo, lo->open.n - depth);
 }
 
@@ -411,8 +432,8 @@ static void emit_flat(Lower *lo, const ConvProduct *c, const Image *im, const Ti
     Expr *number = lx_add(lo, first, t);
     p.first = lx_mul(lo, number, lx_i(lo, c->tile.rows));
     p.rows = tile_rows(lo, m, c->tile.rows, p.first);
-    if (rows_first) compute_tile(lo, c, im, p, t, dim_const(cx, per_block), finish);
-    else compute_tile(lo, c, im, p, number, tiles, finish);
+    if (rows_first) conv_tile(lo, c, im, p, t, dim_const(cx, per_block), finish);
+    else conv_tile(lo, c, im, p, number, tiles, finish);
     lower_end_n(lo, lo->open.n - depth);
 }
 
@@ -494,11 +515,16 @@ bool lower_conv_contract(Lower *lo, const Node *n, const ConvGeometry *g) {
     if (lower_winograd(lo, n, g, false, c.choice)) return true;
     if (c.choice == CHOICE_NARROW) c.tile = choice_tile(lo, c.choice, c.tile, dim_value(cx, m), c.taps * c.cin);
     c.panels = panels_of(&c);
+    int64_t piece = c.flat || c.choice == CHOICE_ROWS_FIRST || c.choice == CHOICE_PANELS_FIRST ? 0 : piece_length(lo, &c), inner, outer;
+    bool clip = piece == 0 && conv_clip_pays(lo, g, &c, &inner, &outer);
     c.weights = conv_pack(lo, &c);
-    Image im = conv_image(lo, n->in[c.x], g, g->in_channels, true);
-    int64_t piece = c.flat || c.choice == CHOICE_ROWS_FIRST || c.choice == CHOICE_PANELS_FIRST ? 0 : piece_length(lo, &c);
     TileFinish finish;
     bool finished = piece == 0 && finish_of(lo, &c, &finish);
+    if (clip) {
+        lower_conv_clip(lo, &c, inner, outer, finished ? &finish : NULL);
+        return true;
+    }
+    Image im = conv_image(lo, n->in[c.x], g, g->in_channels, true);
     if (c.flat) emit_flat(lo, &c, &im, finished ? &finish : NULL);
     else if (piece != 0) emit_pieces(lo, &c, &im, piece);
     else emit_lines(lo, &c, &im, finished ? &finish : NULL);

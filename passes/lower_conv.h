@@ -38,6 +38,12 @@ typedef struct ConvProduct {
     bool flat;                               /* every pixel of the image, in order: M is their number */
 } ConvProduct;
 
+typedef struct ConvClip { /* two spatial dimensions: which taps of the tile's windows lie in the image */
+    Expr *from_y, *taps_y;    /* the first window line inside, how many there are */
+    int64_t from_x, taps_x;
+    bool down;                /* the tile's rows are pixels below each other, the first at line at[0]; `first` is the column of all */
+} ConvClip;
+
 typedef struct ConvPlace { /* inside the loops: a tile's position */
     Expr *n, *group, *panel, *at[RANK_MAX], *first, *rows; /* at: spatial but the last; first: pixel of row 0; flat: of all pixels */
     Expr *sums;               /* row of the array of sums where the tile begins; NULL: 0 */
@@ -45,6 +51,7 @@ typedef struct ConvPlace { /* inside the loops: a tile's position */
     int64_t piece_length;     /* 0: all of it at once */
     const TileFinish *finish; /* done to the sums; NULL: nothing */
     bool column;              /* finish: the tile stands among the other panels' columns */
+    const ConvClip *clip;     /* the part of the windows that lies in the image, which then has no border; NULL: all of it */
 } ConvPlace;
 
 /* Can a micro-kernel do all that happens to value `sum`, the convolution's result but for its bias, until it is `to`: in a Fused
@@ -57,6 +64,16 @@ uint32_t conv_pack(Lower *lo, const ConvProduct *c); /* the weights' buffer, for
 /* Sums of the tile at p into buffer `tile`. number: of the tile among the `tiles` that follow each other in a panel; NULL:
  * every panel is left after few tiles. */
 void conv_call(Lower *lo, const ConvProduct *c, const Image *im, const ConvPlace *p, uint32_t tile, Expr *number, Dim tiles);
+/* conv_call, and all that follows, to the result. finish, unless NULL: the micro-kernel does what follows, and writes whole panels
+ * where they belong. */
+void conv_tile(Lower *lo, const ConvProduct *c, const Image *im, ConvPlace p, Expr *number, Dim tiles, const TileFinish *finish);
+
+/* A padded convolution that reads its image where it is: passes/lower_conv_clip.c. False: a padded copy is cheaper, or sizes are not known;
+ * otherwise the columns [inner, outer) of the result have windows that lie inside from left to right, and the tile is chosen for them. */
+bool conv_clip_pays(Lower *lo, const ConvGeometry *g, ConvProduct *c, int64_t *inner, int64_t *outer);
+void lower_conv_clip(Lower *lo, const ConvProduct *c, int64_t inner, int64_t outer, const TileFinish *finish);
+/* Does the convolution copy its image before it reads it, so that the copy can as well compute it? (Those of few channels with a border.) */
+bool conv_copies_image(Module *m, const Node *n);
 
 /* Depthwise micro-kernels: passes/lower_depthwise.c. */
 enum { DEPTHWISE_PIXELS = 8, DEPTHWISE_TAPS = 11 };

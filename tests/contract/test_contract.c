@@ -20,7 +20,7 @@
 #include "passes/lower.h"
 #include "passes/pass.h"
 
-enum { CASES = 60, CHAINS = 16, SEEDS = 2 };
+enum { CASES = 60, CHAINS = 16, BORDERED = 16, SEEDS = 2 };
 
 /* ---- random numbers: the same for the same seed ------------------------------------------------------------------------ */
 typedef struct Random { uint64_t s; } Random;
@@ -219,6 +219,41 @@ static void add_deep_conv(Builder *b) {
     finish(b, windowed(b, OP_Conv, 2, in, 2, &w, 1, NULL));
 }
 
+/* Windows that reach beyond a larger image: those on the border have calls of their own (passes/lower_conv_clip.c). */
+static void add_bordered_conv(Builder *b) {
+    Random *r = &b->r;
+    Window w = draw_window(b, 2, true);
+    int64_t group = chance(r, 4) ? 2 : 1, cin = between(r, 5, 48), cout = chance(r, 2) ? 64 * between(r, 1, 2) : between(r, 8, 100);
+    for (int i = 0; i < 2; i++) {
+        w.stride[i] = chance(r, 4) ? between(r, 1, 3) : 2;
+        w.in[i] += between(r, 10, 40);
+        w.pads[i] = between(r, 0, w.kernel[i] - 1);
+        w.pads[2 + i] = between(r, 0, w.kernel[i] - 1);
+    }
+    int64_t xs[4] = {between(r, 1, 2), group * cin, w.in[0], w.in[1]}, ws[4] = {group * cout, cin, w.kernel[0], w.kernel[1]}, channels = group * cout;
+    Value *in[3] = {operand(b, input(b, 4, xs)), weights(b, 4, ws, 0), chance(r, 2) ? constant(b, 1, &channels) : NULL};
+    finish(b, windowed(b, OP_Conv, in[2] != NULL ? 3 : 2, in, 2, &w, group, NULL));
+}
+
+/* Convolutions with a border that go without a copy: their kernels have the operands and the results, and nothing else. */
+static uint32_t clipped_count(const Module *m) {
+    uint32_t count = 0;
+    for (const Step *s = m->plan->first; s != NULL; s = s->next) {
+        const Node *anchor = s->kind == STEP_KERNEL && s->node->op == OP_Fused ? attr_at(s->node, AT_Fused_body)->graph->first : s->node;
+        while (anchor != NULL && anchor->op != OP_ConvChannelsLast) anchor = anchor->next;
+        if (s->kind != STEP_KERNEL || anchor == NULL || !attr_at(anchor, AT_ConvChannelsLast_pads)->present) continue;
+        const int64_t *pads = attr_at(anchor, AT_ConvChannelsLast_pads)->ints.v;
+        bool border = false, scratch = false;
+        for (uint32_t i = 0; i < attr_at(anchor, AT_ConvChannelsLast_pads)->ints.n; i++) border |= pads[i] != 0;
+        for (uint32_t i = 0; i < s->n_value; i++) {
+            const Value *v = s->value[i];
+            scratch |= v->def == NULL && v->data == NULL && m->plan->ref[v->id].space == SPACE_ARENA;
+        }
+        count += border && !scratch;
+    }
+    return count;
+}
+
 /* A convolution, pointwise operators, and the depthwise convolution that reads them: one kernel when it pays (passes/lower_chain.c). */
 static void add_chain(Builder *b) {
     Random *r = &b->r;
@@ -308,6 +343,7 @@ static void build(Builder *b, uint64_t seed, const LatheOptions *options) {
         }
     }
     add_deep_conv(b);
+    for (int i = 0; i < BORDERED && !b->bytes; i++) add_bordered_conv(b);
     for (int i = 0; i < CHAINS && !b->bytes && options->precision == LATHE_PRECISION_F32; i++) add_chain(b);
     if (!b->bytes && options->precision == LATHE_PRECISION_F32) add_long(b);
 }
@@ -424,6 +460,7 @@ static int run_seed(uint64_t seed, const char *target, const char *compiler, Lat
             failed = 0;
             for (uint32_t k = 0; k < g->n_out; k++) failed |= compare(&b, k, got[k], again[k], want[k]);
             if (!bytes && precision == LATHE_PRECISION_F32 && chain_count(b.m) < CHAINS / 4) failed = 1, printf("only %u chains are one kernel\n", chain_count(b.m));
+            if (!bytes && precision == LATHE_PRECISION_F32 && choice == NULL && clipped_count(b.m) < BORDERED / 4) failed = 1, printf("only %u convolutions without a copy\n", clipped_count(b.m));
             if (g->n_out < CASES * 3 / 4) failed = 1, printf("only %u cases\n", g->n_out);
         }
         printf("%s, seed %llu%s%s: %u cases, %s\n", target, (unsigned long long)seed, choice != NULL ? ", " : "", choice != NULL ? choice : "", g->n_out, failed ? "FAILED" : "ok");
