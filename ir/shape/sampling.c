@@ -90,14 +90,14 @@ bool shape_crop_and_resize(Module *m, Node *n) {
 
 bool shape_max_roi_pool(Module *m, Node *n) {
     const Type *x = shape_in(m, n, 0), *rois = x != NULL ? shape_in(m, n, 1) : NULL;
-    const Attr *size = attr_at(n, AT_MaxRoiPool_pooled_shape);
+    const Attr *size = attr_at(n, attr_named(n, "pooled_shape"));
     if (!rank_is(m, n, 0, x, 4) || !rank_is(m, n, 1, rois, 2)) return false;
     if (size->ints.n != 2 || size->ints.v[0] < 1 || size->ints.v[1] < 1) {
         diag(m->cx, SEV_ERROR, n->loc, "pooled_shape must be two positive sizes");
         return false;
     }
     if (shape_unify(m, n, rois->dim[1], dim_const(m->cx, 5), "columns of rois") == 0) return false;
-    shape_out(m, n, 0, x->dtype, 4, (Dim[]){rois->dim[0], x->dim[1], dim_const(m->cx, size->ints.v[0]), dim_const(m->cx, size->ints.v[1])});
+    shape_out(m, n, 0, n->op == OP_MaxRoiPool ? x->dtype : DT_I64, 4, (Dim[]){rois->dim[0], x->dim[1], dim_const(m->cx, size->ints.v[0]), dim_const(m->cx, size->ints.v[1])});
     return true;
 }
 

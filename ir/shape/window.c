@@ -101,8 +101,8 @@ bool window_of_pool(Module *m, Node *node, Window *w) {
 bool shape_max_pool_mask(Module *m, Node *n) {
     const Type *x = shape_in(m, n, 0), *mask = x != NULL ? shape_in(m, n, 1) : NULL;
     if (mask == NULL) return false;
-    if (mask->rank != x->rank || mask->dtype != DT_I32 || x->dtype != DT_F32) {
-        diag(m->cx, SEV_ERROR, n->loc, "a float input and an int32 mask with as many dims are needed");
+    if (mask->rank != x->rank || mask->dtype != DT_I32 || (x->dtype != DT_F32 && x->dtype != DT_F64)) {
+        diag(m->cx, SEV_ERROR, n->loc, "a float or double input and an int32 mask with as many dims are needed");
         return false;
     }
     for (uint32_t a = 2; a < x->rank; a++)
@@ -116,7 +116,7 @@ bool shape_pool(Module *m, Node *n) {
     const Type *t = n->in[0]->type;
     Dim dim[RANK_MAX] = {t->dim[0], t->dim[1]};
     for (uint32_t a = 0; a < w.n; a++) dim[2 + a] = w.out[a];
-    shape_out(m, n, 0, t->dtype, t->rank, dim);
+    shape_out(m, n, 0, n->op == OP_MaxpoolWithMaskPosition ? DT_I64 : t->dtype, t->rank, dim);
     shape_out(m, n, 1, DT_I64, t->rank, dim);
     return true;
 }

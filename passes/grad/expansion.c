@@ -31,6 +31,9 @@ ExpandFn *grad_expansion_of(Module *m, const Node *n) {
     case OP_AffineGrid: return grad_expand_affine_grid;
     case OP_STFT: return grad_expand_stft;
     case OP_GridSample: return grad_expand_grid_sample;
+    case OP_CropAndResize: return grad_expand_crop_and_resize;
+    case OP_MaxpoolWithMask: return grad_expand_max_pool_mask;
+    case OP_MaxRoiPoolGrad: return grad_expand_max_roi_pool_adjoint;
     case OP_DeformConv: return grad_expand_deform_conv;
     case OP_LinearAttention: case OP_Ms_LinearAttention: return grad_expand_linear_attention;
     case OP_DequantizeLinear: case OP_Ms_DequantizeLinear: return grad_is_quantized(n->in[0]) ? grad_expand_dequantize : NULL;

@@ -41,6 +41,7 @@ ExpandFn grad_expand_loop, grad_expand_recurrent, grad_expand_mean_variance_norm
 bool grad_loss_shares_partition(const Node *n);
 ExpandFn grad_expand_class_loss;
 ExpandFn grad_expand_col2im, grad_expand_causal_conv, grad_expand_bias_split_gelu, grad_expand_affine_grid, grad_expand_stft;
+ExpandFn grad_expand_crop_and_resize, grad_expand_max_pool_mask, grad_expand_max_roi_pool_adjoint;
 ExpandFn grad_expand_grid_sample, grad_expand_deform_conv, grad_expand_linear_attention, grad_expand_dequantize;
 /* Is v the integers of a QuantizeLinear? They are no floats, but the gradient of fake quantization passes through them. */
 bool grad_is_quantized(const Value *v);

@@ -1,4 +1,4 @@
-/* GridSample and DeformConv as what they are made of: computed places, the elements around them by GatherElements, and weights.
+/* GridSample, CropAndResize and DeformConv as what they are made of: computed places, the elements around them by GatherElements, and weights.
  *
  *     y[n, c, p] = sum over taps: w[n, p] * x[n, c, at[n, p]]
  *
@@ -128,6 +128,50 @@ bool grad_expand_grid_sample(Module *m, Node *n, Value **out) {
     Value *places = g_2(&g, OP_Reshape, g_cast(&g, grid, x->type->dtype), value_const_i64(m, 3, (int64_t[]){0, -1, s.axes}));
     for (uint32_t a = 0; a < s.axes; a++) axis[a] = taps_at(&s, a, grid_coordinate(&s, places, a));
     out[0] = g_reshape_like(&g, sampled(&s, x, axis), n->out[0]);
+    return true;
+}
+
+/* Places of the crop's points along one axis, [R, points]: from the region's first corner to its second, or the middle. */
+static Value *crop_places(Sampler *s, Value *regions, uint32_t a, int64_t points) {
+    Grad *g = s->g;
+    double last = (double)(s->size[a] - 1);
+    Value *from = expand_slice(g->m, g->at, regions, a, a + 1, 1), *to = expand_slice(g->m, g->at, regions, a + 2, a + 3, 1); /* [R, 1] */
+    if (points == 1) return g_times(g, g_add(g, from, to), 0.5 * last);
+    double *step = ARENA_ARRAY(&g->m->cx->scratch, double, points);
+    for (int64_t i = 0; i < points; i++) step[i] = (double)i * last / (double)(points - 1);
+    Value *steps = expand_floats(g->m, 2, (int64_t[]){1, points}, step, regions->type->dtype);
+    return g_add(g, g_times(g, from, last), g_mul(g, g_sub(g, to, from), steps));
+}
+
+/* [R, points of one axis] for each point of the crop: [R, P]. */
+static Value *for_points(Grad *g, Value *v, uint32_t axis, const int64_t *points) {
+    Value *wide = g_2(g, OP_Unsqueeze, v, value_const_i64(g->m, 1, (int64_t[]){axis == 0 ? 2 : 1}));
+    Value *shape = expand_concat(g->m, g->at, 2, (Value *[]){expand_slice(g->m, g->at, g_shape(g, v), 0, 1, 0), value_const_i64(g->m, 2, points)}, 0);
+    return g_2(g, OP_Reshape, g_2(g, OP_Expand, wide, shape), value_const_i64(g->m, 2, (int64_t[]){0, points[0] * points[1]}));
+}
+
+bool grad_expand_crop_and_resize(Module *m, Node *n, Value **out) {
+    Grad g = {.m = m, .n = n, .at = n};
+    Value *x = n->in[0], *regions = g_cast(&g, n->in[1], x->type->dtype), *off = NULL;
+    Sampler s = {.g = &g, .axes = 2, .taps = attr_s_is(m->cx, n, AT_CropAndResize_mode, "nearest") ? 1 : 2};
+    const Type *y = n->out[0]->type;
+    if (!known_sizes(&s, x) || !dim_is_const(m->cx, y->dim[2]) || !dim_is_const(m->cx, y->dim[3])) return false;
+    int64_t points[2] = {dim_value(m->cx, y->dim[2]), dim_value(m->cx, y->dim[3])};
+    Axis axis[2];
+    for (uint32_t a = 0; a < 2; a++) {
+        double last = (double)(s.size[a] - 1);
+        Value *place = crop_places(&s, regions, a, points[a]), *base = g_1(&g, OP_Floor, s.taps == 1 ? g_plus(&g, place, 0.5) : place), *part = g_sub(&g, place, base);
+        Value *inside = g_2(&g, OP_And, g_2(&g, OP_GreaterOrEqual, place, num(&s, place, 0)), g_2(&g, OP_LessOrEqual, place, num(&s, place, last)));
+        Value *beyond = for_points(&g, g_1(&g, OP_Not, inside), a, points);
+        off = off == NULL ? beyond : g_2(&g, OP_Or, off, beyond);
+        for (uint32_t k = 0; k < s.taps; k++) {
+            axis[a].at[k] = for_points(&g, g_cast(&g, between(&s, g_plus(&g, base, k), 0, last), DT_I64), a, points);
+            axis[a].weight[k] = for_points(&g, s.taps == 1 ? g_filled_like(&g, place, 1) : k == 0 ? g_sub(&g, num(&s, place, 1), part) : part, a, points);
+        }
+    }
+    Value *images = expand_gather(m, n, x, n->in[2], 0), *one = value_const_i64(m, 1, (int64_t[]){1});
+    Value *value = g_where(&g, g_2(&g, OP_Unsqueeze, off, one), g_num(&g, x, attr_f(n, AT_CropAndResize_extrapolation_value)), sampled(&s, images, axis));
+    out[0] = g_reshape_like(&g, value, n->out[0]);
     return true;
 }
 

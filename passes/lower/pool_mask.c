@@ -7,11 +7,14 @@
  * As ONNX Runtime's kernel does it, whose source is all there is of a definition: the first element of a plane always counts; in planes that share a mask
  * of P planes, plane c reads it from element c * H * W mod P on. */
 #include "ir/shape/window.h"
-#include "passes/lower.h"
+#include "passes/lower/rows.h"
 #include "passes/rules.h"
 
+/* MaxpoolWithMaskPosition as well: where in x the maximum is, -1 when no element was alive. */
 bool lower_max_pool_mask(Lower *lo, const Node *n) {
     const Type *x = n->in[0]->type, *m = n->in[1]->type;
+    DType t = lower_float_type(x->dtype);
+    bool position = n->op == OP_MaxpoolWithMaskPosition;
     Window w;
     if (!window_of_pool(lo->m, (Node *)(uintptr_t)n, &w)) return false;
     Dim plane = dim_const(lo->cx, 1), planes = dim_mul(lo->cx, m->dim[0], m->dim[1]), all = type_numel(lo->cx, m);
@@ -19,7 +22,7 @@ bool lower_max_pool_mask(Lower *lo, const Node *n) {
     uint32_t mask = lower_flat(lo, n->in[1]), last = w.n - 1;
     Expr *out[RANK_MAX], *idx[RANK_MAX], *zero = lx_i(lo, 0), *inside = ex_i(lo->cx, DT_BOOL, 1), *at = zero;
     lower_for_type(lo, n->out[0]->type, out);
-    Expr *best = lower_local(lo, DT_F32, lx_const(lo, DT_F32, -3.4028234663852886e38));
+    Expr *best = lower_local(lo, t, lx_const(lo, t, -3.4028234663852886e38)), *where = position ? lower_local(lo, DT_I64, lx_i(lo, -1)) : NULL;
     Expr *channel = lx_add(lo, lx_mul(lo, out[0], lx_dim(lo, x->dim[1])), out[1]);
     Expr *first = lx_2(lo, FN_MOD, lx_mul(lo, channel, lx_dim(lo, plane)), lx_dim(lo, planes));
     idx[0] = out[0];
@@ -36,9 +39,14 @@ bool lower_max_pool_mask(Lower *lo, const Node *n) {
     Expr *place = lx_2(lo, FN_INDEX, lx_add(lo, first, at), lx_dim(lo, all)), *set = lx_2(lo, FN_NE, lower_load_buf(lo, mask, &place), ex_i(lo->cx, DT_I32, 0));
     lower_set(lo, alive, lx_2(lo, FN_AND, alive, lx_2(lo, FN_OR, lx_2(lo, FN_EQ, at, zero), set)));
     lower_if(lo, alive);
-    lower_accumulate(lo, best, FN_MAX, lower_load(lo, n->in[0], idx));
-    lower_end_n(lo, 2 + w.n);
-    lower_store(lo, n->out[0], out, best);
+    Expr *value = lower_load(lo, n->in[0], idx);
+    if (position) { /* the first of equal ones */
+        lower_if(lo, lx_2(lo, FN_GT, value, best));
+        lower_set(lo, where, lx_add(lo, lx_mul(lo, channel, lx_dim(lo, plane)), at));
+    }
+    lower_accumulate(lo, best, FN_MAX, value);
+    lower_end_n(lo, 2 + w.n + position);
+    lower_store(lo, n->out[0], out, position ? where : best);
     lower_end_n(lo, x->rank);
     return true;
 }

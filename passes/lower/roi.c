@@ -100,7 +100,7 @@ bool lower_roi_align(Lower *lo, const Node *n) {
 /* First and one past the last pixel of bin o: [floor(o * size), ceil((o + 1) * size)) + start, cut to the image. */
 static void pixel_bin(Roi *s, int64_t first, Expr *o, int64_t output, Dim length, Expr **from, Expr **count) {
     Lower *lo = s->lo;
-    double scale = attr_f(s->n, AT_MaxRoiPool_spatial_scale);
+    double scale = attr_f(s->n, attr_named(s->n, "spatial_scale"));
     Expr *half = num(s, 0.5), *edge = lx_dim(lo, length), *zero = lx_i(lo, 0), *one = lx_i(lo, 1), *bound[2];
     for (int64_t i = 0; i < 2; i++) { /* half away from zero, as in the original implementation */
         Expr *at = corner(s, first + 2 * i, scale, 0), *up = lx_1(lo, FN_FLOOR, lx_add(lo, at, half)), *down = lx_1(lo, FN_CEIL, lx_sub(lo, at, half));
@@ -116,10 +116,12 @@ static void pixel_bin(Roi *s, int64_t first, Expr *o, int64_t output, Dim length
     *count = lower_local(lo, DT_I64, lx_2(lo, FN_MAX, lx_sub(lo, high, low), zero));
 }
 
+/* MaxRoiPoolPosition as well: where in x the maximum is, -1 for an empty bin. */
 bool lower_max_roi_pool(Lower *lo, const Node *n) {
     const Type *y = n->out[0]->type;
+    bool position = n->op == OP_MaxRoiPoolPosition;
     Roi s = {.lo = lo, .n = n, .x = n->in[0]->type, .t = lower_float_type(n->in[0]->type->dtype)};
-    const Attr *size = attr_at(n, AT_MaxRoiPool_pooled_shape);
+    const Attr *size = attr_at(n, attr_named(n, "pooled_shape"));
     Expr *y0, *ny, *x0, *nx;
     s.r = lower_for_dim(lo, y->dim[0]);
     s.batch = batch_index(&s, lower_load(lo, n->in[1], (Expr *[]){s.r, lx_i(lo, 0)}));
@@ -128,10 +130,22 @@ bool lower_max_roi_pool(Lower *lo, const Node *n) {
     Expr *ow = lower_for_dim(lo, y->dim[3]);
     pixel_bin(&s, 1, ow, size->ints.v[1], s.x->dim[3], &x0, &nx);
     Expr *c = lower_for_dim(lo, y->dim[1]);
-    Expr *best = lower_local(lo, s.t, lower_lowest(lo, s.t));
-    Expr *i = lower_for(lo, ny), *j = lower_for(lo, nx);
-    lower_accumulate(lo, best, FN_MAX, pixel(&s, c, lx_add(lo, y0, i), lx_add(lo, x0, j)));
+    Expr *best = lower_local(lo, s.t, lower_lowest(lo, s.t)), *where = position ? lower_local(lo, DT_I64, lx_i(lo, -1)) : NULL;
+    Expr *i = lower_for(lo, ny), *j = lower_for(lo, nx), *py = lx_add(lo, y0, i), *px = lx_add(lo, x0, j), *value = pixel(&s, c, py, px);
+    if (position) { /* the first of equal ones */
+        Expr *plane = lx_add(lo, lx_mul(lo, s.batch, lx_dim(lo, s.x->dim[1])), c);
+        Expr *row = lx_add(lo, lx_mul(lo, plane, lx_dim(lo, s.x->dim[2])), py);
+        lower_if(lo, lx_2(lo, FN_OR, lx_2(lo, FN_GT, value, best), lx_2(lo, FN_LT, where, lx_i(lo, 0))));
+        lower_set(lo, where, lx_add(lo, lx_mul(lo, row, lx_dim(lo, s.x->dim[3])), px));
+        lower_end(lo);
+    }
+    lower_accumulate(lo, best, FN_MAX, value);
     lower_end_n(lo, 2);
+    if (position) {
+        lower_store(lo, n->out[0], (Expr *[]){s.r, c, oh, ow}, where);
+        lower_end_n(lo, 4);
+        return true;
+    }
     Expr *empty = lx_2(lo, FN_EQ, lx_mul(lo, ny, nx), lx_i(lo, 0)), *idx[4] = {s.r, c, oh, ow};
     lower_store(lo, n->out[0], idx, lx_select(lo, empty, num(&s, 0), best));
     lower_end_n(lo, 4);

@@ -345,7 +345,16 @@ ROIS = C([[0.5, 0.7, 3.2, 2.9], [1.1, 0.2, 4.4, 3.6]])
 for mode in ("avg", "max"):
     for ratio in (0, 2):
         case("RoiAlign", S(1, 2, 5, 6), ROIS, I(0, 0), output_height=2, output_width=3, sampling_ratio=ratio, mode=mode, second=mode == "avg")
-case("MaxRoiPool", S(1, 2, 5, 6), C([[0, 0, 1, 3, 3], [0, 2, 0, 5, 4]]), pooled_shape=[2, 2], second=False)
+case("MaxRoiPool", S(1, 2, 5, 6), C([[0, 0, 1, 3, 3], [0, 2, 0, 5, 4]]), pooled_shape=[2, 2])
+case("MaxRoiPool", S(2, 1, 5, 5), C([[1, 0, 0, 4, 4], [0, 3, 3, 9, 9], [0, 8, 8, 9, 9]]), pooled_shape=[2, 3], spatial_scale=0.9, label="beyond the image")
+MASK = Constant(np.array([[[[1, 1, 0, 1, 1], [0, 1, 1, 1, 0], [1, 1, 1, 0, 1], [0, 0, 0, 1, 1]]]], np.int32))
+case("MaxpoolWithMask", S(1, 2, 4, 5), MASK, domain=MS, kernel_shape=[2, 2], strides=[2, 2])
+case("MaxpoolWithMask", S(1, 2, 4, 5), MASK, domain=MS, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+for mode in ("bilinear", "nearest"):
+    case("CropAndResize", S(2, 2, 5, 4), C([[0.11, 0.07, 0.83, 0.94], [0.9, 0.31, 0.2, 0.6], [-0.3, 0.2, 0.61, 1.3]]), Constant(np.array([0, 1, 0], np.int32)),
+         Constant(np.array([3, 2], np.int32)), domain=MS, mode=mode, extrapolation_value=0.7)
+case("CropAndResize", S(1, 2, 5, 4), np.array([[0.11, 0.07, 0.83, 0.94]]), Constant(np.array([0], np.int32)), Constant(np.array([2, 3], np.int32)), domain=MS, label="by the region")
+case("CropAndResize", S(1, 2, 5, 4), np.array([[0.13, 0.07, 0.83, 0.94]]), Constant(np.array([0], np.int32)), Constant(np.array([1, 1], np.int32)), domain=MS, label="one point")
 
 # ---- transforms
 case("DFT", S(1, 5, 1), None, N(1))
