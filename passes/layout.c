@@ -177,14 +177,15 @@ static bool move_global_pool(Layout *l, Node *n) {
     return replace(l, n, finish(l, made));
 }
 
-/* Reductions over constant axes. Without keepdims only those that leave [N, C], which both forms agree on. */
+/* Reductions over constant axes. Without keepdims only those that leave axes whose order both forms agree on: [N, C], say, or [C]. */
 static bool move_reduce(Layout *l, Node *n) {
     if (!has_last(l, n->in[0])) return false;
     uint32_t r = n->in[0]->type->rank, mask, k = 0;
     bool runtime;
     if (!reduce_mask(l->m, n, &mask, &runtime)) return false; /* axes of the run: an empty mask */
-    bool keep = reduce_keepdims(n), spatial = mask == (((1u << r) - 1) & ~3u);
-    if (mask == 0 || (!keep && !spatial)) return false;
+    uint32_t kept = ((1u << r) - 1) & ~mask;
+    bool keep = reduce_keepdims(n), agree = (kept & 2) == 0 || (kept & ~3u) == 0;
+    if (mask == 0 || (!keep && !agree)) return false;
     int64_t axes[RANK_MAX];
     for (uint32_t i = 0; i < r; i++)
         if (mask >> i & 1) axes[k++] = moved_axis(i, r);
@@ -200,6 +201,7 @@ static bool move_reduce(Layout *l, Node *n) {
 /* An operand of a pointwise node as it must be to broadcast against channels-last results. NULL: cannot be. */
 static Value *moved_operand(Layout *l, Value *v, uint32_t r) {
     const Type *t = v->type;
+    if (t->rank != r) v = model_form(l, v);
     Dim n = type_numel(l->cx, t);
     if (t->rank < r && n != 0 && is_dim(l, n, 1)) return v;
     if (t->rank == r) return channels_last(l, v);
@@ -270,6 +272,44 @@ static bool move_batch_norm(Layout *l, Node *n) {
     return replace(l, n, build2(l->m, l->at, OP_Add, scaled, value_const(l->m, t, b, true)));
 }
 
+static Value *scaled(Layout *l, Value *v, double by) { return build2(l->m, l->at, OP_Mul, v, value_const_scalar(l->m, DT_F32, by)); }
+
+/* One per channel, in both layouts: what output i of n is from now on. */
+static void replace_vector(Layout *l, Node *n, uint32_t i, Value *made) {
+    if (i < n->n_out && n->out[i] != NULL) l->last[n->out[i]->id] = l->first[n->out[i]->id] = made;
+}
+
+/* Training form: sums over pixels, and pointwise operators, which fuse with what follows. */
+static bool move_batch_norm_train(Layout *l, Node *n) {
+    uint32_t r = n->in[0]->type->rank;
+    if (!has_last(l, n->in[0]) || n->in[0]->type->dtype != DT_F32) return false;
+    for (uint32_t i = 1; i < 5; i++)
+        if (!is_tensor(n->in[i]) || n->in[i]->type->dtype != DT_F32) return false;
+    int64_t axes[RANK_MAX];
+    for (uint32_t a = 0; a + 1 < r; a++) axes[a] = a;
+    Value *in[5] = {channels_last(l, n->in[0])}, *over = value_const_i64(l->m, r - 1, axes), *statistic[2];
+    if (in[0] == NULL) return false;
+    for (uint32_t i = 1; i < 5; i++) in[i] = model_form(l, n->in[i]);
+    for (uint32_t i = 0; i < 2; i++) {
+        Value *x = in[0];
+        if (i == 1) x = build2(l->m, l->at, OP_Sub, x, statistic[0]), x = build2(l->m, l->at, OP_Mul, x, x);
+        Node *mean = node_new(l->m, l->g, l->at, OP_ReduceMean, 2, (Value *[]){x, over}, 1);
+        attr_set_i(mean, AT_ReduceMean_keepdims, 0);
+        statistic[i] = finish(l, mean);
+        if (statistic[i] == NULL) return false;
+    }
+    Value *root = build1(l->m, l->at, OP_Sqrt, build2(l->m, l->at, OP_Add, statistic[1], value_const_scalar(l->m, DT_F32, attr_f(n, AT_BatchNormTrain_epsilon))));
+    Value *inverse = build2(l->m, l->at, OP_Div, value_const_scalar(l->m, DT_F32, 1), root), *y = build2(l->m, l->at, OP_Sub, in[0], statistic[0]);
+    y = build2(l->m, l->at, OP_Add, build2(l->m, l->at, OP_Mul, build2(l->m, l->at, OP_Mul, y, inverse), in[1]), in[2]);
+    double momentum = attr_f(n, AT_BatchNormTrain_momentum);
+    for (uint32_t i = 0; i < 2; i++) {
+        replace_vector(l, n, 3 + i, i == 0 ? statistic[0] : inverse);
+        if (1 + i < n->n_out && n->out[1 + i] != NULL)
+            replace_vector(l, n, 1 + i, build2(l->m, l->at, OP_Add, scaled(l, in[3 + i], momentum), scaled(l, statistic[i], 1 - momentum)));
+    }
+    return replace(l, n, y);
+}
+
 /* A vector operand with one entry per axis, constant, reordered; NULL when it is not that. parts: 1, or 2 for pads. */
 static Value *moved_vector(Layout *l, const Value *v, uint32_t r, uint32_t parts) {
     if (v == NULL || v->data == NULL || v->type->rank != 1 || !is_dim(l, v->type->dim[0], (int64_t)r * parts)) return NULL;
@@ -329,6 +369,7 @@ static bool move_node(Layout *l, Node *n) {
     case OP_GlobalAveragePool: case OP_GlobalMaxPool: return move_global_pool(l, n);
     case OP_ReduceMean: case OP_ReduceSum: case OP_ReduceMax: case OP_ReduceMin: return move_reduce(l, n);
     case OP_BatchNormalization: return move_batch_norm(l, n);
+    case OP_BatchNormTrain: return move_batch_norm_train(l, n);
     case OP_Concat: return move_concat(l, n);
     case OP_Resize: return move_resize(l, n);
     case OP_Pad: return move_pad(l, n);

@@ -103,6 +103,95 @@ static const Value *row_sizes(Lower *lo, const Node *n) {
     return v;
 }
 
+/* ---- few columns of many rows ---------------------------------------------------------------------------------------
+ * The last axis stays and every other one is reduced: the bias gradient of a convolution, a channel's mean. Columns alone
+ * would give threads nothing to share, so rows go in a fixed number of parts, whose results combine in order:
+ *
+ *     for part < PARTS: for row of the part, column: partial[part, column] += x[row, column]
+ *     for column: y[column] = sum over parts */
+enum { PARTS = 32, TALL_ROWS = 256, TALL_ELEMENTS = 1 << 14 };
+
+static int64_t at_least(const Lower *lo, Dim d) { return dim_is_const(lo->cx, d) ? dim_value(lo->cx, d) : dim_lo(lo->cx, d) > 16 ? dim_lo(lo->cx, d) : 16; }
+
+/* The axis that stays, when the reduction is of this kind; else -1. */
+static int32_t tall_axis(Lower *lo, const Node *n, uint32_t mask) {
+    const Type *x = n->in[0]->type;
+    int32_t lane = -1;
+    int64_t rows = 1;
+    DType t = sum_type(n);
+    if (n->op == OP_ReduceLogSumExp || (t != DT_F32 && t != DT_F64)) return -1;
+    for (uint32_t a = 0; a < x->rank; a++) {
+        bool one = dim_is_const(lo->cx, x->dim[a]) && dim_value(lo->cx, x->dim[a]) == 1;
+        if (one) continue;
+        if (lane >= 0) return -1; /* the last one must stay, and only that */
+        if ((mask >> a & 1) == 0) lane = (int32_t)a;
+        else if (rows < TALL_ELEMENTS) rows *= at_least(lo, x->dim[a]);
+    }
+    if (lane < 0 || !dim_is_const(lo->cx, x->dim[lane]) || rows < TALL_ROWS) return -1;
+    int64_t columns = dim_value(lo->cx, x->dim[lane]);
+    return columns > 0 && rows * columns >= TALL_ELEMENTS ? lane : -1;
+}
+
+/* The leading reduced axes whose indices together are shared between parts. */
+static uint32_t axes_in_parts(Lower *lo, const Type *x, int32_t lane, Dim *outer) {
+    uint32_t n = 0;
+    *outer = dim_const(lo->cx, 1);
+    while ((int32_t)n < lane && at_least(lo, *outer) < 2 * PARTS) *outer = dim_mul(lo->cx, *outer, x->dim[n++]);
+    return n;
+}
+
+static void partial_sums(Lower *lo, const Node *n, uint32_t mask, int32_t lane, uint32_t partial) {
+    const Type *x = n->in[0]->type;
+    DType t = sum_type(n);
+    Fn fn = combine(n, t);
+    Dim outer;
+    uint32_t n_outer = axes_in_parts(lo, x, lane, &outer), inner = 0;
+    Expr *part = lower_for(lo, lx_i(lo, PARTS)), *each = lx_dim(lo, dim_ceildiv(lo->cx, outer, dim_const(lo->cx, PARTS)));
+    Rows r;
+    rows_open(&r, lo, x->rank, x->dim, mask);
+    RowAcc sum = rows_acc(&r, t, neutral(lo, fn, t));
+    Expr *first = lx_mul(lo, part, each), *count = lx_2(lo, FN_MIN, each, lx_sub(lo, lx_dim(lo, outer), first));
+    Expr *at = lx_add(lo, first, lower_for(lo, count));
+    lower_split_index(lo, at, n_outer, x->dim, r.idx);
+    for (uint32_t a = n_outer; (int32_t)a < lane; a++, inner++) r.idx[a] = lower_for_dim(lo, x->dim[a]);
+    rows_lane(&r);
+    rows_add(&r, sum, fn, element(lo, n, lx_cast(lo, t, lower_load(lo, n->in[0], r.idx))));
+    rows_lane_end(&r);
+    lower_end_n(lo, inner + 1);
+    rows_lane(&r);
+    lower_store_buf(lo, partial, (Expr *[]){part, r.idx[lane]}, FN_NONE, rows_get(&r, sum));
+    rows_lane_end(&r);
+    rows_close(&r);
+    lower_end(lo);
+}
+
+static bool lower_tall(Lower *lo, const Node *n) {
+    const Type *x = n->in[0]->type;
+    uint32_t mask;
+    bool runtime;
+    if (!reduce_mask(lo->m, (Node *)(uintptr_t)n, &mask, &runtime) || runtime) return false;
+    int32_t lane = tall_axis(lo, n, mask);
+    if (lane < 0) return false;
+    DType t = sum_type(n);
+    Fn fn = combine(n, t);
+    Dim dim[2] = {dim_const(lo->cx, PARTS), x->dim[lane]}, count = dim_const(lo->cx, 1);
+    uint32_t partial = lower_buf(lo, lower_scratch(lo, type_tensor(lo->cx, t, 2, dim)));
+    partial_sums(lo, n, mask, lane, partial);
+    Expr *column = lower_for_dim(lo, x->dim[lane]), *sum = lower_local(lo, t, neutral(lo, fn, t)), *idx[RANK_MAX];
+    Expr *part = lower_for(lo, lx_i(lo, PARTS));
+    lower_accumulate(lo, sum, fn, lower_load_buf(lo, partial, (Expr *[]){part, column}));
+    lower_end(lo);
+    Rows r = {.lo = lo, .rank = x->rank, .mask = mask};
+    for (uint32_t a = 0; a < x->rank; a++) {
+        r.idx[a] = (int32_t)a == lane ? column : lx_i(lo, 0);
+        if ((mask >> a & 1) != 0) count = dim_mul(lo->cx, count, x->dim[a]);
+    }
+    output_index(&r, reduce_keepdims(n), idx);
+    lower_store(lo, n->out[0], idx, finish(lo, n, sum, lx_dim(lo, count)));
+    lower_end(lo);
+    return true;
+}
+
 static bool open_reduction(Lower *lo, const Node *n, Rows *r) {
     const Type *x = n->in[0]->type;
     uint32_t mask;
@@ -118,6 +207,7 @@ bool lower_reduce(Lower *lo, const Node *n) {
     Fn fn = combine(n, t);
     bool log_sum_exp = n->op == OP_ReduceLogSumExp;
     Rows r;
+    if (lower_tall(lo, n)) return true;
     if (!open_reduction(lo, n, &r)) return false;
     RowAcc top = {0};
     if (log_sum_exp) top = finite_maximum(&r, n, t);
