@@ -162,7 +162,8 @@ bool lower_block_matmul(Lower *lo, const Node *n) {
     Block b = {.n = n};
     b.p.columns = dim_value(cx, codes->dim[0]);
     b.p.k = dim_value(cx, codes->dim[1]);
-    b.p.group = attr_i(n, AT_BlockMatMul_group);
+    const int64_t group = attr_i(n, AT_BlockMatMul_group), row = (b.p.k + 7) / 8 * 8;
+    b.p.group = group < row ? group : row; /* a group for whole rows is as long as they are: nothing is stored behind their end */
     b.p.bits = attr_i(n, AT_BlockMatMul_bits);
     b.p.integers = attr_i(n, AT_BlockMatMul_integers) != 0;
     b.p.groups = (b.p.k + b.p.group - 1) / b.p.group;

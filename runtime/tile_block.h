@@ -45,9 +45,13 @@ static inline __attribute__((always_inline)) void lathe_block_nibbles(const lath
 static inline __attribute__((always_inline)) void lathe_block_group(int rows, int bits, const float *a, int64_t a_row, int64_t n, const uint8_t *b, lathe_block_f (*part)[4], float *total)
 {
     for (int r = 0; r < rows; r++) {
+        lathe_block_f sums = {0}; /* lane by lane: one chain of additions would take as long as the products */
+        int64_t k = 0;
+        for (; k + 16 <= n; k += 16) sums += *(const lathe_block_fu *)(a + r * a_row + k);
         total[r] = 0;
+        for (; k < n; k++) total[r] += a[r * a_row + k];
+        for (int i = 0; i < 16; i++) total[r] += sums[i];
         for (int j = 0; j < 4; j++) part[r][j] = (lathe_block_f){0};
-        for (int64_t k = 0; k < n; k++) total[r] += a[r * a_row + k];
     }
     if (bits == 8) {
         for (int64_t k = 0; k < n; k++) {
