@@ -8,6 +8,13 @@
  * through (parts of one tensor, heads split off, keys transposed, heads repeated for groups of queries) become steps from
  * element to element of the tensor they come from, factors become the scale; so none of them is computed. Where sizes are known
  * at run time only, orders of dimensions, repeated heads and factors are taken in.
+ *
+ * A decoder's step appends its keys and values to a cache that comes in as one tensor and goes out as another. With few queries
+ * the kernel does that, too, head after head, and reads each while it is still near:
+ *
+ *     %k = Concat(%past, %new)   …                  %y, %k = Fused(%x, %past, %new, …) { body:
+ *                                                       %k = Concat(%past, %new)   %s = AttentionScores(%x, %k)   … }
+ *
  * Few queries whose keys or values do not lie in rows stay as they are: their products read memory once, whatever stands between. */
 #include "passes/lower/attention_parts.h"
 #include "passes/pass.h"
@@ -37,6 +44,7 @@ typedef struct Match {
     Node *chain[CHAIN_MAX];       /* from the softmax down to the first product */
     uint32_t n_chain;
     View q, k, v;
+    Node *keys, *values;          /* few queries: the Concat that makes k's or v's tensor and an output of the graph of it; NULL: read as it is */
 } Match;
 
 static uint32_t use_count(const Pass *p, const Value *v) { return v->id < p->n_use ? p->uses.first[v->id + 1] - p->uses.first[v->id] : 2; }
@@ -270,6 +278,56 @@ static bool heads_agree(const Value *a, const Value *b, uint32_t rank) {
     return true;
 }
 
+/* ---- a cache that grows ------------------------------------------------------------------------------------------- */
+static bool is_output(const Pass *p, const Value *v) {
+    for (uint32_t u = p->uses.first[v->id]; v->id < p->n_use && u < p->uses.first[v->id + 1]; u++)
+        if (p->uses.use[u].node == NULL) return true;
+    return false;
+}
+
+/* The only node that reads v; graphs may have it as an output besides. */
+static Node *only_reader(const Pass *p, const Value *v) {
+    Node *reader = NULL;
+    for (uint32_t u = p->uses.first[v->id]; v->id < p->n_use && u < p->uses.first[v->id + 1]; u++) {
+        Node *n = p->uses.use[u].node;
+        if (n == NULL) continue;
+        if (reader != NULL) return NULL;
+        reader = n;
+    }
+    return reader;
+}
+
+/* Do v's elements get to `product` through views that nothing else reads? */
+static bool only_for(const Pass *p, const Value *v, const Node *product) {
+    for (int depth = 0; depth < VIEW_DEPTH; depth++) {
+        const Node *n = only_reader(p, v);
+        if (n == product || n == NULL) return n != NULL;
+        if (n->graph != product->graph || n->n_out != 1 || is_output(p, n->out[0])) return false;
+        v = n->out[0];
+    }
+    return false;
+}
+
+static bool is_whole(const View *v) {
+    int64_t step = 1;
+    for (uint32_t i = v->rank; i-- > 0;) {
+        if (v->strides ? v->size[i] != 1 && v->step[i] != step : v->perm[i] != i) return false;
+        if (v->strides) step *= v->size[i];
+    }
+    return v->offset == 0;
+}
+
+/* The Concat along its rows that makes the tensor of w; NULL when it cannot be part of the attention in which `product` reads w. */
+static Node *growing(const Pass *p, const View *w, const Node *product) {
+    Node *n = w->base->def;
+    if (n == NULL || n->op != OP_Concat || n->graph != product->graph || n->n_agree != 0 || n->n_in > 4) return NULL;
+    int64_t axis = attr_i(n, AT_Concat_axis), rank = w->base->type->rank;
+    if (rank != w->rank || (axis < 0 ? axis + rank : axis) != rank - 2 || !is_whole(w)) return NULL;
+    for (uint32_t i = 0; i < n->n_in; i++)
+        if (n->in[i] == NULL || !is_f32(n->in[i])) return NULL;
+    return is_output(p, n->out[0]) && only_for(p, n->out[0], product) ? n : NULL;
+}
+
 static bool match(Pass *p, Node *n, Match *x) {
     Context *cx = p->cx;
     *x = (Match){.second = n};
@@ -287,7 +345,11 @@ static bool match(Pass *p, Node *n, Match *x) {
     if (x->q.group != 1) return false;
     if (x->k.group != x->v.group || x->v.scale != 1 || x->k.base->type->dtype != DT_F32) return false;
     swap_last(&x->k);
-    if (dim_hi(cx, q->type->dim[r - 2]) <= ATTENTION_MOST_FEW && (!rows_are_lines(&x->k) || !rows_are_lines(&x->v))) return false;
+    if (dim_hi(cx, q->type->dim[r - 2]) <= ATTENTION_MOST_FEW) {
+        if (!rows_are_lines(&x->k) || !rows_are_lines(&x->v)) return false;
+        x->keys = growing(p, &x->k, x->first);
+        x->values = growing(p, &x->v, x->second);
+    }
     return x->q.base->data == NULL && x->k.base->data == NULL && x->v.base->data == NULL;
 }
 
@@ -328,8 +390,38 @@ static void append(Graph *g, Node *n) {
     g->last = n;
 }
 
+/* v for the body: through views of constant steps that nothing else reads, which come along. */
+static Value *take_view(Pass *p, Body *b, Value *v, const Graph *from, int depth) {
+    Node *n = v->def;
+    bool view = n != NULL && (op_is_reshape((Op)n->op) || n->op == OP_Transpose || n->op == OP_Slice || n->op == OP_Identity);
+    if (!view || depth > VIEW_DEPTH || n->graph != from || n->n_out != 1 || n->n_agree != 0 || use_count(p, v) != 1) return param_of(p, b, v);
+    for (uint32_t i = 1; i < n->n_in; i++)
+        if (n->in[i] != NULL && n->in[i]->data == NULL) return param_of(p, b, v);
+    n->in[0] = take_view(p, b, n->in[0], from, depth + 1);
+    append(b->graph, n);
+    return v;
+}
+
+/* What attention reads of view w: the Concat's result in the body, or what comes in. */
+static Value *operand(Pass *p, Body *b, const View *w, Node *concat) {
+    if (concat == NULL) return param_of(p, b, w->base);
+    const Graph *from = concat->graph;
+    if (from == b->graph) return w->base; /* keys and values are one tensor */
+    for (uint32_t i = 0; i < concat->n_in; i++) concat->in[i] = take_view(p, b, concat->in[i], from, 0);
+    append(b->graph, concat);
+    return w->base;
+}
+
+/* Graphs that have `old`, which is in a body now, as an output have `now` instead. */
+static void replace_output(Pass *p, const Graph *body, const Value *old, Value *now) {
+    Graphs graphs = module_graphs(p->m);
+    for (uint32_t i = 0; i < graphs.n; i++)
+        for (uint32_t k = 0; k < graphs.v[i]->n_out && graphs.v[i] != body; k++)
+            if (graphs.v[i]->out[k] == old) graphs.v[i]->out[k] = now;
+}
+
 static bool few_inputs(const Match *x) {
-    uint32_t n = 3;
+    uint32_t n = 9; /* q, and of k and v the tensor or up to four parts */
     for (uint32_t i = 0; i < x->n_chain; i++) n += x->chain[i]->n_in;
     return n <= 4 * CHAIN_MAX;
 }
@@ -340,7 +432,7 @@ static Node *build(Pass *p, Match *x) {
     Context *cx = p->cx;
     Node *last = x->transpose != NULL ? x->transpose : x->second;
     Body b = {.graph = graph_new(m, last->graph, "body")};
-    Value *q = param_of(p, &b, x->q.base), *k = param_of(p, &b, x->k.base), *v = param_of(p, &b, x->v.base);
+    Value *q = param_of(p, &b, x->q.base), *k = operand(p, &b, &x->k, x->keys), *v = operand(p, &b, &x->v, x->values);
     Node *scores = node_new(m, b.graph, NULL, OP_AttentionScores, 2, (Value *[]){q, k}, 1);
     scores->loc = x->first->loc;
     attr_set_f(scores, AT_AttentionScores_scale, x->q.scale * x->k.scale);
@@ -363,12 +455,22 @@ static Node *build(Pass *p, Match *x) {
     set_view(cx, mix, AT_AttentionMix_v, &x->v);
     if (!node_infer(m, mix)) return NULL;
     graph_add_output(m, b.graph, mix->out[0]);
-    Node *fused = node_new(m, last->graph, last, OP_Fused, b.n, b.in, 1);
+    Value *grown[2] = {NULL};
+    uint32_t n_grown = 0;
+    if (x->keys != NULL) grown[n_grown++] = k;
+    if (x->values != NULL) grown[n_grown++] = v;
+    for (uint32_t i = 0; i < n_grown; i++) graph_add_output(m, b.graph, grown[i]);
+    Node *fused = node_new(m, last->graph, last, OP_Fused, b.n, b.in, 1 + n_grown);
     fused->loc = x->second->loc;
     fused->loc.op = str_intern(cx, "Fused");
     attr_set_graph(fused, AT_Fused_body, b.graph);
     fused->out[0]->type = last->out[0]->type;
     fused->out[0]->name = last->out[0]->name;
+    for (uint32_t i = 0; i < n_grown; i++) {
+        fused->out[1 + i]->type = grown[i]->type;
+        fused->out[1 + i]->name = grown[i]->name;
+        replace_output(p, b.graph, grown[i], fused->out[1 + i]);
+    }
     return fused;
 }
 

@@ -407,7 +407,7 @@ static bool fuse_graph(Fuse *f, Graph *g) {
 }
 
 /* A group already: passes/attention.c. */
-static bool is_attention(const Graph *g) { return g->first != NULL && g->first->op == OP_AttentionScores; }
+static bool is_attention(const Graph *g) { return g->last != NULL && g->last->op == OP_AttentionMix; }
 
 bool pass_fuse(Context *cx, Module *m) {
     Fuse f = {.cx = cx, .m = m, .uses = module_uses(m)};

@@ -275,8 +275,12 @@ static void store_all(Lower *lo, uint32_t n, Value *const *to, Expr **e, Expr *c
     for (uint32_t i = 0; i < n; i++) store_to(lo, to[i], idx, FN_NONE, e[i]);
 }
 
-/* Indices of a pooling, means of a normalisation: stored as they are; nothing in the body hangs on them. */
-static bool is_second_output(const LowerState *s, const Value *v) { return s->anchor != NULL && v->def == s->anchor && v != s->anchor->out[0]; }
+/* Indices of a pooling, means of a normalisation, a cache that attention appends to: stored by the anchor's rule as they are; nothing else in the
+ * body is computed from them. */
+static bool is_second_output(const LowerState *s, const Value *v) {
+    if (s->anchor == NULL || v->def == NULL || v == s->anchor->out[0]) return false;
+    return v->def == s->anchor || (v->def->graph == s->lo.body && op_rules(v->def->op).define == NULL);
+}
 
 static void bind(Lower *lo, const Value *v, Expr *const *idx, Expr *val) {
     memo_clear(state(lo));

@@ -1,5 +1,5 @@
-/* Attention of one or a few queries, as in the step of a decoder that makes one token: keys and values are read once, in
- * the order of memory, and nothing but the result is written.
+/* Attention of one or a few queries, as in the step of a decoder that makes one token: keys and values are read once, in the
+ * order of memory, and nothing but the result, and the cache for the next step, is written.
  *
  *     for batch, head, query                              shared by the threads
  *       Q = scale * query
@@ -8,6 +8,9 @@
  *         S = exp(S - top)
  *         O[d] = O[d] * exp(old top - top) + sum over keys of S[key] * V[key][d]
  *       result[query][d] = O[d] / sum
+ *
+ * Where the keys or values are a cache and what is appended to it (a Concat in the body), each head of them is written first,
+ * by the thread that then reads it.
  *
  * Here a vector holds columns of one key, where attention_tiles.c has a vector of queries: with one query its other lanes
  * would be idle. One thread computes a query's result from all keys in their order, so the bits do not depend on how many
@@ -21,7 +24,7 @@ enum { TOGETHER = 4, BLOCK = 2048, WHOLE = 8192 };
 typedef struct Few {
     Lower *lo;
     AttentionParts *p;
-    uint32_t keys, Q, S, O;
+    uint32_t keys, values, Q, S, O; /* keys, values: as one row */
     int64_t block;
     bool whole;                   /* all keys are one block */
     Expr *query, *first, *count;  /* of the open block */
@@ -37,6 +40,22 @@ bool attention_is_few(const Context *cx, const AttentionParts *p) {
 static uint32_t flat(Lower *lo, const Value *v) {
     Dim numel = type_numel(lo->cx, v->type);
     return lower_view(lo, v, 1, &numel);
+}
+
+/* Writes the matrix of the open head that `concat` makes, rows of its inputs one after the other; at: where it begins. */
+static void append_rows(Few *f, const Node *concat, uint32_t to, Expr *const *head, Expr *at, Expr *step) {
+    Lower *lo = f->lo;
+    const uint32_t lead = f->p->lead;
+    Expr *before = lx_i(lo, 0), *idx[RANK_MAX];
+    for (uint32_t i = 0; i < lead; i++) idx[i] = head[i];
+    for (uint32_t i = 0; i < concat->n_in; i++) {
+        const Type *t = concat->in[i]->type;
+        Expr *j = idx[lead] = lower_for_dim(lo, t->dim[lead]), *d = idx[lead + 1] = lower_for_dim(lo, t->dim[lead + 1]);
+        Expr *place = lx_add(lo, lx_add(lo, at, lx_mul(lo, lx_add(lo, before, j), step)), d);
+        lower_store_buf(lo, to, &place, FN_NONE, lower_load(lo, concat->in[i], idx));
+        lower_end_n(lo, 2);
+        before = lx_add(lo, before, lx_dim(lo, t->dim[lead]));
+    }
 }
 
 static Expr *in_array(const Few *f, uint32_t array, Expr *i) { return lower_load_buf(f->lo, array, &i); }
@@ -112,12 +131,11 @@ static void mix(Few *f) {
     if (tile.cols != 0) {
         Expr *panel = lower_for(lo, lx_i(lo, p->width / tile.cols)), *column = lx_mul(lo, panel, lx_i(lo, tile.cols));
         TileCall call = {.out = f->O, .out_at = column, .rows = lx_i(lo, 1), .a = f->S, .a_at = lx_i(lo, 0), .a_row = lx_i(lo, 0), .a_k = lx_i(lo, 1), .k = f->count,
-                         .b = lower_buf(lo, p->mix->in[1]), .b_at = lx_add(lo, at, column), .b_k = step, .add = !f->whole};
+                         .b = f->values, .b_at = lx_add(lo, at, column), .b_k = step, .add = !f->whole};
         tile_emit(lo, &tile, &call);
         lower_end(lo);
         return;
     }
-    uint32_t values = flat(lo, p->mix->in[1]);
     Expr *d;
     if (f->whole) {
         d = lower_for(lo, lx_i(lo, p->width));
@@ -126,7 +144,7 @@ static void mix(Few *f) {
     }
     Expr *j = lower_for(lo, f->count), *weight = lower_local(lo, DT_F32, in_array(f, f->S, j));
     d = lower_for(lo, lx_i(lo, p->width));
-    lower_store_buf(lo, f->O, &d, FN_ADD, lx_mul(lo, weight, in_array(f, values, lx_add(lo, lx_add(lo, at, lx_mul(lo, j, step)), d))));
+    lower_store_buf(lo, f->O, &d, FN_ADD, lx_mul(lo, weight, in_array(f, f->values, lx_add(lo, lx_add(lo, at, lx_mul(lo, j, step)), d))));
     lower_end_n(lo, 2);
 }
 
@@ -167,16 +185,41 @@ static uint32_t array(Lower *lo, int64_t n) {
     return lower_array(lo, DT_F32, 1, &size);
 }
 
+/* Loops over heads of keys and values, which are made there, and inside over what reads them: the heads of a group, queries. */
+static void open_heads(Few *f) {
+    Lower *lo = f->lo;
+    AttentionParts *p = f->p;
+    const uint32_t depth = lo->open.n, rows = p->lead;
+    const int64_t group = attr_i(p->scores, AT_AttentionScores_group);
+    Expr *head[RANK_MAX], *keys = lx_i(lo, p->k.offset), *values = lx_i(lo, p->v.offset);
+    for (uint32_t i = 0; i < p->lead; i++) {
+        p->idx[i] = head[i] = lower_for_dim(lo, p->k.size[i]);
+        keys = lx_add(lo, keys, lx_mul(lo, head[i], lx_dim(lo, p->k.step[i])));
+        values = lx_add(lo, values, lx_mul(lo, head[i], lx_dim(lo, p->v.step[i])));
+    }
+    if (p->lead == 0) lower_for(lo, lx_i(lo, 1));
+    lo->open.v[depth]->parallel = (uint16_t)(lo->open.n - depth);
+    if (p->keys != NULL) append_rows(f, p->keys, f->keys, head, keys, lx_dim(lo, p->k.step[rows]));
+    if (p->values != NULL && p->values != p->keys) append_rows(f, p->values, f->values, head, values, lx_dim(lo, p->v.step[rows]));
+    if (group > 1) p->idx[p->lead - 1] = lx_add(lo, lx_mul(lo, head[p->lead - 1], lx_i(lo, group)), lower_for(lo, lx_i(lo, group)));
+    f->query = lower_for_dim(lo, p->m);
+}
+
 void lower_attention_few(Lower *lo, AttentionParts *p) {
     Context *cx = lo->cx;
     Few f = {.lo = lo, .p = p};
     f.whole = dim_hi(cx, p->n) <= WHOLE;
     f.block = f.whole ? dim_hi(cx, p->n) : BLOCK;
-    uint32_t depth = lo->open.n;
-    for (uint32_t i = 0; i < p->lead; i++) p->idx[i] = lower_for_dim(lo, p->q.size[i]);
-    f.query = lower_for_dim(lo, p->m);
-    lo->open.v[depth]->parallel = (uint16_t)(lo->open.n - depth);
     f.keys = flat(lo, p->scores->in[1]);
+    f.values = p->mix->in[1] == p->scores->in[1] ? f.keys : flat(lo, p->mix->in[1]);
+    uint32_t depth = lo->open.n;
+    if (p->keys != NULL || p->values != NULL) {
+        open_heads(&f);
+    } else {
+        for (uint32_t i = 0; i < p->lead; i++) p->idx[i] = lower_for_dim(lo, p->q.size[i]);
+        f.query = lower_for_dim(lo, p->m);
+        lo->open.v[depth]->parallel = (uint16_t)(lo->open.n - depth);
+    }
     f.Q = array(lo, p->size);
     f.S = array(lo, f.block);
     f.O = array(lo, p->width);

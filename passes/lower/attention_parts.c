@@ -50,11 +50,15 @@ Expr *attention_inverse(Lower *lo, const AttentionParts *p, Expr *sum) {
     return lx_div(lo, one, sum);
 }
 
+/* The Concat in the body that makes v. */
+static const Node *concat_of(const Lower *lo, const Value *v) { return v->def != NULL && v->def->graph == lo->body && v->def->op == OP_Concat ? v->def : NULL; }
+
 bool lower_attention_mix(Lower *lo, const Node *n) {
     Context *cx = lo->cx;
     const Node *scores = lo->body != NULL ? lo->body->first : NULL;
+    while (scores != NULL && scores->op != OP_AttentionScores) scores = scores->next;
     AttentionParts p = {.scores = scores, .mix = n};
-    if (scores == NULL || scores->op != OP_AttentionScores || !operand_view(cx, scores, AT_AttentionScores_q, scores->in[0]->type, &p.q) ||
+    if (scores == NULL || !operand_view(cx, scores, AT_AttentionScores_q, scores->in[0]->type, &p.q) ||
         !operand_view(cx, scores, AT_AttentionScores_k, scores->in[1]->type, &p.k) || !operand_view(cx, n, AT_AttentionMix_v, n->in[1]->type, &p.v) ||
         !dim_is_const(cx, p.q.size[p.q.rank - 1]) || !dim_is_const(cx, p.v.size[p.v.rank - 1])) {
         diag(cx, SEV_ERROR, n->loc, "AttentionMix stands in one Fused node behind its AttentionScores, with heads of constant size");
@@ -65,6 +69,8 @@ bool lower_attention_mix(Lower *lo, const Node *n) {
     p.n = p.k.size[p.lead];
     p.size = dim_value(cx, p.q.size[p.lead + 1]);
     p.width = dim_value(cx, p.v.size[p.lead + 1]);
+    p.keys = concat_of(lo, scores->in[1]);
+    p.values = concat_of(lo, n->in[1]);
     p.plain = n->in[0] == scores->out[0];
     if (attention_is_few(cx, &p)) lower_attention_few(lo, &p);
     else lower_attention_tiles(lo, &p);

@@ -8,6 +8,7 @@ enum { ATTENTION_MOST_FEW = 7 }; /* up to so many queries, a vector of queries h
 
 typedef struct AttentionParts {
     const Node *scores, *mix;
+    const Node *keys, *values;    /* Concat: the kernel makes this tensor, too; NULL: it is there */
     OperandView q, k, v;
     uint32_t lead;                /* leading dimensions */
     Dim m, n;                     /* queries, keys */
