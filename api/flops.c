@@ -69,6 +69,7 @@ static double node_flops(const Context *cx, const Node *n) {
     case OP_Attention: case OP_MultiHeadAttention: case OP_FlexAttention:
         return 4 * elements(cx, input(n, 0), 0) * dim_from_end(cx, input(n, 1) != NULL ? input(n, 1) : input(n, 0), 1);
     case OP_Softmax: case OP_LogSoftmax: case OP_LayerNormalization: case OP_RMSNormalization: case OP_GroupNormalization: case OP_InstanceNormalization:
+    case OP_GroupNormalizationChannelsLast:
         return 5 * elements(cx, output(n), 0);
     case OP_ConvGradWeight: case OP_ConvGradWeightChannelsLast: /* the sum runs over the pixels of the gradient, which is the second input */
         return 2 * elements(cx, input(n, 1), 0) * elements(cx, output(n), 1);

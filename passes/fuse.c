@@ -29,6 +29,7 @@ static unsigned anchor_use(Op op) {
     case OP_ConvChannelsLast: case OP_ConvTransposeChannelsLast: case OP_MaxPoolChannelsLast: case OP_AveragePoolChannelsLast:
     case OP_IntegerConv: case OP_IntegerConvChannelsLast: case OP_IntegerMatMul: case OP_BlockMatMul: case OP_MatMulInteger:
     case OP_MixedMatMul: case OP_ConvGradWeight: case OP_ConvGradWeightChannelsLast: return EPILOGUE;
+    case OP_InstanceNormalization: case OP_GroupNormalization: case OP_GroupNormalizationChannelsLast: return EPILOGUE; /* their input is read three times */
     case OP_GlobalAveragePool: case OP_GlobalMaxPool: return EPILOGUE | PROLOGUE;
     case OP_ReduceSum: case OP_ReduceMean: case OP_ReduceMax: case OP_ReduceMin: case OP_ReduceProd: case OP_ReduceL1: case OP_ReduceL2:
     case OP_ReduceSumSquare: case OP_ReduceLogSum: case OP_ReduceLogSumExp: return EPILOGUE | PROLOGUE;

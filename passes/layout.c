@@ -254,6 +254,20 @@ static bool move_concat(Layout *l, Node *n) {
     return replace(l, n, finish(l, made));
 }
 
+/* Over groups of channels; an instance is a group per channel. */
+static bool move_group_norm(Layout *l, Node *n) {
+    enum { CHANNELS_MOST = 4096 }; /* statistics of all are kept on the stack */
+    const Type *t = n->in[0]->type;
+    if (!has_last(l, n->in[0]) || t->dtype != DT_F32 || t->rank < 3 || !dim_is_const(l->cx, t->dim[1]) || dim_value(l->cx, t->dim[1]) > CHANNELS_MOST) return false;
+    if (dim_value(l->cx, t->dim[1]) == 0 || n->in[1]->type->dtype != DT_F32 || n->in[2]->type->dtype != DT_F32) return false;
+    bool group = n->op == OP_GroupNormalization;
+    Value *in[3] = {channels_last(l, n->in[0]), n->in[1], n->in[2]};
+    Node *made = node_new(l->m, l->g, l->at, OP_GroupNormalizationChannelsLast, 3, in, 1);
+    attr_set_f(made, AT_GroupNormalizationChannelsLast_epsilon, attr_f(n, group ? AT_GroupNormalization_epsilon : AT_InstanceNormalization_epsilon));
+    attr_set_i(made, AT_GroupNormalizationChannelsLast_num_groups, group ? attr_i(n, AT_GroupNormalization_num_groups) : dim_value(l->cx, t->dim[1]));
+    return replace(l, n, finish(l, made));
+}
+
 /* Inference-mode normalisation over constants: x * s + b with s = scale / sqrt(variance + epsilon). */
 static bool move_batch_norm(Layout *l, Node *n) {
     if (!has_last(l, n->in[0]) || n->in[0]->type->dtype != DT_F32 || attr_i(n, AT_BatchNormalization_training_mode) != 0) return false;
@@ -370,6 +384,7 @@ static bool move_node(Layout *l, Node *n) {
     case OP_ReduceMean: case OP_ReduceSum: case OP_ReduceMax: case OP_ReduceMin: return move_reduce(l, n);
     case OP_BatchNormalization: return move_batch_norm(l, n);
     case OP_BatchNormTrain: return move_batch_norm_train(l, n);
+    case OP_InstanceNormalization: case OP_GroupNormalization: return move_group_norm(l, n);
     case OP_Concat: return move_concat(l, n);
     case OP_Resize: return move_resize(l, n);
     case OP_Pad: return move_pad(l, n);

@@ -333,6 +333,31 @@ static bool recognize_norm_shift(Rewriter *r, Node *n) {
     return false;
 }
 
+/* The elements of a constant by group, one for each of its `members` channels. */
+static Value *by_channel(Rewriter *r, const Value *v, int64_t groups, int64_t members) {
+    float *data = ARENA_ARRAY(&r->cx->arena, float, groups * members);
+    for (int64_t i = 0; i < groups * members; i++) data[i] = (float)const_f64(v, i / members);
+    Dim dim = dim_const(r->cx, groups * members);
+    return value_const(r->m, type_tensor(r->cx, DT_F32, 1, &dim), data, true);
+}
+
+/* InstanceNormalization over groups of channels that a Reshape made, and reshaped back -> GroupNormalization */
+static bool recognize_group_norm(Rewriter *r, Node *n) {
+    Node *norm = rw_def(r, n->in[0], OP_InstanceNormalization), *split = norm != NULL ? rw_def(r, norm->in[0], OP_Reshape) : NULL;
+    if (split == NULL || !rw_single(r, n->in[0]) || !rw_same_type(split->in[0], n->out[0])) return false;
+    Value *x = split->in[0], *scale = norm->in[1], *bias = norm->in[2];
+    const Type *t = x->type, *parts = norm->in[0]->type;
+    if (t->dtype != DT_F32 || t->rank < 3 || parts->rank < 3 || parts->dim[0] != t->dim[0] || scale->data == NULL || bias->data == NULL) return false;
+    if (!dim_is_const(r->cx, t->dim[1]) || !dim_is_const(r->cx, parts->dim[1])) return false;
+    int64_t channels = dim_value(r->cx, t->dim[1]), groups = dim_value(r->cx, parts->dim[1]);
+    if (groups < 1 || channels < 1 || channels % groups != 0) return false;
+    Value *in[3] = {x, by_channel(r, scale, groups, channels / groups), by_channel(r, bias, groups, channels / groups)};
+    Node *made = rw_node(r, n, OP_GroupNormalization, 3, in);
+    attr_set_i(made, AT_GroupNormalization_num_groups, groups);
+    attr_set_f(made, AT_GroupNormalization_epsilon, attr_f(norm, AT_InstanceNormalization_epsilon));
+    return rw_replace(r, n, rw_value(r, made));
+}
+
 /* e / sum(e) with e = exp(x - max(x)), along one axis -> Softmax */
 static bool recognize_softmax(Rewriter *r, Node *n) {
     Node *e = rw_def(r, n->in[0], OP_Exp), *sum = rw_def(r, n->in[1], OP_ReduceSum);
@@ -364,6 +389,7 @@ static const Rule rules[] = {
     RULE(Div, softmax),
     RULE(Add, norm_shift),
     RULE(Log, log),
+    RULE(Reshape, group_norm),
 };
 
 bool pass_recognize(Context *cx, Module *m) {

@@ -65,6 +65,7 @@ static inline float lathe_f32_from_bf16(uint16_t b) {
 /* With LATHE_BF16_FLUSH, where the machine has an instruction for it; that one makes zeros of subnormal numbers. */
 static inline uint16_t lathe_bf16_from_f32(float x) {
 #if defined(LATHE_BF16_FLUSH) && defined(__AVX512BF16__) && defined(__clang__) && __clang_major__ >= 18
+    (void)lathe_float_bits; /* which the other form uses */
     const __bf16 rounded = (__bf16)x;
     uint16_t bits;
     memcpy(&bits, &rounded, sizeof bits);

@@ -5,24 +5,26 @@
 bool shape_norm(Module *m, Node *n) { /* Y like X, nothing else */
     const Type *t = shape_in(m, n, 0);
     if (t == NULL) return false;
-    if ((n->op == OP_InstanceNormalization || n->op == OP_GroupNormalization || n->op == OP_LRN) && t->rank < 2) {
+    bool last = n->op == OP_GroupNormalizationChannelsLast, grouped = last || n->op == OP_GroupNormalization;
+    if ((n->op == OP_InstanceNormalization || grouped || n->op == OP_LRN) && t->rank < 2) {
         diag(m->cx, SEV_ERROR, n->loc, "input 0 has rank %u, batch and channel dimensions are needed", t->rank);
         return false;
     }
-    if (n->op == OP_GroupNormalization) {
-        int64_t g = attr_i(n, AT_GroupNormalization_num_groups);
-        if (g < 1 || (dim_is_const(m->cx, t->dim[1]) && dim_value(m->cx, t->dim[1]) % g != 0)) {
+    Dim channels = t->rank > 1 ? t->dim[last ? t->rank - 1u : 1] : 0;
+    if (grouped) {
+        int64_t g = attr_i(n, attr_named(n, "num_groups"));
+        if (g < 1 || (dim_is_const(m->cx, channels) && dim_value(m->cx, channels) % g != 0)) {
             diag(m->cx, SEV_ERROR, n->loc, "num_groups %lld does not divide the channels", (long long)g);
             return false;
         }
     }
-    for (uint32_t i = 1; i < n->n_in && (n->op == OP_InstanceNormalization || n->op == OP_GroupNormalization); i++) {
+    for (uint32_t i = 1; i < n->n_in && (n->op == OP_InstanceNormalization || grouped); i++) {
         const Type *p = n->in[i] != NULL ? shape_in(m, n, i) : NULL;
         if (p == NULL || p->rank != 1) {
             diag(m->cx, SEV_ERROR, n->loc, "input %u must have one element per channel", i);
             return false;
         }
-        if (shape_unify(m, n, p->dim[0], t->dim[1], "channels") == 0) return false;
+        if (shape_unify(m, n, p->dim[0], channels, "channels") == 0) return false;
     }
     shape_out(m, n, 0, t->dtype, t->rank, t->dim);
     return true;
