@@ -5,7 +5,8 @@
  *     phase 2:             y[n,c,oh,ow] = sum over ky, kx of wy[oh,ky] * wx[ow,kx] * x[n, c, aty[oh,ky], atx[ow,kx]]
  *
  * x is the coordinate of o in the input (coordinate_transformation_mode), s = min(scale, 1) with antialias, else 1.
- * Nearest by a whole factor needs no table: the position is o / factor. */
+ * Nearest by a whole factor needs no table: the position is o / factor. Where antialiasing has a scale of the run, K is the run's
+ * too: phase 1 stores where the taps of o begin and the sum of their weights, and phase 2 computes each weight as it goes. */
 #include <math.h>
 
 #include "ir/shape/resize.h"
@@ -19,6 +20,7 @@ typedef struct Axis {
     Value *at, *weight, *outside;  /* [OUT,K] i64, [OUT,K] float, [OUT] bool; NULL when not needed */
     int64_t factor;                /* nearest by a whole factor; 0: use the table */
     int64_t taps, start;
+    Value *fraction, *sum;         /* [OUT] f32: K is the run's, at is [OUT] then; else NULL */
 } Axis;
 
 typedef struct Resize {
@@ -126,8 +128,8 @@ static bool choose_taps(Resize *r, uint32_t a) {
     if (r->mode == NEAREST) return true;
     if (r->antialias && scale == 0) {
         if (!dim_is_const(r->lo->cx, r->x->dim[a]) || !dim_is_const(r->lo->cx, r->plan.out[a])) {
-            diag(r->lo->cx, SEV_ERROR, r->n->loc, "antialias needs constant sizes or scales");
-            return false;
+            ax->taps = 0;
+            return true;
         }
         scale = (double)dim_value(r->lo->cx, r->plan.out[a]) / (double)dim_value(r->lo->cx, r->x->dim[a]);
     }
@@ -206,6 +208,66 @@ static Expr *position(Resize *r, uint32_t a, Expr *k) {
     return lower_load(r->lo, ax->at, (Expr *[]){r->out[a], k});
 }
 
+/* Taps known at run time: the first from floor(x) on. One more on each side than needed weighs nothing; a scale that fits no size
+ * does not make them more than the input allows. */
+static Expr *open_start(Resize *r, uint32_t a) {
+    Lower *lo = r->lo;
+    Expr *support = f32(r, r->mode == CUBIC ? 2 : 1), *s = lx_2(lo, FN_MIN, scale_of(r, a), f32(r, 1));
+    Expr *most = lx_mul(lo, support, lx_add(lo, lx_mul(lo, f32(r, 2), f32_dim(r, r->x->dim[a])), f32(r, 2)));
+    Expr *width = lx_1(lo, FN_CEIL, lx_2(lo, FN_MIN, lx_div(lo, support, s), most));
+    return lx_sub(lo, lx_i(lo, 0), lx_cast(lo, DT_I64, width));
+}
+
+static Expr *open_count(Resize *r, Expr *start) { return lx_sub(r->lo, lx_i(r->lo, 2), lx_mul(r->lo, lx_i(r->lo, 2), start)); }
+
+static Expr *open_weight(Resize *r, uint32_t a, Expr *at, Expr *offset, Expr *fraction) {
+    Lower *lo = r->lo;
+    Expr *s = lx_2(lo, FN_MIN, scale_of(r, a), f32(r, 1)), *w = filter(r, lx_mul(lo, lx_sub(lo, lx_cast(lo, DT_F32, offset), fraction), s));
+    if (!r->exclude) return w;
+    Expr *in = lx_2(lo, FN_AND, lx_2(lo, FN_GE, at, lx_i(lo, 0)), lx_2(lo, FN_LT, at, lx_dim(lo, r->x->dim[a])));
+    return lx_select(lo, in, w, f32(r, 0));
+}
+
+/* Phase 1 for an axis whose taps are known at run time. */
+static void build_open(Resize *r, uint32_t a) {
+    Lower *lo = r->lo;
+    Axis *ax = &r->axis[a];
+    ax->at = lower_scratch(lo, type_tensor(lo->cx, DT_I64, 1, &r->plan.out[a]));
+    ax->fraction = lower_scratch(lo, type_tensor(lo->cx, DT_F32, 1, &r->plan.out[a]));
+    ax->sum = lower_scratch(lo, type_tensor(lo->cx, DT_F32, 1, &r->plan.out[a]));
+    if (r->crop) ax->outside = lower_scratch(lo, type_tensor(lo->cx, DT_BOOL, 1, &r->plan.out[a]));
+    Expr *o = lower_for_dim(lo, r->plan.out[a]);
+    Expr *x = lower_local(lo, DT_F32, coordinate(r, a, o)), *whole = lower_local(lo, DT_F32, lx_1(lo, FN_FLOOR, x)), *fraction = lx_sub(lo, x, whole);
+    if (r->crop) {
+        Expr *low = lx_2(lo, FN_LT, x, f32(r, 0)), *high = lx_2(lo, FN_GT, x, lx_sub(lo, f32_dim(r, r->x->dim[a]), f32(r, 1)));
+        lower_store(lo, ax->outside, &o, lx_2(lo, FN_OR, low, high));
+    }
+    Expr *start = lower_local(lo, DT_I64, open_start(r, a)), *first = lx_cast(lo, DT_I64, whole), *sum = lower_local(lo, DT_F32, f32(r, 0));
+    Expr *k = lower_for(lo, open_count(r, start)), *offset = lx_add(lo, k, start);
+    lower_accumulate(lo, sum, FN_ADD, open_weight(r, a, lx_add(lo, first, offset), offset, fraction));
+    lower_end(lo);
+    lower_store(lo, ax->at, &o, first);
+    lower_store(lo, ax->fraction, &o, fraction);
+    lower_store(lo, ax->sum, &o, sum);
+    lower_end(lo);
+}
+
+/* Opens the loop over the taps of axis a: sets the position that is read, and returns the weight. */
+static Expr *open_taps(Resize *r, uint32_t a) {
+    Lower *lo = r->lo;
+    const Axis *ax = &r->axis[a];
+    if (ax->fraction == NULL) {
+        Expr *k = lower_for(lo, lx_i(lo, ax->taps));
+        r->in[a] = position(r, a, k);
+        return lower_load(lo, ax->weight, (Expr *[]){r->out[a], k});
+    }
+    Expr *start = lower_local(lo, DT_I64, open_start(r, a)), *k = lower_for(lo, open_count(r, start)), *offset = lx_add(lo, k, start);
+    Expr *at = lx_add(lo, lower_load(lo, ax->at, &r->out[a]), offset);
+    r->in[a] = clamp_position(r, a, at);
+    Expr *w = open_weight(r, a, at, offset, lower_load(lo, ax->fraction, &r->out[a]));
+    return lx_div(lo, lx_cast(lo, r->t, w), lx_cast(lo, r->t, lower_load(lo, ax->sum, &r->out[a])));
+}
+
 /* Sum over the taps of axes a.. as one expression. */
 static Expr *unrolled(Resize *r, uint32_t a) {
     Lower *lo = r->lo;
@@ -231,9 +293,7 @@ static Expr *looped(Resize *r) {
     uint32_t loops = 0;
     for (uint32_t a = 0; a < r->plan.rank; a++) {
         if (!r->plan.resized[a]) continue;
-        Expr *k = lower_for(lo, lx_i(lo, r->axis[a].taps));
-        r->in[a] = position(r, a, k);
-        weight = lx_mul(lo, weight, lower_load(lo, r->axis[a].weight, (Expr *[]){r->out[a], k}));
+        weight = lx_mul(lo, weight, open_taps(r, a));
         loops++;
     }
     lower_accumulate(lo, sum, FN_ADD, lx_mul(lo, weight, lx_cast(lo, r->t, lower_load(lo, r->n->in[0], r->in))));
@@ -263,9 +323,11 @@ bool lower_resize(Lower *lo, const Node *n) {
     for (uint32_t a = 0; a < r.plan.rank; a++) {
         if (!r.plan.resized[a]) continue;
         if (!choose_taps(&r, a)) return false;
-        taps *= r.axis[a].taps;
+        bool open = r.axis[a].taps == 0;
+        taps = open ? UNROLL_MAX + 1 : taps * r.axis[a].taps;
         r.axis[a].factor = whole_factor(&r, a);
-        if (r.axis[a].factor == 0) build_table(&r, a);
+        if (open) build_open(&r, a);
+        else if (r.axis[a].factor == 0) build_table(&r, a);
     }
     lower_for_type(lo, n->out[0]->type, r.out);
     Expr *outside = ex_i(lo->cx, DT_BOOL, 0);
