@@ -319,7 +319,10 @@ bool pass_gradient(Context *cx, Module *m) {
         for (uint32_t i = 0; n->op == OP_Gradient && i < n->n_in; i++)
             if (n->in[i] != NULL) vec_push(&cx->scratch, &keep, n->in[i]);
     }
-    if (keep.n != 0) gradient_fold_sizes(m, keep.n, keep.v);
+    if (keep.n != 0) {
+        pass_sequences(cx, m);
+        gradient_fold_sizes(m, keep.n, keep.v);
+    }
     FOR_NODES(n, m->main) {
         if (n->op != OP_Gradient) continue;
         if (!differentiate(m, m->main, n)) return changed;

@@ -5,6 +5,7 @@
  *                                             %s:        f32[64,32]      elements, each dense from the start of its slot
  *
  * Slots and their number have the upper bounds of the types. An optional is a bool[] in front of its element's tensors.
+ * The pass runs before a gradient is built, when there is one to build: sequences are differentiated as tensors (passes/grad/sequence.c).
  * Operators on sequences become Seq* operators on the three tensors; regions and their nodes (If, Loop) pass the tensors
  * around, so that control flow needs to know nothing of sequences. The graph's own inputs and outputs are split the same
  * way; Module.io_in/io_out keep what they were. */
@@ -216,10 +217,12 @@ static const Parts *sequence_part(Split *s, const Value *v, Value *out[3]) { /* 
 
 static void copy_int(Node *to, AttrSlot slot, const Node *from, AttrSlot source) { attr_set_i(to, slot, attr_i(from, source)); }
 
-static void take_over(Split *s, Node *made, Node *n) { /* made's output is n's result */
-    made->out[0]->type = n->out[0]->type;
-    value_replace(s->m, n->out[0], made->out[0]);
-    *parts_of(s, made->out[0]) = (Parts){0};
+static void take_over(Node *made, Node *n) { /* n's result is made's: the same value, which others may know */
+    made->out[0] = n->out[0];
+    made->out[0]->def = made;
+    made->out[0]->def_out = 0;
+    n->out[0] = NULL;
+    made->loc = n->loc;
 }
 
 /* The part of an optional that is read where its element is: the run checks that there is one. */
@@ -248,11 +251,12 @@ static bool split_node(Split *s, Node *n) { /* true: n is replaced */
     case OP_SequenceAt: {
         sequence_part(s, n->in[0], seq);
         seq[3] = n->in[1];
-        take_over(s, node_new(m, n->graph, n, OP_SeqAt, 4, seq, 1), n);
+        take_over(node_new(m, n->graph, n, OP_SeqAt, 4, seq, 1), n);
         return true;
     }
     case OP_SequenceLength:
         sequence_part(s, n->in[0], seq);
+        if (out->n_sym == 1 && dim_is_const(s->cx, out->sym[0])) seq[0] = value_const_scalar(m, DT_I64, (double)dim_value(s->cx, out->sym[0]));
         value_replace(m, out, seq[0]);
         return true;
     case OP_SplitToSequence: {
@@ -267,7 +271,7 @@ static bool split_node(Split *s, Node *n) { /* true: n is replaced */
         Node *made = node_new(m, n->graph, n, OP_SeqConcat, 3, seq, 1);
         copy_int(made, AT_SeqConcat_axis, n, AT_ConcatFromSequence_axis);
         copy_int(made, AT_SeqConcat_new_axis, n, AT_ConcatFromSequence_new_axis);
-        take_over(s, made, n);
+        take_over(made, n);
         return true;
     }
     case OP_Identity:
@@ -435,6 +439,7 @@ bool pass_sequences(Context *cx, Module *m) {
     split_graph(&s, m->main);
     if (!s.any) return changed;
     split_results(&s, m->main, results);
+    if (m->main->n_in == n_in && m->main->n_out == n_out) return true; /* inside only: the model's inputs and outputs are as they were */
     name_results(&s, m->main, out, n_out);
     m->io_in = in;
     m->io_out = out;

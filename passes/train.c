@@ -515,6 +515,7 @@ bool pass_train(Context *cx, Module *m) {
     if (m->train == NULL) return false;
     Train state = {.cx = cx, .m = m, .spec = m->train}, *t = &state;
     m->train = NULL;
+    pass_sequences(cx, m);
     if (!start(t)) return false;
     uint32_t n_out = m->main->n_out;
     bool copied = false;

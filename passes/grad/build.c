@@ -88,9 +88,23 @@ uint32_t g_axis(const Grad *g, int64_t axis, uint32_t rank) {
     return (uint32_t)(axis < 0 ? axis + rank : axis);
 }
 
+/* Only the run knows whether x has one element along the axis, repeated, or as many as d. */
+static bool may_be_repeated(const Grad *g, Dim own, Dim size) {
+    const Context *cx = g->m->cx;
+    return own != size && !dim_is_const(cx, own) && dim_lo(cx, own) <= 1 && dim_hi(cx, own) >= 1 && dim_hi(cx, size) > 1;
+}
+
+static Value *sum_if_repeated(Grad *g, Value *d, uint32_t axis, Value *x, uint32_t own) {
+    Value *size = g_size(g, x, own), *repeated = g_2(g, OP_Equal, size, value_const_i64(g->m, 1, (int64_t[]){1}));
+    Value *all = g_where(g, repeated, g_sum(g, d, 1u << axis), d);
+    return g_done(g, g_node(g, OP_Slice, 4, (Value *[]){all, value_const_i64(g->m, 1, (int64_t[]){0}), size, value_const_i64(g->m, 1, (int64_t[]){axis})}, 1));
+}
+
 Value *g_sum_to(Grad *g, Value *d, Value *x) {
     const Type *from = d->type, *to = x->type;
     uint32_t mask = 0, lead = from->rank - to->rank;
+    for (uint32_t i = lead; i < from->rank; i++)
+        if (may_be_repeated(g, to->dim[i - lead], from->dim[i])) d = sum_if_repeated(g, d, i, x, i - lead);
     for (uint32_t i = 0; i < from->rank; i++) {
         Dim own = i < lead ? 0 : to->dim[i - lead];
         if (i < lead || (own != from->dim[i] && own == dim_const(g->m->cx, 1))) mask |= 1u << i;

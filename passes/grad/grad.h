@@ -29,6 +29,8 @@ bool g_contribute(Grad *g, Value *v, Value *d);
 /* Replaces the operators of graph `region` between wrt and y that are differentiated through expansions. */
 bool grad_expand_region(Module *m, Graph *region, uint32_t n_y, Value *const *y, uint32_t n_wrt, Value *const *wrt);
 
+GradFn grad_missing; /* for rows of ops.def that have no rule yet */
+
 /* The result of n, a GroupNormalization, InstanceNormalization or RMSNormalization of x, by the very operators that its gradient uses: equal ones are shared. */
 Value *grad_norm_again(Module *m, Node *at, Node *n, Value *x);
 

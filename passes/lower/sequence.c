@@ -244,3 +244,41 @@ bool lower_seq_concat(Lower *lo, const Node *n) {
     lower_end(lo);
     return true;
 }
+
+/* ---- adjoints ---------------------------------------------------------------------------------------------------- */
+static uint32_t zero_slots(Lower *lo, const Value *v) {
+    Expr *idx[2];
+    lower_for_type(lo, v->type, idx);
+    lower_store(lo, v, idx, lx_const(lo, dtype_compute(v->type->dtype), 0));
+    lower_end_n(lo, 2);
+    return lower_buf(lo, v);
+}
+
+bool lower_seq_put(Lower *lo, const Node *n) {
+    uint32_t data = zero_slots(lo, n->out[0]), flat = lower_flat(lo, n->in[0]);
+    Expr *length = lower_load_scalar(lo, n->in[1]), *p = lower_local(lo, DT_I64, position(lo, n, 2, length, length, NULL));
+    Expr *e = lower_for(lo, lx_2(lo, FN_MIN, lx_dim(lo, type_numel(lo->cx, n->in[0]->type)), lx_dim(lo, n->out[0]->type->dim[1])));
+    lower_store_buf(lo, data, (Expr *[]){p, e}, FN_NONE, lower_load_buf(lo, flat, (Expr *[]){e}));
+    lower_end(lo);
+    return true;
+}
+
+/* As SeqConcat, the other way. */
+bool lower_seq_spread(Lower *lo, const Node *n) {
+    const Type *t = n->in[0]->type;
+    int64_t given = attr_i(n, AT_SeqSpread_axis);
+    uint32_t axis = (uint32_t)(given < 0 ? given + t->rank : given), data = zero_slots(lo, n->out[0]), flat = lower_flat(lo, n->in[0]);
+    bool stack = attr_i(n, AT_SeqSpread_new_axis) != 0;
+    Seq a = {.length = lower_load_scalar(lo, n->in[1]), .dims = lower_buf(lo, n->in[2]), .dims_type = n->in[2]->type};
+    Expr *outer, *inner, *total = lx_dim(lo, t->dim[axis]), *start = lower_local(lo, DT_I64, lx_i(lo, 0));
+    around(lo, t, axis, &outer, &inner);
+    Expr *s = lower_for(lo, a.length), *part = lower_local(lo, DT_I64, stack ? lx_i(lo, 1) : size_at(lo, &a, s, axis));
+    Expr *o = lower_for(lo, outer), *j = lower_for(lo, part), *i = lower_for(lo, inner);
+    Expr *to = lx_add(lo, lx_mul(lo, lx_add(lo, lx_mul(lo, o, part), j), inner), i);
+    Expr *from = lx_add(lo, lx_mul(lo, lx_add(lo, lx_mul(lo, o, total), lx_add(lo, start, j)), inner), i);
+    lower_store_buf(lo, data, (Expr *[]){s, to}, FN_NONE, lower_load_buf(lo, flat, (Expr *[]){from}));
+    lower_end_n(lo, 3);
+    lower_accumulate(lo, start, FN_ADD, part);
+    lower_end(lo);
+    return true;
+}

@@ -271,11 +271,13 @@ recurrent("RNN", 1, activations=["Affine"], activation_alpha=[0.6], activation_b
 
 # ---- control flow
 def graph(inputs, outputs, *nodes):
-    info = lambda names, types: [helper.make_tensor_value_info(n, t, None) for n, t in zip(names, types)]
-    return helper.make_graph([node(op, i, o, **a) for op, i, o, a in nodes], "region", info(*zip(*inputs)) if inputs else [], info(outputs, [TensorProto.DOUBLE] * len(outputs)))
+    """inputs: (name, type); outputs: names, or (name, type) where it is no tensor of doubles; SEQ: a sequence of such tensors."""
+    one = lambda n, t: helper.make_tensor_sequence_value_info(n, TensorProto.DOUBLE, None) if t == SEQ else helper.make_tensor_value_info(n, t, None)
+    results = [o if isinstance(o, tuple) else (o, TensorProto.DOUBLE) for o in outputs]
+    return helper.make_graph([node(op, i, o, **a) for op, i, o, a in nodes], "region", [one(*i) for i in inputs], [one(*o) for o in results])
 
 
-D, BOOL, INT = TensorProto.DOUBLE, TensorProto.BOOL, TensorProto.INT64
+D, BOOL, INT, SEQ = TensorProto.DOUBLE, TensorProto.BOOL, TensorProto.INT64, "sequence"
 CELL = graph([("h", D), ("x", D)], ["next", "y"], ("Mul", ["x", "h"], ["m"], {}), ("Tanh", ["m"], ["next"], {}), ("Add", ["next", "x"], ["y"], {}))
 case("Scan", S(2), S(4, 2, seed=1), body=CELL, num_scan_inputs=1, outputs=2)
 case("Scan", S(2), S(2, 4, seed=1), body=CELL, num_scan_inputs=1, outputs=2, scan_input_axes=[1], scan_input_directions=[1], scan_output_axes=[1], scan_output_directions=[1])
@@ -292,6 +294,58 @@ case("Loop", N(0), Constant(np.array(True)), S(2), S(2, seed=1), body=STEP, outp
 EARLY = graph([("i", INT), ("c", BOOL), ("h", D)], ["go", "next"], ("Mul", ["h", "$3"], ["next"], {}), ("ReduceSum", ["next"], ["s"], {"keepdims": 0}),
               ("Constant", [], ["limit"], {"value_floats": [4.0]}), ("Cast", ["limit"], ["l"], {"to": D}), ("Squeeze", ["l"], ["l0"], {}), ("Less", ["s", "l0"], ["go"], {}))
 case("Loop", N(6), Constant(np.array(True)), X(2), X(2, low=1.2, high=1.5, seed=1), body=EARLY, captures=1, label="ends early")
+
+# ---- sequences: inside a branch, since a case is one operator
+TRUE, ZEROS = Constant(np.array(True)), graph([], ["no"], ("Identity", ["$1"], ["no"], {}))
+
+
+def sequences(label, *operands, nodes, covers, condition=TRUE):
+    """The branch's last result is y: its tanh, by which second derivatives are something, is the case's."""
+    branch = graph([], ["t"], *nodes, ("Tanh", ["y"], ["t"], {}))
+    case("If", condition, *operands, captures=len(operands), positive=not isinstance(condition, Constant), label=label, then_branch=branch, else_branch=ZEROS, covers=covers)
+
+
+def number(name, value):
+    return ("Constant", [], [name], {"value_int": value})
+
+
+PAIR = ("SequenceConstruct", ["$1", "$2"], ["s"], {})
+for condition in (TRUE, S()):
+    when = "" if condition is TRUE else ", condition of the run"
+    sequences("one of two" + when, S(2, 3), S(2, 3, seed=1), condition=condition, covers=["SequenceConstruct", "SequenceAt"],
+              nodes=[PAIR, number("p", -1), ("SequenceAt", ["s", "p"], ["e"], {}), ("Mul", ["e", "$1"], ["y"], {})])
+    sequences("joined" + when, S(2, 3), S(2, 3, seed=1), condition=condition, covers=["ConcatFromSequence"], nodes=[PAIR, ("ConcatFromSequence", ["s"], ["y"], {"axis": 1})])
+sequences("of two sizes", S(2, 3), S(1, 3, seed=1), covers=[], nodes=[PAIR, ("ConcatFromSequence", ["s"], ["y"], {"axis": 0})])
+sequences("one of two sizes", S(2, 3), S(1, 3, seed=1), covers=[], nodes=[PAIR, number("p", 1), ("SequenceAt", ["s", "p"], ["e"], {}), ("Mul", ["e", "$1"], ["y"], {})])
+sequences("stacked", S(2, 3), S(2, 3, seed=1), covers=[], nodes=[PAIR, ("ConcatFromSequence", ["s"], ["y"], {"axis": -1, "new_axis": 1})])
+sequences("put between and taken out", S(2, 3), S(2, 3, seed=1), covers=["SequenceInsert", "SequenceErase"],
+          nodes=[PAIR, ("Mul", ["$1", "$2"], ["m"], {}), number("p", 1), ("SequenceInsert", ["s", "m", "p"], ["i"], {}), number("q", -3), ("SequenceErase", ["i", "q"], ["e"], {}),
+                 ("SequenceInsert", ["e", "m"], ["j"], {}), ("SequenceErase", ["j"], ["k"], {}), ("ConcatFromSequence", ["k"], ["y"], {"axis": 0})])
+sequences("put in front, larger", S(2, 3), S(3, 3, seed=1), covers=[],
+          nodes=[("SequenceConstruct", ["$1"], ["s"], {}), number("p", 0), ("SequenceInsert", ["s", "$2", "p"], ["i"], {}), ("ConcatFromSequence", ["i"], ["y"], {"axis": 0})])
+sequences("in slices", S(4, 3), covers=["SplitToSequence"],
+          nodes=[("SplitToSequence", ["$1"], ["s"], {"axis": 1, "keepdims": 0}), number("p", 1), ("SequenceAt", ["s", "p"], ["e"], {}), ("ConcatFromSequence", ["s"], ["c"], {"axis": 0, "new_axis": 1}),
+                 ("Mul", ["c", "e"], ["y"], {})])
+sequences("in parts", S(2, 5), covers=[],
+          nodes=[number("n", 2), ("SplitToSequence", ["$1", "n"], ["s"], {"axis": -1}), number("p", 2), ("SequenceAt", ["s", "p"], ["e"], {}), ("ReduceSum", ["e"], ["r"], {}),
+                 ("ConcatFromSequence", ["s"], ["c"], {"axis": 1}), ("Mul", ["c", "r"], ["y"], {})])
+sequences("in given parts", S(2, 5), covers=[],
+          nodes=[("Constant", [], ["n"], {"value_ints": [1, 3, 1]}), ("SplitToSequence", ["$1", "n"], ["s"], {"axis": 1}), number("p", 1), ("SequenceAt", ["s", "p"], ["e"], {}),
+                 ("ReduceSum", ["e"], ["r"], {}), ("ConcatFromSequence", ["s"], ["c"], {"axis": 1}), ("Mul", ["c", "r"], ["y"], {})])
+EACH = graph([("e", D), ("w", D)], ["f"], ("Mul", ["e", "w"], ["m"], {}), ("Sigmoid", ["m"], ["f"], {}))
+sequences("mapped", S(3, 2), S(1, 2, seed=1), covers=["SequenceMap"],
+          nodes=[("SplitToSequence", ["$1"], ["s"], {"axis": 0}), ("SequenceMap", ["s", "$2"], ["t2"], {"body": EACH}), ("ConcatFromSequence", ["t2"], ["y"], {"axis": 0})])
+GROW = graph([("i", INT), ("c", BOOL), ("h", D), ("acc", SEQ)], ["go", "next", ("longer", SEQ)], ("Identity", ["c"], ["go"], {}), ("Mul", ["h", "$2"], ["m"], {}), ("Sin", ["m"], ["next"], {}),
+             ("SequenceInsert", ["acc", "next"], ["longer"], {}))
+GROWN = [number("n", 3), ("SequenceEmpty", [], ["empty"], {"dtype": D}), ("Loop", ["n", "", "$1", "empty"], ["last", "all"], {"body": GROW})]
+sequences("built in a loop", S(1, 2), S(1, 2, seed=1), covers=[], nodes=[*GROWN, ("ConcatFromSequence", ["all"], ["y"], {"axis": 0})])
+sequences("one of those built in a loop", S(1, 2), S(1, 2, seed=1), covers=[],
+          nodes=[*GROWN, number("p", 1), ("SequenceAt", ["all", "p"], ["e"], {}), ("Mul", ["e", "last"], ["y"], {})])
+READ = graph([("i", INT), ("c", BOOL), ("h", D)], ["go", "next"], ("Identity", ["c"], ["go"], {}), ("SequenceAt", ["s", "i"], ["e"], {}), ("Mul", ["h", "e"], ["m"], {}), ("Add", ["m", "e"], ["next"], {}))
+sequences("read in a loop", S(1, 2), S(3, 2, seed=1), covers=[],
+          nodes=[("SplitToSequence", ["$2"], ["s"], {"axis": 0}), number("n", 3), ("Loop", ["n", "", "$1"], ["y"], {"body": READ})])
+sequences("optional", S(2, 3), covers=["Optional", "OptionalGetElement"],
+          nodes=[("Optional", ["$1"], ["o"], {}), ("OptionalGetElement", ["o"], ["e"], {}), ("Mul", ["e", "$1"], ["y"], {})])
 
 # ---- Einsum
 case("Einsum", S(2, 3), S(3, 4, seed=1), equation="ij,jk->ik")

@@ -52,6 +52,8 @@ def renamed(graph, prefix, names):
         n.input[:], n.output[:] = [new(i) for i in n.input], [new(o) for o in n.output]
     for v in [*copy.input, *copy.output]:
         v.name = new(v.name)
+    for a in [a for n in copy.node for a in n.attribute if a.HasField("g")]: # regions in regions
+        a.g.CopyFrom(renamed(a.g, prefix, names))
     return copy
 
 
@@ -185,7 +187,8 @@ def uncovered(path):
     """Differentiable operators of ops.def that no case names; those of lathe's own are met through the others, those that are not compiled cannot be."""
     covered = {name for c in CASES for name in c["covers"]}
     rows = re.findall(r"^OP\((\w+), (\w+), .*, (\w+), (\w+), (\w+), (\w+)\)", pathlib.Path(path).read_text(), re.M)
-    compiled = lambda row: any(rule != "none" for rule in (row[2], row[4], row[5])) or row[0] in ("If", "Loop", "Scan")
+    by_passes = re.compile("If|Loop|Scan|Optional|Sequence|SplitToSequence|ConcatFromSequence")
+    compiled = lambda row: any(rule != "none" for rule in (row[2], row[4], row[5])) or by_passes.match(row[0])
     return [row[0] for row in rows if row[1] != "LATHE" and row[3] not in ("none", "missing", "zero") and compiled(row) and row[0] not in covered]
 
 
