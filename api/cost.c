@@ -40,6 +40,7 @@ void stats_from_plan(LatheModel *m) {
     graph_visit(m->m->main, count_nodes, &stats->nodes);
     if (p == NULL) return;
     stats->arena_bytes = p->arena_bytes;
+    stats->fast_bytes = p->fast_bytes;
     stats->weight_bytes = p->weight_bytes;
     stats->arena_lower_bound = p->lower_bound;
     stats->kernels = p->n_kernel;

@@ -44,6 +44,7 @@ static void choose_names(Emit *e) {
     /* Inputs, outputs and dims are parameters of one function, so their names are unique together. */
     Names members = {.cx = cx};
     names_reserve(&members, "lathe_arena");
+    names_reserve(&members, "lathe_fast");
     names_reserve(&members, "code");
     names_reserve(&members, e->name);
     for (uint32_t i = 0; i < n_symbol; i++) {

@@ -186,6 +186,7 @@ void shared_weights_close(Emit *e);
 bool weights_write(Emit *e, const char *path);       /* the binary file, and e->checksum; false after diag() */
 const char *emit_weight_name(Emit *e, uint64_t offset); /* the array in the C file that holds the weight at offset */
 DType emit_weight_dtype(Emit *e, uint64_t offset);
+bool emit_has_fast(const Emit *e);                   /* header_c.c: NAME_init takes a fast memory */
 bool emit_uses_strings(const Emit *e);               /* header_c.c: lathe_string must be defined */
 const BufRef *emit_ref(Emit *e, const Value *v);
 bool emit_symbol_is_input(Emit *e, uint32_t i);      /* header_c.c: the caller sets this symbol */

@@ -32,6 +32,9 @@ void emit_bind_memory(Emit *e) {
     if (e->plan->arena_bytes != 0)
         cw_printf(w, "    if (arena == NULL || arena_bytes < %s_ARENA_BYTES || (uintptr_t)arena %% %s_ALIGN != 0) return %s_ERROR_ARGUMENT;\n", up, up, up);
     else cw_printf(w, "    (void)arena_bytes;\n");
+    if (e->plan->fast_bytes != 0)
+        cw_printf(w, "    if (fast == NULL || fast_bytes < %s_FAST_BYTES || (uintptr_t)fast %% %s_ALIGN != 0) return %s_ERROR_ARGUMENT;\n", up, up, up);
+    else if (emit_has_fast(e)) cw_printf(w, "    (void)fast_bytes;\n");
     if (external) {
         cw_printf(w, "    if (weights == NULL || (uintptr_t)weights %% %s_ALIGN != 0) return %s_ERROR_ARGUMENT;\n", up, up);
         const char *fits = e->shared != NULL ? "<" : "!="; /* a shared file grows */
@@ -44,6 +47,7 @@ void emit_bind_memory(Emit *e) {
         else cw_printf(w, "    ctx->weights = NULL;\n");
     }
     cw_printf(w, "    ctx->arena = arena;\n    ctx->threads = 0;\n");
+    if (emit_has_fast(e)) cw_printf(w, "    ctx->fast = fast;\n");
     if (e->profile) cw_printf(w, "    ctx->tick = NULL;\n    ctx->tick_user = NULL;\n");
     if (e->pool) cw_printf(w, "    ctx->pool = NULL;\n    ctx->yield = NULL;\n    ctx->user = NULL;\n");
 }
@@ -51,7 +55,7 @@ void emit_bind_memory(Emit *e) {
 static void init(Emit *e) {
     Writer *w = &e->run;
     emit_checksum(e);
-    cw_printf(w, "int %s_init(%s_ctx *ctx, void *arena, size_t arena_bytes, const void *weights, size_t weight_bytes)\n{\n", e->name, e->name);
+    cw_printf(w, "int %s_init(%s_ctx *ctx, void *arena, size_t arena_bytes, %sconst void *weights, size_t weight_bytes)\n{\n", e->name, e->name, emit_has_fast(e) ? "void *fast, size_t fast_bytes, " : "");
     cw_printf(w, "    if (ctx == NULL) return %s_ERROR_ARGUMENT;\n", e->upper);
     emit_bind_memory(e);
     if (e->m->run_number != 0) cw_printf(w, "    ctx->runs = 0;\n");
@@ -261,8 +265,10 @@ static void five_lines(Emit *e) {
     if (e->weights == LATHE_WEIGHTS_FILE || e->plan->arena_bytes > (1u << 30)) return;
     cw_printf(w, "#ifndef LATHE_NO_STATIC_ARENA /* for callers of %s_run only: saves the memory */\nint %s(", n, n);
     emit_short_parameters(e, w);
-    cw_printf(w, ")\n{\n    static unsigned char lathe_arena[%s_ARENA_BYTES + 1] LATHE_ALIGN64;\n    %s_ctx ctx;\n    %s_inputs in;\n    %s_outputs out;\n", up, n, n, n);
-    cw_printf(w, "    const int code = %s_init(&ctx, lathe_arena, sizeof lathe_arena, NULL, 0);\n    if (code != %s_OK) return code;\n", n, up);
+    cw_printf(w, ")\n{\n    static unsigned char lathe_arena[%s_ARENA_BYTES + 1] LATHE_ALIGN64;\n", up);
+    if (emit_has_fast(e)) cw_printf(w, "    static unsigned char lathe_fast[%s_FAST_BYTES + 1] LATHE_ALIGN64;\n", up);
+    cw_printf(w, "    %s_ctx ctx;\n    %s_inputs in;\n    %s_outputs out;\n", n, n, n);
+    cw_printf(w, "    const int code = %s_init(&ctx, lathe_arena, sizeof lathe_arena, %sNULL, 0);\n    if (code != %s_OK) return code;\n", n, emit_has_fast(e) ? "lathe_fast, sizeof lathe_fast, " : "", up);
     if (e->m->run_number != 0) cw_printf(w, "    static int64_t runs = 0;\n    ctx.runs = runs++;\n");
     bool any = false;
     for (uint32_t i = 0; i < e->n_in; i++, any = true) cw_printf(w, "    in.%s = %s;\n", e->in_name[i], e->in_name[i]);

@@ -92,7 +92,10 @@ static const char *pointer(Walk *k, const Value *v, DType t, bool write) {
     case SPACE_WEIGHT:
         if (e->embed || t == DT_STRING) return cast_pointer(e, t, emit_weight_dtype(e, r->offset), constant, str_intern(e->cx, emit_weight_name(e, r->offset)));
         return str_text(e->cx, str_format(e->cx, "(const %s *)(w + %llu)", dtype_ctype(t), (unsigned long long)r->offset));
-    case SPACE_ARENA: return str_text(e->cx, str_format(e->cx, "(%s%s *)(a + %llu)", constant, dtype_ctype(t), (unsigned long long)r->offset));
+    case SPACE_ARENA: {
+        bool fast = r->offset < e->plan->fast_bytes;
+        return str_text(e->cx, str_format(e->cx, "(%s%s *)(%s + %llu)", constant, dtype_ctype(t), fast ? "f" : "a", (unsigned long long)(fast ? r->offset : r->offset - e->plan->fast_bytes)));
+    }
     case SPACE_STATE: return str_text(e->cx, str_format(e->cx, "(%s%s *)(s + %llu)", constant, dtype_ctype(t), (unsigned long long)r->offset));
     case SPACE_NONE: break;
     }
@@ -398,6 +401,7 @@ static void steps_function(Emit *e, Writer *w, uint32_t entry, const Writer *bod
     cw_printf(w, "static void %s(const %s_ctx *ctx, const %s_inputs *in, const %s_outputs *out, int64_t *dims, int tid, int nt, int *status%s)\n{\n",
               emit_steps_name(e, entry), e->name, e->name, e->name, e->pool && e->any_parallel ? ", lathe_team *team" : "");
     cw_printf(w, "    unsigned char *const a = (unsigned char *)ctx->arena;\n");
+    if (e->plan->fast_bytes != 0) cw_printf(w, "    unsigned char *const f = (unsigned char *)ctx->fast;\n");
     if (e->trains) cw_printf(w, "    unsigned char *const s = (unsigned char *)ctx->state;\n");
     if (!e->embed && e->plan->weight_bytes != 0) cw_printf(w, "    const unsigned char *const w = (const unsigned char *)ctx->weights;\n");
     if (faults) cw_printf(w, "    int err = 0, code = 0;\n");

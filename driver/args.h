@@ -62,6 +62,7 @@ typedef struct Request {
     /* opt */
     const char *run;
     const char *checkpoint, *memory;
+    uint64_t fast_bytes, rest_bytes; /* by memory_choose: LatheOptions.fast_memory and .rest_memory */
     uint64_t memory_bytes;     /* by memory_choose: LatheOptions.memory and .recompute that keep the limit */
     uint32_t recompute;
     int64_t capacity;          /* plan; 0: not given */

@@ -18,10 +18,12 @@ static const Option options[] = {
 static const Option *const tables[] = {options, train_options, compile_options, build_options, help_options, NULL};
 
 static void summary(const Request *r, const LatheStats *s) {
-    char arena[32], weights[32];
+    char arena[32], weights[32], fast[32];
     size_text(arena, sizeof arena, (double)s->arena_bytes);
     size_text(weights, sizeof weights, (double)s->weight_bytes);
-    fprintf(stderr, "%s: %u kernels, %u steps, arena %s, weights %s, %.2f s\n", r->output, s->kernels, s->steps, arena, weights, s->seconds);
+    if (r->fast_bytes != 0) size_text(fast, sizeof fast, (double)s->fast_bytes);
+    fprintf(stderr, "%s: %u kernels, %u steps, %s%sarena %s, weights %s, %.2f s\n", r->output, s->kernels, s->steps, r->fast_bytes != 0 ? fast : "", r->fast_bytes != 0 ? " of fast memory, " : "", arena, weights,
+            s->seconds);
 }
 
 static Exit compile(Driver *d, const Request *r) {

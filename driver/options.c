@@ -17,7 +17,7 @@ const Option compile_options[] = {
     {"--precision", OPT_CHOICE, "f32|bf16", "bf16: weights and inputs of matrix products and convolutions in bfloat16, sums in float32 (default f32)", offsetof(Request, precision)},
     {"--fast-math", OPT_FLAG, NULL, "exp, tanh, sigmoid, sin and cos of float within 4 units of last place instead of 2, and faster", offsetof(Request, fast_math)},
     {"--no-PASS", OPT_NO_PASS, NULL, "skip an optimisation pass, as --no-fuse (may be repeated)", offsetof(Request, disable)},
-    {"--memory", OPT_TEXT, "SIZE", "limit of the arena, as 2M or 64K: first layers run in bands of lines, training computes parts of the forward pass again; or the least that is possible is said", offsetof(Request, memory)},
+    {"--memory", OPT_TEXT, "SIZE|sram=SIZE,dram=SIZE", "limit of the arena, as 2M or 64K, or of two memories, as sram=64K,dram=1M: first layers run in bands of lines, training computes parts of the forward pass again; or the least that is possible is said", offsetof(Request, memory)},
     {"--dump", OPT_TEXT, "PASS|all", "print the IR after a pass", offsetof(Request, dump)},
     {"--time-passes", OPT_FLAG, NULL, "print how long each pass takes", offsetof(Request, time_passes)},
     {"--verify-ir", OPT_FLAG, NULL, "check the IR after each pass", offsetof(Request, verify_ir)},

@@ -66,18 +66,22 @@ void plan_picture(Driver *d, Writer *w, LatheModel *m) {
         if (b.last + 1.0 > p.times) p.times = b.last + 1.0;
     }
     LatheStats stats = lathe_stats(m);
-    p.bytes = (double)stats.arena_bytes;
+    p.bytes = (double)(stats.fast_bytes + stats.arena_bytes);
     if (p.buffers.n == 0 || p.bytes <= 0) {
         html_paragraph(w, "Nothing is kept between kernels: the arena is empty.");
         return;
     }
     cw_printf(w, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" width=\"%.0f\" height=\"%.0f\" font-family=\"sans-serif\" font-size=\"12\" role=\"img\">\n"
-                 "<style>.b { stroke: #555; stroke-width: .6 } .b:hover { fill: #e0482f } .grid { stroke: #e4e4e4 } .bound { stroke: #c0392b; stroke-dasharray: 6 4 }\n"
+                 "<style>.b { stroke: #555; stroke-width: .6 } .b:hover { fill: #e0482f } .grid { stroke: #e4e4e4 } .fast { stroke: #1a5; stroke-width: 2 } .bound { stroke: #c0392b; stroke-dasharray: 6 4 }\n"
                  ".alive { fill: none; stroke: #222; stroke-width: 1.5; pointer-events: none } text { fill: #444 }</style>\n",
               left + width + 12, top + height + below, left + width + 12, top + height + below);
     draw_axes(&p);
     for (uint32_t i = 0; i < p.buffers.n; i++) draw_buffer(&p, i);
     draw_alive(d, &p);
-    double bound = y_of(&p, (double)stats.arena_lower_bound);
-    cw_printf(w, "<line class=\"bound\" x1=\"%.0f\" x2=\"%.0f\" y1=\"%.1f\" y2=\"%.1f\"/>\n</svg>\n", left, left + width, bound, bound);
+    double bound = y_of(&p, (double)(stats.fast_bytes + stats.arena_lower_bound)), border = y_of(&p, (double)stats.fast_bytes);
+    cw_printf(w, "<line class=\"bound\" x1=\"%.0f\" x2=\"%.0f\" y1=\"%.1f\" y2=\"%.1f\"/>\n", left, left + width, bound, bound);
+    if (stats.fast_bytes != 0) /* below: the fast memory */
+        cw_printf(w, "<line class=\"fast\" x1=\"%.0f\" x2=\"%.0f\" y1=\"%.1f\" y2=\"%.1f\"/>\n<text x=\"%.0f\" y=\"%.1f\">fast memory</text>\n", left, left + width, border, border,
+                  left + 4, border + 13);
+    cw_printf(w, "</svg>\n");
 }

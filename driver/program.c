@@ -71,6 +71,8 @@ LatheOptions request_options(Driver *d, const Request *r, const Variant *v) {
     o.time_passes = r->time_passes ? stderr : NULL;
     o.verify_ir = r->verify_ir;
     o.memory = r->memory_bytes;
+    o.fast_memory = r->fast_bytes;
+    o.rest_memory = r->rest_bytes;
     o.recompute = r->recompute;
     if (v == NULL) return o;
     if (v->level >= 0) o.opt_level = v->level;
@@ -86,11 +88,18 @@ static const char glue[] =
     "#include \"model.c\"\n"
     "#include <stddef.h>\n"
     "size_t lathe_glue_ctx_bytes(void) { return sizeof(model_ctx); }\n"
-    "size_t lathe_glue_arena_bytes(void) { return MODEL_ARENA_BYTES; }\n"
+    "#ifdef MODEL_FAST_BYTES /* the arena behind the fast memory, in one piece */\n"
+    "#define GLUE_FAST MODEL_FAST_BYTES\n"
+    "#define GLUE_INIT(arena, bytes) (unsigned char *)(arena) + MODEL_FAST_BYTES, (bytes) - MODEL_FAST_BYTES, (arena), MODEL_FAST_BYTES\n"
+    "#else\n"
+    "#define GLUE_FAST 0u\n"
+    "#define GLUE_INIT(arena, bytes) (arena), (bytes)\n"
+    "#endif\n"
+    "size_t lathe_glue_arena_bytes(void) { return MODEL_ARENA_BYTES + GLUE_FAST; }\n"
     "size_t lathe_glue_weight_bytes(void) { return MODEL_WEIGHT_BYTES; }\n"
     "size_t lathe_glue_align(void) { return MODEL_ALIGN; }\n"
     "int lathe_glue_init(void *ctx, void *arena, size_t arena_bytes, const void *weights, size_t weight_bytes) {\n"
-    "    return model_init((model_ctx *)ctx, arena, arena_bytes, weights, weight_bytes);\n"
+    "    return model_init((model_ctx *)ctx, GLUE_INIT(arena, arena_bytes), weights, weight_bytes);\n"
     "}\n"
     "int lathe_glue_call(void *ctx, int threads, const void *const *in, const int64_t *in_dims, void *const *out, int64_t *out_dims) {\n"
     "    ((model_ctx *)ctx)->threads = threads;\n"

@@ -45,6 +45,7 @@ static void memory(Driver *d, Writer *w, LatheModel *m, const LatheStats *s) {
     html_heading(w, "Memory");
     Table t = table_new(d, "memory,size,bytes");
     table_row(&t, "weights,%s,%llu", size_text(weights, sizeof weights, (double)s->weight_bytes), (unsigned long long)s->weight_bytes);
+    if (s->fast_bytes != 0) table_row(&t, "fast memory,%s,%llu", size_text(weights, sizeof weights, (double)s->fast_bytes), (unsigned long long)s->fast_bytes);
     table_row(&t, "arena,%s,%llu", size_text(arena, sizeof arena, (double)s->arena_bytes), (unsigned long long)s->arena_bytes);
     table_row(&t, "lower bound of the arena,%s,%llu", size_text(bound, sizeof bound, (double)s->arena_lower_bound), (unsigned long long)s->arena_lower_bound);
     table_row(&t, "arena / lower bound,%.3f,", s->arena_lower_bound != 0 ? (double)s->arena_bytes / (double)s->arena_lower_bound : 1.0);

@@ -84,6 +84,8 @@ typedef struct LatheOptions {
                                   from what the segments exchange; 0: only what costs next to nothing is, 1: nothing */
     uint64_t memory;           /* bytes the arena should stay below: the first layers of image networks are computed in bands of lines, the least
                                   repeated arithmetic whose estimate fits, or, when none does, the least memory; 0: no limit. See LatheStats for what came out */
+    uint64_t fast_memory;      /* inference: bytes of a second, fast memory, where tensors go that are used often for their size. NAME_init takes its address, too; 0: none */
+    uint64_t rest_memory;      /* what the arena may take beside it: the fast memory then takes from the arena's largest moment, if need be; 0: no limit */
     uint64_t bucket_bytes;     /* gradients that are exchanged in one message; 0: 1 MiB */
     bool profile;              /* the context gets a function that is told when each kernel begins and ends, with the time of its step
                                   (LathePlanStep); for `lathe bench --profile` */
@@ -241,6 +243,7 @@ LatheStatus lathe_shape_input(LatheModel *m, uint32_t i, uint32_t rank, const in
 
 typedef struct LatheStats {             /* after lathe_compile */
     uint64_t arena_bytes, weight_bytes, arena_lower_bound;
+    uint64_t fast_bytes;                /* of LatheOptions.fast_memory in use; not counted in arena_bytes */
     uint32_t kernels, steps, nodes;
     double flops, traffic_bytes;        /* of one run, symbolic dims at their upper bounds. Operations the model asks for, a multiply-add is 2; bytes its kernels read and write */
     double seconds;                     /* spent in lathe_compile */
@@ -257,7 +260,7 @@ typedef struct LathePlanStep {          /* in the order of execution, those insi
 } LathePlanStep;
 typedef struct LathePlanBuffer {        /* one lifetime of arena memory */
     const char *name, *type;            /* of the tensor, or of the node that makes it */
-    uint64_t offset, bytes;
+    uint64_t offset, bytes;             /* offsets below LatheStats.fast_bytes are in the fast memory, the arena's begin there */
     uint32_t first, last;               /* times of the first and last step that touch it */
 } LathePlanBuffer;
 const char *lathe_choice(uint32_t i);    /* the names of all ways, the first is "auto": the cost model's; NULL past the end */

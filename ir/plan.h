@@ -7,7 +7,7 @@ typedef enum Space { SPACE_NONE, SPACE_INPUT, SPACE_OUTPUT, SPACE_WEIGHT, SPACE_
 typedef struct BufRef {
     Space space;
     uint32_t index;   /* INPUT, OUTPUT: position in the graph's lists */
-    uint64_t offset;  /* WEIGHT, ARENA, STATE: bytes */
+    uint64_t offset;  /* WEIGHT, ARENA, STATE: bytes. ARENA: those below Plan.fast_bytes are in the fast memory, the arena begins behind it */
 } BufRef;
 
 typedef enum StepKind {
@@ -67,6 +67,7 @@ typedef struct Plan {
     PlanWeight *weight;
     uint32_t n_weight;
     uint64_t state_bytes;
+    uint64_t fast_bytes;         /* of the fast memory, beside the arena; 0: there is none, or nothing in it */
     uint64_t arena_bytes, weight_bytes, lower_bound; /* lower_bound: largest sum of bytes alive at one time */
     uint32_t align;
 } Plan;

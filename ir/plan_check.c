@@ -20,8 +20,9 @@ static bool check_lifetimes(Context *cx, const Plan *p) {
     if (p->n_buffer != 0) qsort(sorted, p->n_buffer, sizeof *sorted, by_offset);
     for (uint32_t i = 0; i < p->n_buffer; i++) {
         const PlanBuffer *a = sorted[i];
-        if (a->offset % p->align != 0 || a->offset + a->bytes > p->arena_bytes || a->first > a->last) {
-            diag(cx, SEV_ERROR, (Loc){0}, "memory plan: the buffer of \"%s\" is misaligned or outside of the arena", str_text(cx, a->value->name));
+        bool across = a->offset < p->fast_bytes && a->offset + a->bytes > p->fast_bytes;
+        if (a->offset % p->align != 0 || a->offset + a->bytes > p->fast_bytes + p->arena_bytes || across || a->first > a->last) {
+            diag(cx, SEV_ERROR, (Loc){0}, "memory plan: the buffer of \"%s\" is misaligned, or outside of the memories, or in both", str_text(cx, a->value->name));
             ok = false;
         }
         for (uint32_t k = i + 1; k < p->n_buffer && sorted[k]->offset < a->offset + a->bytes; k++) {

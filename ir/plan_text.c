@@ -20,8 +20,9 @@ static void print_value(Module *m, Writer *w, const Value *v) {
     type_print(cx, w, v->type);
     if (m->plan->ref == NULL) return;
     BufRef r = m->plan->ref[v->id];
-    cw_printf(w, " @ %s", space[r.space]);
+    cw_printf(w, " @ %s", r.space == SPACE_ARENA && r.offset < m->plan->fast_bytes ? "fast" : space[r.space]);
     if (r.space == SPACE_INPUT || r.space == SPACE_OUTPUT) cw_printf(w, " %u", r.index);
+    if (r.space == SPACE_ARENA && r.offset >= m->plan->fast_bytes) r.offset -= m->plan->fast_bytes;
     if (r.space == SPACE_WEIGHT || r.space == SPACE_ARENA || r.space == SPACE_STATE) cw_printf(w, " %llu", (unsigned long long)r.offset);
 }
 
@@ -72,6 +73,7 @@ void plan_print(Module *m, Writer *w) {
     if (p->ref != NULL)
         cw_printf(w, ", arena %llu bytes (at least %llu), weights %llu bytes, alignment %u", (unsigned long long)p->arena_bytes,
                   (unsigned long long)p->lower_bound, (unsigned long long)p->weight_bytes, p->align);
+    if (p->fast_bytes != 0) cw_printf(w, ", fast memory %llu bytes", (unsigned long long)p->fast_bytes);
     cw_printf(w, " {\n");
     w->indent++;
     print_steps(m, w, p->first);

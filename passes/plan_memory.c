@@ -8,8 +8,9 @@
  * (condition, iteration number), or is read before it is written (it carries data into the next iteration).
  * Sizes are those of the upper bounds of symbolic dims. Views made by lowering (plan->alias) share their root's place. */
 #include "base/map.h"
-#include "passes/arena_solver.h"
+#include "passes/fast_memory.h"
 #include "passes/in_place.h"
+#include "lathe.h"
 #include "ir/plan.h"
 #include "ir/state.h"
 #include "passes/pass.h"
@@ -398,6 +399,30 @@ static void too_big(Planner *p, const Value *v) {
          str_text(p->cx, v->name), cw_cstr(&t));
 }
 
+static void count_uses(Planner *p, const Step *s, uint32_t *uses) {
+    for (; s != NULL; s = s->next) {
+        for (uint32_t i = 0; i < s->n_value; i++)
+            if (s->value[i] != NULL) uses[memory_of(p, s->value[i])->id]++;
+        count_uses(p, s->body, uses);
+        count_uses(p, s->orelse, uses);
+    }
+}
+
+/* Offsets in the arena, or in it and a fast memory before it. */
+static ArenaResult solve(Planner *p, ArenaItem *item, Value *const *value, uint32_t n) {
+    const LatheOptions *o = p->m->options;
+    Arena *a = &p->cx->scratch;
+    if (o == NULL || o->fast_memory == 0) return arena_solve(a, item, n, &(ArenaGoal){.effort = ARENA_QUICK});
+    uint32_t *by_value = ARENA_ARRAY(a, uint32_t, p->n), *uses = ARENA_ARRAY(a, uint32_t, n);
+    bool *is_fast = ARENA_ARRAY(a, bool, n);
+    count_uses(p, p->plan->first, by_value);
+    for (uint32_t i = 0; i < n; i++) uses[i] = by_value[value[i]->id];
+    ArenaResult r = fast_memory_place(a, item, n, &(FastGoal){o->fast_memory, o->rest_memory, uses}, is_fast, &p->plan->fast_bytes);
+    for (uint32_t i = 0; i < n; i++)
+        if (!is_fast[i]) item[i].offset += p->plan->fast_bytes;
+    return r;
+}
+
 static bool place_arena(Planner *p, const bool *in_arena) {
     Plan *plan = p->plan;
     ArenaItem *item = ARENA_ARRAY(&p->cx->scratch, ArenaItem, p->n);
@@ -414,7 +439,7 @@ static bool place_arena(Planner *p, const bool *in_arena) {
         value[n] = p->value[i];
         item[n++] = (ArenaItem){.lower = p->life[i].first, .upper = (int64_t)p->life[i].last + 1, .size = bytes, .align = plan->align};
     }
-    ArenaResult result = arena_solve(&p->cx->scratch, item, n, &(ArenaGoal){.effort = ARENA_QUICK});
+    ArenaResult result = solve(p, item, value, n);
     plan->arena_bytes = result.height;
     plan->lower_bound = result.lower_bound;
     plan->buffer = ARENA_ARRAY(&p->cx->arena, PlanBuffer, n);
@@ -430,6 +455,10 @@ static bool place_arena(Planner *p, const bool *in_arena) {
 
 bool pass_plan_memory(Context *cx, Module *m) {
     Plan *plan = m->plan;
+    if (m->options != NULL && m->options->fast_memory != 0 && (m->n_entry != 0 || m->n_state != 0)) {
+        diag(cx, SEV_ERROR, (Loc){0}, "a fast memory is for inference; this model keeps states");
+        return true;
+    }
     Planner planner = {.cx = cx, .m = m, .plan = plan}, *p = &planner;
     uint32_t room = m->n_value + m->main->n_out; /* outputs that are copied get fresh values */
     bool *is_output = ARENA_ARRAY(&cx->scratch, bool, room), *in_arena = ARENA_ARRAY(&cx->scratch, bool, room);

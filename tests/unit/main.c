@@ -26,6 +26,7 @@ int main(void) {
     srunner_add_suite(r, suite_small_float());
     srunner_add_suite(r, suite_quantize());
     srunner_add_suite(r, suite_order());
+    srunner_add_suite(r, suite_fast_memory());
     srunner_run_all(r, CK_NORMAL);
     int failed = srunner_ntests_failed(r);
     srunner_free(r);

@@ -20,6 +20,7 @@ Suite *suite_kernel_verify(void);
 Suite *suite_small_float(void);
 Suite *suite_quantize(void);
 Suite *suite_order(void);
+Suite *suite_fast_memory(void);
 
 /* A case with the context as fixture. */
 static inline TCase *unit_case(Suite *s, const char *name) {
