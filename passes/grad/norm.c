@@ -75,32 +75,39 @@ static Value *channel_sum(Grad *g, Value *v) {
 
 static bool has_groups(const Grad *g) { return g->n->op == OP_GroupNormalization; }
 
-/* x as [N, groups, rest]. InstanceNormalization is GroupNormalization with a group per channel. */
-static Value *grouped(Grad *g, Value *x) {
-    return has_groups(g) ? g_2(g, OP_Reshape, x, value_const_i64(g->m, 3, (int64_t[]){0, attr_i(g->n, AT_GroupNormalization_num_groups), -1})) : x;
+static uint32_t spatial_axes(const Value *x) { return ((1u << x->type->rank) - 1) & ~3u; }
+
+/* v [N, C, 1, …]: for each channel the mean over those of its group. InstanceNormalization is GroupNormalization with a group per channel.
+ * Sums over pixels and sums over channels are apart so that the former keep the layout of the image. */
+static Value *over_group(Grad *g, Value *v) {
+    if (!has_groups(g)) return v;
+    int64_t shape[RANK_MAX] = {0, -1};
+    for (uint32_t a = 2; a < v->type->rank; a++) shape[a] = 1;
+    Value *groups = g_2(g, OP_Reshape, v, value_const_i64(g->m, 3, (int64_t[]){0, attr_i(g->n, AT_GroupNormalization_num_groups), -1}));
+    Value *mean = g_2(g, OP_Expand, g_mean(g, groups, 4), g_1(g, OP_Shape, groups));
+    return g_2(g, OP_Reshape, mean, value_const_i64(g->m, v->type->rank, shape));
 }
 
-static uint32_t within_group(const Grad *g, const Value *x) { return has_groups(g) ? 4 : ((1u << x->type->rank) - 1) & ~3u; }
-
 static Value *group_normalized(Grad *g, Value *x, Value **r) {
-    uint32_t mask = within_group(g, x);
-    Value *xs = grouped(g, x), *centered = g_sub(g, xs, g_mean(g, xs, mask));
-    *r = inverse_root(g, g_mean(g, g_mul(g, centered, centered), mask), attr_f(g->n, attr_named(g->n, "epsilon")));
+    Value *centered = g_sub(g, x, over_group(g, g_mean(g, x, spatial_axes(x))));
+    *r = inverse_root(g, over_group(g, g_mean(g, g_mul(g, centered, centered), spatial_axes(x))), attr_f(g->n, attr_named(g->n, "epsilon")));
     return g_mul(g, centered, *r);
 }
 
 bool grad_group_norm(Grad *g) {
-    Value *x = g->n->in[0], *scale = g->n->in[1], *dy = g->dy[0], *r;
-    Value *d = grouped(g, g_mul(g, dy, per_channel(g, scale, x))), *h = group_normalized(g, x, &r);
-    g->dx[0] = g_reshape_like(g, normalized_gradient(g, d, h, r, within_group(g, x), true), x);
-    if (g_wants(g, 1)) g->dx[1] = channel_sum(g, g_mul(g, dy, g_reshape_like(g, h, x)));
-    if (g_wants(g, 2)) g->dx[2] = channel_sum(g, dy);
+    Value *x = g->n->in[0], *dy = g->dy[0], *r, *scale = per_channel(g, g->n->in[1], x);
+    Value *h = group_normalized(g, x, &r), *count = g_count(g, x, spatial_axes(x));
+    Value *mean_dy = g_mean(g, dy, spatial_axes(x)), *mean_dyh = g_mean(g, g_mul(g, dy, h), spatial_axes(x));
+    Value *rest = g_add(g, over_group(g, g_mul(g, mean_dy, scale)), g_mul(g, h, over_group(g, g_mul(g, mean_dyh, scale))));
+    g->dx[0] = g_mul(g, r, g_sub(g, g_mul(g, dy, scale), rest));
+    if (g_wants(g, 1)) g->dx[1] = g_mul(g, channel_sum(g, mean_dyh), count);
+    if (g_wants(g, 2)) g->dx[2] = g_mul(g, channel_sum(g, mean_dy), count);
     return true;
 }
 
 Value *grad_norm_again(Module *m, Node *at, Node *n, Value *x) {
     Grad own = {.m = m, .n = n, .at = at}, *g = &own;
-    Value *r, *y = n->op == OP_RMSNormalization ? rms_normalized(g, x, trailing(g, attr_named(n, "axis")), &r) : g_reshape_like(g, group_normalized(g, x, &r), x);
+    Value *r, *y = n->op == OP_RMSNormalization ? rms_normalized(g, x, trailing(g, attr_named(n, "axis")), &r) : group_normalized(g, x, &r);
     if (n->op == OP_RMSNormalization) return n->n_in > 1 && n->in[1] != NULL ? g_mul(g, y, n->in[1]) : y;
     return g_add(g, g_mul(g, y, per_channel(g, n->in[1], x)), per_channel(g, n->in[2], x));
 }
