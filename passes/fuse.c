@@ -76,6 +76,8 @@ typedef struct Fuse {
     uint32_t *mark;        /* by node id: visited in search number */
     uint32_t *entries;     /* by node id of main */
     uint32_t search;
+    uint32_t *latest;      /* a tree of maxima: where the last member of a group stands, by where its first one does */
+    uint32_t n_at;
     Uses uses;
     Value **replace;       /* by value id: the Fused output that stands for it outside */
     Node **holder;         /* by node id: the Fused node it went into */
@@ -105,11 +107,27 @@ static void region_producers(Fuse *f, const Graph *inner, const Graph *g, Nodes 
 static uint32_t first_at(const Fuse *f, const Group *p) { return f->at[p->node.v[0]->id]; }
 static uint32_t last_at(const Fuse *f, const Group *p) { return f->at[p->node.v[p->node.n - 1]->id]; }
 
+static void note_span(Fuse *f, const Group *p) {
+    for (uint32_t i = first_at(f, p) + 1; i <= f->n_at; i += i & -i)
+        if (f->latest[i] < last_at(f, p)) f->latest[i] = last_at(f, p);
+}
+
+/* Groups run as a whole, so what stands before `at` may wait for a member behind it: the last place that anything up to `at` can
+ * need, looked for until it is known to be at `enough` or further. */
+static uint32_t needs_up_to(const Fuse *f, uint32_t at, uint32_t enough) {
+    for (uint32_t before = at + 1; before != at && at < enough;) {
+        before = at;
+        for (uint32_t i = at + 1; i != 0; i -= i & -i)
+            if (f->latest[i] > at) at = f->latest[i];
+    }
+    return at;
+}
+
 /* Does `from`, or anything its group reads, depend on group `target`? Walks producers group by group. */
 static bool depends(Fuse *f, const Node *from, const Group *target, const Graph *g) {
     const Group *own = f->group[from->id];
     if (own == target) return true;
-    if (f->mark[from->id] == f->search || last_at(f, own) < first_at(f, target)) return false;
+    if (f->mark[from->id] == f->search || needs_up_to(f, last_at(f, own), first_at(f, target)) < first_at(f, target)) return false;
     for (uint32_t k = 0; k < own->node.n; k++) f->mark[own->node.v[k]->id] = f->search;
     Nodes list = {0};
     for (uint32_t k = 0; k < own->node.n; k++) producers(f, own->node.v[k], g, &list);
@@ -150,6 +168,7 @@ static void merge(Fuse *f, Group *into, Group *from) {
     if (out.anchor == NULL) out.anchor = from->anchor;
     *into = out;
     for (uint32_t k = 0; k < into->node.n; k++) f->group[into->node.v[k]->id] = into;
+    note_span(f, into);
 }
 
 /* Is every use of v inside g a node of the given group? Graph outputs and captures count as outside. */
@@ -376,6 +395,9 @@ static void sort_graph(Fuse *f, Graph *g) {
 static bool fuse_graph(Fuse *f, Graph *g) {
     bool any = false;
     uint32_t at = 0;
+    f->n_at = 0;
+    FOR_NODES(n, g) f->n_at++;
+    f->latest = ARENA_ARRAY(&f->cx->scratch, uint32_t, f->n_at + 1);
     FOR_NODES(n, g) {
         Group *own = ARENA_NEW(&f->cx->scratch, Group);
         vec_push(&f->cx->scratch, &own->node, n);
