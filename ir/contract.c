@@ -13,6 +13,7 @@ void contract_print(struct KernelText *t, const Stmt *s) {
     case CONTRACT_TILE:
         cw_printf(w, "tile_%ux%u%s", c->rows, c->cols, c->add ? "_add" : "");
         if (c->ahead != 0) cw_printf(w, "_ahead%u", c->ahead);
+        if (c->stream) cw_printf(w, "_stream");
         if (c->finish) cw_printf(w, "_bias%s%s", c->low ? "_low" : "", c->high ? "_high" : "");
         cw_printf(w, "_v%u(", c->vector);
         break;

@@ -39,6 +39,7 @@ typedef struct Contract {
     bool add;             /* TILE: out += the sum */
     bool finish, low, high; /* TILE and DEPTHWISE, finish: out[OUT_AT + r*OUT_ROW + j] = the sum + bias[BIAS_AT + j], not below LOW (if low), not above HIGH (if high) */
     uint8_t ahead;        /* TILE: meanwhile fetch b[AHEAD ..] into the second-level cache, so many floats per k, up to 16: a cache line; 0: nothing */
+    bool stream;          /* TILE: b is read once: the page behind the one being read is fetched, too */
     uint8_t vector;       /* floats in a vector register */
     uint8_t bits;         /* BLOCK: of a weight, 4 or 8 */
     uint8_t taps_x, step, dilation, left, right; /* DEPTHWISE */

@@ -110,10 +110,14 @@ Expr *tile_rows(Lower *lo, Dim m, int64_t rows, Expr *m0) {
     return lx_2(lo, FN_MIN, lx_i(lo, rows), lx_sub(lo, lx_dim(lo, m), m0));
 }
 
-enum { KEPT_BYTES = 1 << 17, PANEL_MOST_BYTES = 1 << 20, LINE = 16 /* floats of a cache line */ };
+enum { KEPT_BYTES = 1 << 17, PANEL_MOST_BYTES = 1 << 20, LINE = 16 /* floats of a cache line */, STREAM_COLUMNS = 64 };
 
 void tile_fetch_ahead(Lower *lo, const Tile *tile, Expr *panel, int64_t n_panel, int64_t k, int64_t call_k, Expr *t, Dim tiles, TileCall *call) {
     int64_t per_panel = k * tile->cols;
+    if (call_k == k && tiles == dim_const(lo->cx, 1) && n_panel * per_panel * 4 >= KEPT_BYTES && tile->cols >= STREAM_COLUMNS) {
+        call->stream = true;
+        return;
+    }
     if (n_panel < 2 || n_panel * per_panel * 4 < KEPT_BYTES || per_panel * 4 > PANEL_MOST_BYTES || tile->cols % LINE != 0) return;
     Expr *next = lx_2(lo, FN_MIN, lx_add(lo, panel, lx_i(lo, 1)), lx_i(lo, n_panel - 1)), *from;
     call->pace = LINE;
@@ -144,7 +148,7 @@ void tile_columns_next(Lower *lo, TileColumns *c) {
 
 void tile_emit(Lower *lo, const Tile *t, const TileCall *c) {
     Contract *k = ARENA_NEW(&lo->cx->arena, Contract);
-    *k = (Contract){.kind = c->i8 ? CONTRACT_TILE_I8 : c->bf16 ? CONTRACT_TILE_BF16 : CONTRACT_TILE, .rows = (uint8_t)t->rows, .cols = (uint8_t)t->cols, .vector = (uint8_t)t->vector, .add = c->add, .ahead = c->ahead != NULL ? (uint8_t)c->pace : 0};
+    *k = (Contract){.kind = c->i8 ? CONTRACT_TILE_I8 : c->bf16 ? CONTRACT_TILE_BF16 : CONTRACT_TILE, .rows = (uint8_t)t->rows, .cols = (uint8_t)t->cols, .vector = (uint8_t)t->vector, .add = c->add, .ahead = c->ahead != NULL ? (uint8_t)c->pace : 0, .stream = c->stream};
     CallArg *arg = ARENA_ARRAY(&lo->cx->arena, CallArg, TILE_FINISH_ARGS);
     Expr *one = lx_i(lo, 1), *zero = lx_i(lo, 0);
     arg[TILE_OUT] = arg_buf(c->out);

@@ -57,10 +57,12 @@ typedef struct TileCall {
     Expr *a_end; /* i8 only */
     Expr *ahead; /* by tile_fetch_ahead; NULL: none */
     int64_t pace; /* of it: floats per k */
+    bool stream;  /* by tile_fetch_ahead */
 } TileCall;
 /* Panels of b that the last run's other layers have driven out of the cache are fetched one panel ahead, evenly over the
  * tiles of a panel: sets call->ahead and call->pace for tile number t of `tiles`, in order. Nothing when the whole of b
- * (n_panel panels of k rows) is small. call_k: the rows of b that one call multiplies with. */
+ * (n_panel panels of k rows) is small. Where a panel has a single tile, and is read once, it sets call->stream instead: a
+ * little ahead of the reading all along. call_k: the rows of b that one call multiplies with. */
 void tile_fetch_ahead(Lower *lo, const Tile *tile, Expr *panel, int64_t n_panel, int64_t k, int64_t call_k, Expr *t, Dim tiles, TileCall *call);
 void tile_emit(Lower *lo, const Tile *t, const TileCall *c);
 
