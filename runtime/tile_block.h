@@ -45,6 +45,40 @@ static inline __attribute__((always_inline)) void lathe_block_nibbles(const lath
 #endif
 }
 
+/* Bytes as floats; where the machine has an instruction, by name: gcc converts them one by one otherwise. */
+static inline __attribute__((always_inline)) void lathe_block_floats(const uint8_t *b, lathe_block_f *to)
+{
+#ifdef LATHE_BLOCK_TABLE
+    *to = (lathe_block_f)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)b)));
+#else
+    *to = __builtin_convertvector(*(const lathe_block_b *)b, lathe_block_f);
+#endif
+}
+
+/* part += a's element times a row of 64 bytes. */
+static inline __attribute__((always_inline)) void lathe_block_bytes(int rows, const float *a, int64_t a_row, const uint8_t *b, lathe_block_f (*part)[4])
+{
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
+        lathe_block_f w;
+        lathe_block_floats(b + j * 16, &w);
+#pragma GCC unroll 4
+        for (int r = 0; r < rows; r++) part[r][j] += w * a[r * a_row];
+    }
+}
+
+/* part[.][j] += a's elements times nibbles 0 to count - 1 of 16 words: the low halves of their bytes first. */
+static inline __attribute__((always_inline)) void lathe_block_halves(int rows, int count, const float *a, int64_t a_row, const uint8_t *b, int j, lathe_block_f (*part)[4])
+{
+#pragma GCC unroll 8
+    for (int s = 0; s < count; s++) {
+        lathe_block_f w;
+        lathe_block_nibbles((const lathe_block_wu *)b, (uint32_t)(s < 4 ? 8 * s : 8 * s - 28), &w);
+#pragma GCC unroll 4
+        for (int r = 0; r < rows; r++) part[r][j] += w * a[r * a_row + s];
+    }
+}
+
 /* The products of one group, without scale and zero points: part[row][quarter]; total: sums of a. */
 static inline __attribute__((always_inline)) void lathe_block_group(int rows, int bits, const float *a, int64_t a_row, int64_t n, const uint8_t *b, lathe_block_f (*part)[4], float *total)
 {
@@ -57,42 +91,20 @@ static inline __attribute__((always_inline)) void lathe_block_group(int rows, in
         for (int i = 0; i < 16; i++) total[r] += sums[i];
         for (int j = 0; j < 4; j++) part[r][j] = (lathe_block_f){0};
     }
+    int64_t k = 0;
     if (bits == 8) {
-        for (int64_t k = 0; k < n; k++) {
-            if (k % 8 == 0) lathe_block_fetch(b + k * 64);
-#pragma GCC unroll 4
-            for (int j = 0; j < 4; j++) {
-                const lathe_block_f w = __builtin_convertvector(*(const lathe_block_b *)(b + k * 64 + j * 16), lathe_block_f);
-#pragma GCC unroll 4
-                for (int r = 0; r < rows; r++) part[r][j] += w * a[r * a_row + k];
-            }
+        for (; k + 8 <= n; k += 8) {
+            lathe_block_fetch(b + k * 64);
+#pragma GCC unroll 8
+            for (int s = 0; s < 8; s++) lathe_block_bytes(rows, a + k + s, a_row, b + (k + s) * 64, part);
         }
+        for (; k < n; k++) lathe_block_bytes(rows, a + k, a_row, b + k * 64, part);
         return;
     }
-    for (int64_t k = 0; k < n; k += 8) {
-        lathe_block_fetch(b + k * 32);
+    for (; k + 8 <= n; k += 8) /* nothing fetched ahead: taking the halves apart is what takes the time */
 #pragma GCC unroll 4
-        for (int j = 0; j < 4; j++) {
-            const lathe_block_wu *w = (const lathe_block_wu *)(b + k * 32 + j * 64);
-            const int left = n - k < 8 ? (int)(n - k) : 8;
-            if (left == 8) {
-#pragma GCC unroll 8
-                for (int s = 0; s < 8; s++) {
-                    lathe_block_f v;
-                    lathe_block_nibbles(w, (uint32_t)(s < 4 ? 8 * s : 8 * s - 28), &v);
-#pragma GCC unroll 4
-                    for (int r = 0; r < rows; r++) part[r][j] += v * a[r * a_row + k + s];
-                }
-            } else {
-                for (int s = 0; s < left; s++) {
-                    lathe_block_f v;
-                    lathe_block_nibbles(w, (uint32_t)(s < 4 ? 8 * s : 8 * s - 28), &v);
-#pragma GCC unroll 4
-                    for (int r = 0; r < rows; r++) part[r][j] += v * a[r * a_row + k + s];
-                }
-            }
-        }
-    }
+        for (int j = 0; j < 4; j++) lathe_block_halves(rows, 8, a + k, a_row, b + k * 32 + j * 64, j, part);
+    for (int j = 0; j < 4; j++) lathe_block_halves(rows, (int)(n - k), a + k, a_row, b + k * 32 + j * 64, j, part);
 }
 
 /* A fixed number of rows. */
