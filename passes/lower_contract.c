@@ -3,7 +3,8 @@
  *     C[g,m,n] = sum over k of A[g,m,k] * B[g,k,n]
  *
  * B is packed into panels of NR columns, [N/NR][K][NR], the last one padded with zeros: constants at compile time,
- * others by a phase of their own, unless their rows can be read in place. A is read in place with any strides; a large
+ * others by a phase of their own, unless their rows can be read in place or so few rows of A meet them that each thread better
+ * packs what its panel needs next into an array. A is read in place with any strides; a large
  * transposed one, whose columns of a tile lie far apart, is packed into [M/48][K][48] first. Where K is so long that a panel
  * packed at run time would leave the second-level cache between two tiles, K is cut into parts: each is packed and multiplied
  * in turn, in the same room, and added to sums of the size of the result. Tiles of
@@ -24,7 +25,7 @@ typedef struct Product {
     Dim m;                      /* rows, batch included when it is flattened into them */
     bool flat;
     int64_t k, cols;            /* cols: N */
-    int64_t from;               /* the part of K in hand begins here */
+    Expr *from;                 /* the part of K in hand begins here; NULL: at 0 */
     Dim part;                   /* and is this long */
     Tile tile;
     ContractFinish *finish;
@@ -170,7 +171,7 @@ static Panels packed_panels(Lower *lo, const Product *p, const Panels *room) {
     at[1] = lower_for(lo, lx_i(lo, np));
     at[2] = lower_for_dim(lo, p->part);
     lo->open.v[depth]->parallel = (uint16_t)(lo->open.n - depth);
-    BElement e = {p, idx, lx_add(lo, at[2], lx_i(lo, p->from))};
+    BElement e = {p, idx, p->from != NULL ? lx_add(lo, at[2], p->from) : at[2]};
     tile_pack_line(lo, to, at, 3, at[1], p->cols, nr, b_element, &e);
     lower_end_n(lo, lo->open.n - depth);
     if (room != NULL) return *room; /* the last part may be shorter: its panels lie as far apart */
@@ -231,7 +232,7 @@ static void call_rows(Lower *lo, const Product *p, const Rows *a, Expr *const *b
     if (a->panel != 0) {
         Expr *width = lx_i(lo, a->panel), *panel = lx_div(lo, m0, width);
         Expr *in_batch = lx_add(lo, lx_mul(lo, panel, lx_dim(lo, dim_mul(cx, g->k, dim_const(cx, a->panel)))), lx_sub(lo, m0, lx_mul(lo, panel, width)));
-        in_batch = lx_add(lo, in_batch, lx_i(lo, p->from * a->panel));
+        if (p->from != NULL) in_batch = lx_add(lo, in_batch, lx_mul(lo, p->from, width));
         call->a_at = lx_add(lo, lx_mul(lo, matrix_number(lo, p, p->a, &g->a, batch), lx_dim(lo, a->per_batch)), in_batch);
         call->a_row = lx_i(lo, 1);
         call->a_k = width;
@@ -240,22 +241,25 @@ static void call_rows(Lower *lo, const Product *p, const Rows *a, Expr *const *b
     call->a_row = lx_dim(lo, t->rank < 2 ? dim_const(cx, 0) : stride_of(cx, t, g->a.row));
     call->a_k = lx_dim(lo, t->rank < 2 ? dim_const(cx, 1) : stride_of(cx, t, g->a.col));
     call->a_at = lx_add(lo, p->flat ? lx_i(lo, 0) : batch_offset(lo, p->a, &g->a, g->n_batch, batch), lx_mul(lo, m0, call->a_row));
-    if (p->from != 0) call->a_at = lx_add(lo, call->a_at, lx_mul(lo, lx_i(lo, p->from), call->a_k));
+    if (p->from != NULL) call->a_at = lx_add(lo, call->a_at, lx_mul(lo, p->from, call->a_k));
 }
 
 /* ---- the loops ----------------------------------------------------------------------------------------------------- */
-typedef struct Sums { /* where a tile's results are until they are stored: an array, or in scratch memory while K is multiplied in parts */
+typedef struct Sums { /* where a tile's results are until they are stored */
     uint32_t buf;
-    bool scratch, add, store;   /* add: to what an earlier part left; store: this is the last part */
+    bool many, add, store;      /* many: there are those of many tiles, as K is multiplied in parts; add: to what an earlier part left; store: this is the last */
 } Sums;
 
-/* at: the tile's number in scratch memory */
-static void store_tile(Lower *lo, const Product *p, const Sums *sums, Expr *at, Expr *const *batch, Expr *m0, Expr *n0, Expr *rows, int64_t cols) {
-    Expr *r = lower_for(lo, rows), *j = lower_for(lo, lx_i(lo, cols)), *idx[RANK_MAX + 2];
-    result_index(lo, p, batch, lx_add(lo, m0, r), lx_add(lo, n0, j), idx);
-    Expr *sum = lower_load_buf(lo, sums->buf, sums->scratch ? (Expr *[]){at, r, j} : (Expr *[]){r, j});
-    lower_store(lo, p->n->out[0], idx, p->finish(lo, p->n, p->g, idx, sum));
-    lower_end_n(lo, 2);
+/* Stores the tile of panel `panel` whose first row is m0; at: its number in sums of many. */
+static void store_columns(Lower *lo, const Product *p, const Sums *sums, Expr *at, Expr *const *batch, Expr *m0, Expr *panel) {
+    Expr *idx[RANK_MAX + 2], *rows = tile_rows(lo, p->m, p->tile.rows, m0), *n0 = lx_mul(lo, panel, lx_i(lo, p->tile.cols));
+    for (TileColumns c = tile_columns(lo, panel, p->cols, p->tile.cols); c.count != 0; tile_columns_next(lo, &c)) {
+        Expr *r = lower_for(lo, rows), *j = lower_for(lo, lx_i(lo, c.count));
+        result_index(lo, p, batch, lx_add(lo, m0, r), lx_add(lo, n0, j), idx);
+        Expr *sum = lower_load_buf(lo, sums->buf, sums->many ? (Expr *[]){at, r, j} : (Expr *[]){r, j});
+        lower_store(lo, p->n->out[0], idx, p->finish(lo, p->n, p->g, idx, sum));
+        lower_end_n(lo, 2);
+    }
 }
 
 /* sums NULL: one call of the micro-kernel does all of K. */
@@ -276,7 +280,7 @@ static void emit_product(Lower *lo, const Product *p, const Rows *a, const Panel
     lo->open.v[depth]->parallel = (uint16_t)(lo->open.n - depth);
     Expr *first = lx_mul(lo, block, lx_i(lo, per_block));
     Expr *t = lower_for(lo, lx_2(lo, FN_MIN, lx_i(lo, per_block), lx_sub(lo, lx_dim(lo, tiles), first)));
-    Expr *number = lx_add(lo, first, t), *m0 = lx_mul(lo, number, lx_i(lo, tile->rows)), *n0 = lx_mul(lo, panel, lx_i(lo, nr));
+    Expr *number = lx_add(lo, first, t), *m0 = lx_mul(lo, number, lx_i(lo, tile->rows));
     Expr *rows = tile_rows(lo, p->m, tile->rows, m0);
     Sums own = {.store = true};
     if (sums == NULL) own.buf = lower_array(lo, DT_F32, 2, size), sums = &own;
@@ -285,12 +289,11 @@ static void emit_product(Lower *lo, const Product *p, const Rows *a, const Panel
     if (!p->flat || g->n_batch == 0)
         b_at = lx_add(lo, b_at, b->own_batch ? lx_mul(lo, matrix_number(lo, p, p->b, &g->b, batch), lx_dim(lo, b->per_batch)) : batch_offset(lo, p->b, &g->b, g->n_batch, batch));
     TileCall call = {.out = sums->buf, .rows = rows, .k = lx_dim(lo, p->part), .b = b->buf, .b_at = b_at, .b_k = b->step, .add = sums->add};
-    if (sums->scratch) call.out_at = lx_mul(lo, in_sums, lx_i(lo, tile->rows * nr));
+    if (sums->many) call.out_at = lx_mul(lo, in_sums, lx_i(lo, tile->rows * nr));
     call_rows(lo, p, a, batch, m0, &call);
     if (p->b->data != NULL && (p->flat || g->n_batch == 0) && !rows_first) tile_fetch_ahead(lo, tile, panel, np, p->k, p->k, number, tiles, &call);
     tile_emit(lo, tile, &call);
-    if (sums->store)
-        for (TileColumns c = tile_columns(lo, panel, p->cols, nr); c.count != 0; tile_columns_next(lo, &c)) store_tile(lo, p, sums, in_sums, batch, m0, n0, rows, c.count);
+    if (sums->store) store_columns(lo, p, sums, in_sums, batch, m0, panel);
     lower_end_n(lo, lo->open.n - depth);
 }
 
@@ -309,16 +312,104 @@ static void emit_parts(Lower *lo, Product *p, const Rows *a, int64_t length) {
     Context *cx = lo->cx;
     Dim tiles = dim_ceildiv(cx, p->m, dim_const(cx, p->tile.rows));
     Dim size[3] = {dim_mul(cx, tiles, dim_const(cx, panel_count(p))), dim_const(cx, p->tile.rows), dim_const(cx, p->tile.cols)};
-    Sums sums = {.buf = lower_buf(lo, lower_scratch(lo, type_tensor(cx, DT_F32, 3, size))), .scratch = true};
+    Sums sums = {.buf = lower_buf(lo, lower_scratch(lo, type_tensor(cx, DT_F32, 3, size))), .many = true};
     Panels panels = {0};
-    for (; p->from < p->k; p->from += length) {
-        int64_t left = p->k - p->from;
+    for (int64_t from = 0; from < p->k; from += length) {
+        int64_t left = p->k - from;
+        p->from = lx_i(lo, from);
         p->part = dim_const(cx, left < length ? left : length);
-        panels = packed_panels(lo, p, p->from != 0 ? &panels : NULL);
-        sums.add = p->from != 0;
+        panels = packed_panels(lo, p, from != 0 ? &panels : NULL);
+        sums.add = from != 0;
         sums.store = left <= length;
         emit_product(lo, p, a, &panels, &sums);
     }
+}
+
+/* ---- B packed on the way ------------------------------------------------------------------------------------------------- */
+enum { NEAR_LINES = 192, PART_LINES = 128, GROUP_ROWS = 126, GROUPS_MOST = 4, PIECES_ENOUGH = 4 };
+
+/* Few rows do not pay for writing the whole of B again: each thread packs what its panel needs next into an array, 128 lines of K at
+ * a time, and multiplies a group of rows with them. */
+typedef struct OnTheWay {
+    int64_t lines;              /* of K packed at a time */
+    int64_t tiles;              /* in a group of rows */
+    bool parts;                 /* K is longer: sums of the whole group are kept */
+} OnTheWay;
+
+static bool pack_on_the_way_pays(const Context *cx, const Product *p, OnTheWay *w) {
+    const MatrixLayout *b = &p->g->b;
+    int64_t m = dim_hi(cx, p->m), most = GROUP_ROWS / p->tile.rows, tiles = m < INT32_MAX ? (m + p->tile.rows - 1) / p->tile.rows : INT32_MAX;
+    if (p->b->type->rank < 2) return false;
+    int64_t parts = (p->k + PART_LINES - 1) / PART_LINES, groups = (tiles + most - 1) / most;
+    bool along = b->col == p->b->type->rank - 1u;
+    if (groups > (along ? GROUPS_MOST : 1)) return false;
+    int64_t pieces = panel_count(p) * groups;
+    if (pieces < PIECES_ENOUGH && (p->flat || p->g->n_batch == 0)) { /* several threads want some */
+        if (!along) return false;
+        groups = PIECES_ENOUGH / panel_count(p);
+    }
+    w->parts = p->k > NEAR_LINES;
+    w->lines = w->parts ? (p->k + parts - 1) / parts : p->k;
+    w->tiles = (tiles + groups - 1) / groups;
+    return true;
+}
+
+/* The index of B's matrix for the result's batch index; one matrix when it is flat. */
+static void set_b_batch(Lower *lo, const Product *p, Expr *const *batch, Expr **idx) {
+    const MatrixLayout *l = &p->g->b;
+    for (uint32_t i = 0; i + 2 < l->rank; i++) {
+        bool one = p->flat || is_one(lo->cx, p->b->type->dim[l->batch[i]]);
+        idx[l->batch[i]] = one ? lx_i(lo, 0) : batch[i + p->g->n_batch - (l->rank - 2)];
+    }
+}
+
+static void zero_tiles(Lower *lo, uint32_t array, const Dim *size) {
+    Expr *at[3];
+    for (uint32_t i = 0; i < 3; i++) at[i] = lower_for_dim(lo, size[i]);
+    lower_store_buf(lo, array, at, FN_NONE, lx_const(lo, DT_F32, 0));
+    lower_end_n(lo, 3);
+}
+
+/* Lines p->from … of B's panel, `length` of them. */
+static void pack_lines(Lower *lo, const Product *p, uint32_t to, Expr *const *batch, Expr *panel, Expr *length) {
+    Expr *idx[RANK_MAX], *at[2] = {lower_for(lo, length), NULL};
+    set_b_batch(lo, p, batch, idx);
+    BElement e = {p, idx, p->from != NULL ? lx_add(lo, at[0], p->from) : at[0]};
+    tile_pack_line(lo, to, at, 1, panel, p->cols, p->tile.cols, b_element, &e);
+    lower_end(lo);
+}
+
+static void emit_on_the_way(Lower *lo, Product *p, const Rows *a, const OnTheWay *w) {
+    Context *cx = lo->cx;
+    const MatMulGeometry *g = p->g;
+    Dim rows = dim_const(cx, p->tile.rows), nr = dim_const(cx, p->tile.cols), tiles = dim_ceildiv(cx, p->m, rows), lines = dim_const(cx, w->lines);
+    Dim size[3] = {dim_const(cx, w->tiles), rows, nr};
+    uint32_t depth = lo->open.n;
+    Expr *batch[RANK_MAX];
+    for (uint32_t i = 0; i < g->n_batch && !p->flat; i++) batch[i] = lower_for_dim(lo, g->batch[i]);
+    Expr *panel = lower_for(lo, lx_i(lo, panel_count(p))), *group = lower_for_dim(lo, dim_ceildiv(cx, tiles, size[0]));
+    lo->open.v[depth]->parallel = (uint16_t)(lo->open.n - depth);
+    Expr *first = lx_mul(lo, group, lx_i(lo, w->tiles)), *count = tile_rows(lo, tiles, w->tiles, first);
+    uint32_t packed = lower_array(lo, DT_F32, 2, (Dim[]){lines, nr}), inner = lo->open.n;
+    Sums sums = {.many = w->parts, .buf = w->parts ? lower_array(lo, DT_F32, 3, size) : lower_array(lo, DT_F32, 2, size + 1)};
+    if (w->parts) {
+        zero_tiles(lo, sums.buf, size);
+        p->from = lx_mul(lo, lower_for_dim(lo, dim_ceildiv(cx, g->k, lines)), lx_i(lo, w->lines));
+    }
+    Expr *length = w->parts ? tile_rows(lo, g->k, w->lines, p->from) : lx_dim(lo, g->k);
+    pack_lines(lo, p, packed, batch, panel, length);
+    Expr *t = lower_for(lo, count), *m0 = lx_mul(lo, lx_add(lo, first, t), lx_i(lo, p->tile.rows));
+    TileCall call = {.out = sums.buf, .rows = tile_rows(lo, p->m, p->tile.rows, m0), .k = length, .b = packed, .b_at = lx_i(lo, 0), .b_k = lx_i(lo, p->tile.cols), .add = w->parts};
+    if (w->parts) call.out_at = lx_mul(lo, t, lx_i(lo, p->tile.rows * p->tile.cols));
+    call_rows(lo, p, a, batch, m0, &call);
+    tile_emit(lo, &p->tile, &call);
+    if (w->parts) {
+        lower_end_n(lo, lo->open.n - inner);
+        t = lower_for(lo, count);
+        m0 = lx_mul(lo, lx_add(lo, first, t), lx_i(lo, p->tile.rows));
+    }
+    store_columns(lo, p, &sums, t, batch, m0, panel);
+    lower_end_n(lo, lo->open.n - depth);
 }
 
 static bool fits(const Lower *lo, const Product *p) {
@@ -357,11 +448,14 @@ bool lower_product(Lower *lo, const Node *n, const MatMulGeometry *g, uint32_t a
         p.tile = choice_tile(lo, p.choice, p.tile, dim_value(cx, p.m), p.k);
     }
     p.part = g->k;
-    int64_t length = constant || in_place ? p.k : part_length(cx, &p);
+    OnTheWay way;
+    bool on_the_way = !constant && !in_place && pack_on_the_way_pays(cx, &p, &way);
+    int64_t length = constant || in_place || on_the_way ? p.k : part_length(cx, &p);
     Panels panels = {0};
-    if (length == p.k) panels = constant ? constant_panels(lo, &p) : in_place ? rows_in_place(lo, &p) : packed_panels(lo, &p, NULL);
+    if (length == p.k && !on_the_way) panels = constant ? constant_panels(lo, &p) : in_place ? rows_in_place(lo, &p) : packed_panels(lo, &p, NULL);
     Rows rows = pack_rows_pays(lo, &p) ? packed_rows(lo, &p) : (Rows){.buf = lower_buf(lo, p.a)};
-    if (length == p.k) emit_product(lo, &p, &rows, &panels, NULL);
+    if (on_the_way) emit_on_the_way(lo, &p, &rows, &way);
+    else if (length == p.k) emit_product(lo, &p, &rows, &panels, NULL);
     else emit_parts(lo, &p, &rows, length);
     return true;
 }

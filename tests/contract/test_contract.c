@@ -157,6 +157,14 @@ static void add_gemm(Builder *b) {
     finish(b, node(b, OP_Gemm, 3, (Value *[]){operand(b, a), w, c}, (const char *[]){"transA", "transB"}, (const int64_t *[]){&ta, &tb}, (uint32_t[]){1, 1}, 2));
 }
 
+/* An operand of the run that is packed for a few groups of rows, matrix by matrix. */
+static void add_packed(Builder *b) {
+    Random *r = &b->r;
+    int64_t p = between(r, 1, 2), q = between(r, 1, 3), m = between(r, 33, 300), k = between(r, 90, 300), n = between(r, 97, 140);
+    Value *x = input(b, 4, (int64_t[]){q, p, m, k}), *w = input(b, 4, (int64_t[]){chance(r, 2) ? q : 1, p, k, n});
+    finish(b, plain(b, OP_MatMul, 2, (Value *[]){x, w}));
+}
+
 /* So long a sum that the run-time operand is packed and multiplied in parts, the last one shorter. */
 static void add_long(Builder *b) {
     Random *r = &b->r;
@@ -350,7 +358,7 @@ static void build(Builder *b, uint64_t seed, const LatheOptions *options) {
     add_deep_conv(b);
     for (int i = 0; i < BORDERED && !b->bytes; i++) add_bordered_conv(b);
     for (int i = 0; i < CHAINS && !b->bytes && options->precision == LATHE_PRECISION_F32; i++) add_chain(b);
-    if (!b->bytes && options->precision == LATHE_PRECISION_F32) add_long(b);
+    if (!b->bytes && options->precision == LATHE_PRECISION_F32) add_packed(b), add_packed(b), add_long(b);
 }
 
 /* ---- running ---------------------------------------------------------------------------------------------------------------- */
