@@ -365,35 +365,29 @@ static void account_codes(Layer *l, const float *w) {
     l->bytes = (uint64_t)(l->rows * groups) * ((uint64_t)c->group * (uint64_t)c->bits / 8 + 4) + (uint64_t)l->rows * (uint64_t)((groups * c->bits + 7) / 8);
 }
 
-/* The weights as the static scheme rounds them. */
+/* The weights as the static and dynamic schemes round them. */
+static QuantizeRows rows_of(LatheModel *m, const LatheQuantization *q, const Layer *l, const float *w) {
+    return quantize_rows(&m->cx.scratch, w, l->rows, l->k, quantize_weight_bits(q), q->per_tensor);
+}
+
 static float *rounded_rows(LatheModel *m, const LatheQuantization *q, const Layer *l, const float *w) {
+    QuantizeRows rows = rows_of(m, q, l, w);
     float *to = ARENA_ARRAY(&m->cx.scratch, float, l->rows * l->k);
-    double all = 0;
-    for (int64_t i = 0; i < l->rows * l->k; i++) all = fmax(all, fabs((double)w[i]));
-    for (int64_t r = 0; r < l->rows; r++) {
-        double own = q->per_tensor ? all : 0;
-        for (int64_t k = 0; k < l->k && !q->per_tensor; k++) own = fmax(own, fabs((double)w[r * l->k + k]));
-        double scale = own > 1e-30 ? own / 127 : 1;
-        for (int64_t k = 0; k < l->k; k++) to[r * l->k + k] = (float)(rint((double)w[r * l->k + k] / scale) * scale);
-    }
+    for (int64_t r = 0; r < l->rows; r++)
+        for (int64_t k = 0; k < l->k; k++) to[r * l->k + k] = quantize_rows_value(&rows, r, k);
     return to;
 }
 
-static void account_rows(const LatheQuantization *q, Layer *l, const float *w) {
-    double signal = 0, noise = 0, most = 0;
-    for (int64_t i = 0; i < l->rows * l->k; i++) most = fmax(most, fabs((double)w[i]));
-    for (int64_t r = 0; r < l->rows; r++) {
-        double own = 0;
-        for (int64_t k = 0; k < l->k; k++) own = fmax(own, fabs((double)w[r * l->k + k]));
-        double scale = fmax((q->per_tensor ? most : own) / 127, 1e-30);
-        for (int64_t k = 0; k < l->k; k++) {
-            double x = (double)w[r * l->k + k], e = x - rint(x / scale) * scale;
-            signal += x * x;
-            noise += e * e;
-        }
+static void account_rows(LatheModel *m, const LatheQuantization *q, Layer *l, const float *w) {
+    const float *rounded = rounded_rows(m, q, l, w);
+    double signal = 0, noise = 0;
+    for (int64_t i = 0; i < l->rows * l->k; i++) {
+        double x = (double)w[i], e = x - (double)rounded[i];
+        signal += x * x;
+        noise += e * e;
     }
     l->sqnr = noise > 0 ? 10 * log10(signal / noise) : INFINITY;
-    l->bytes = (uint64_t)(l->rows * l->k) + (uint64_t)(q->per_tensor ? 1 : l->rows) * 4;
+    l->bytes = ((uint64_t)(l->rows * l->k) * (uint64_t)quantize_weight_bits(q) + 7) / 8 + (uint64_t)(q->per_tensor ? 1 : l->rows) * 4;
 }
 
 static LatheStatus quantize(LatheModel *m, void *user) {
@@ -418,7 +412,7 @@ static LatheStatus quantize(LatheModel *m, void *user) {
             quantize_round(&l->codes, w, zero_kind(&c->q));
         }
         if (coded) account_codes(l, w);
-        else account_rows(&c->q, l, w);
+        else account_rows(m, &c->q, l, w);
         if (coded) codes[i] = l->codes;
     }
     for (uint32_t i = 0; i < c->n_point; i++) c->chosen[i] = quantize_range_choose(&c->q, c->range[i], c->bins + (size_t)i * QUANTIZE_BINS);
@@ -432,6 +426,16 @@ LatheStatus lathe_quantize(LatheModel *m, LatheCalibration *c) {
     Request r = {.c = c};
     return model_enter(m, quantize, &r);
 }
+
+static LatheStatus round_weights(LatheModel *m, void *user) {
+    (void)user;
+    if (m->cx.n_error != 0 || !pass_run(m->m, pass_find("infer_shapes"))) return LATHE_ERROR_MODEL;
+    if (quantize_fold_weights(m->m) != 0) return model_status(m);
+    diag(&m->cx, SEV_ERROR, (Loc){0}, "no constants behind a QuantizeLinear: this is not a model from lathe quantize --qat");
+    return LATHE_ERROR_MODEL;
+}
+
+LatheStatus lathe_round_weights(LatheModel *m) { return model_enter(m, round_weights, NULL); }
 
 uint32_t lathe_quantized_layer_count(const LatheCalibration *c) { return c->n_layer; }
 

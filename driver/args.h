@@ -27,7 +27,8 @@ typedef struct QuantizeRequest { /* driver/cmd_quantize.c */
     double percentile;         /* negative: not given */
     const char *max_loss;      /* "0.5%" or a fraction */
     bool symmetric, per_tensor, gptq, act_order, int8_activations;
-    int64_t group, outliers;
+    int64_t group, outliers, weight_bits;
+    bool qat;
     Texts keep;
 } QuantizeRequest;
 
@@ -63,6 +64,7 @@ typedef struct Request {
     const char *run;
     const char *checkpoint, *memory;
     uint64_t fast_bytes, rest_bytes; /* by memory_choose: LatheOptions.fast_memory and .rest_memory */
+    bool round_weights;
     uint64_t memory_bytes;     /* by memory_choose: LatheOptions.memory and .recompute that keep the limit */
     uint32_t recompute;
     int64_t capacity;          /* plan; 0: not given */

@@ -13,6 +13,7 @@ static const Option export_options[] = {
     {"-o", OPT_TEXT, "FILE.onnx", "the file to write", offsetof(Request, output)},
     {"--run", OPT_TEXT, "PASS,…", "passes to run before (default: infer_shapes)", offsetof(Request, run)},
     {"--checkpoint", OPT_TEXT, "FILE.safetensors", "trained weights, as NAME_save wrote them, into the model's constants of the same names", offsetof(Request, checkpoint)},
+    {"--round-weights", OPT_FLAG, NULL, "weights behind a QuantizeLinear become the integers they are rounded to (after training a model of lathe quantize --qat)", offsetof(Request, round_weights)},
     {0},
 };
 static const Option *const opt_tables[] = {opt_options, compile_options, help_options, NULL};
@@ -66,6 +67,7 @@ static Exit export(Driver *d, const Request *r) {
     Exit e = opened(d, r, r->run != NULL ? r->run : "infer_shapes", &m);
     if (e == DONE) {
         LatheStatus status = r->checkpoint != NULL ? lathe_load_checkpoint(m, r->checkpoint) : LATHE_OK;
+        if (status == LATHE_OK && r->round_weights) status = lathe_round_weights(m);
         if (status == LATHE_OK) status = lathe_export_onnx(m, r->output);
         if (status != LATHE_OK) e = driver_model_failed(d, m, status);
         else driver_model_notes(d, m);

@@ -23,6 +23,8 @@ static const Option options[] = {
     {"--percentile", OPT_REAL, "P", "for --range percentile (default 99.99)", offsetof(Request, quantize.percentile)},
     {"--symmetric", OPT_FLAG, NULL, "zero points 0: activations as s8; weights only: no zero points", offsetof(Request, quantize.symmetric)},
     {"--per-tensor", OPT_FLAG, NULL, "one scale per weight instead of one per output channel", offsetof(Request, quantize.per_tensor)},
+    {"--weight-bits", OPT_COUNT, "8|4", "static: bits of weights (default 8)", offsetof(Request, quantize.weight_bits)},
+    {"--qat", OPT_FLAG, NULL, "static: weights stay floats that the graph rounds, for lathe compile --train; lathe export --round-weights makes integers of them", offsetof(Request, quantize.qat)},
     {"--group", OPT_COUNT, "N", "weights only: weights that share a scale, a power of two from 16 (default: a row for int8, 32 for int4)", offsetof(Request, quantize.group)},
     {"--gptq", OPT_FLAG, NULL, "weights only, dynamic: GPTQ instead of rounding to nearest (needs --calib)", offsetof(Request, quantize.gptq)},
     {"--act-order", OPT_FLAG, NULL, "GPTQ: most active inputs first", offsetof(Request, quantize.act_order)},
@@ -68,6 +70,9 @@ static bool check_options(Driver *d, const Request *r) {
     if ((q->scheme == LATHE_QUANTIZE_STATIC || q->gptq) && q->calib == NULL) driver_error(d, "%s needs calibration data: --calib DIR", q->gptq ? "--gptq" : "the static scheme"), good = false;
     if (q->gptq && q->scheme == LATHE_QUANTIZE_STATIC) driver_error(d, "--gptq is for --scheme int8, int4 or dynamic"), good = false;
     if (q->gptq && q->scheme == LATHE_QUANTIZE_DYNAMIC && q->per_tensor) driver_error(d, "--gptq rounds with a scale per output channel: not with --per-tensor"), good = false;
+    bool is_static = q->scheme == LATHE_QUANTIZE_STATIC;
+    if (q->weight_bits != 0 && (!is_static || (q->weight_bits != 8 && q->weight_bits != 4))) driver_error(d, "--weight-bits: 8 or 4, with --scheme static"), good = false;
+    if (q->qat && (!is_static || q->bias_correction)) driver_error(d, "--qat is for --scheme static, without --bias-correction: training moves the biases"), good = false;
     if (q->outliers != 0 && (q->scheme != LATHE_QUANTIZE_DYNAMIC || q->smooth > 0 || q->per_tensor || q->outliers > 1 << 20)) driver_error(d, "--outliers N: with --scheme dynamic, without --smooth and --per-tensor"), good = false;
     if (q->outliers != 0 && q->calib == NULL) driver_error(d, "--outliers needs calibration data: --calib DIR"), good = false;
     if ((q->smooth > 0 || q->awq) && q->calib == NULL) driver_error(d, "%s needs calibration data: --calib DIR", q->awq ? "--awq" : "--smooth"), good = false;
@@ -92,6 +97,8 @@ static LatheQuantization settings(Driver *d, const Request *r) {
     s.symmetric = q->symmetric;
     s.per_tensor = q->per_tensor;
     s.group = q->group != 0 ? (uint32_t)q->group : s.scheme == LATHE_QUANTIZE_WEIGHT4 ? 32 : 0;
+    s.weight_bits = (uint32_t)q->weight_bits;
+    s.train = q->qat;
     s.gptq = q->gptq;
     s.act_order = q->act_order;
     s.outliers = (uint32_t)q->outliers;

@@ -142,6 +142,8 @@ typedef struct LatheQuantization {
     double percentile;            /* LATHE_RANGE_PERCENTILE: 99.99 */
     bool symmetric;               /* activations s8 with zero point 0 instead of u8; weights only: without zero points */
     bool per_tensor;              /* one scale per weight instead of one per output channel */
+    uint32_t weight_bits;         /* static: 8 or 4 (4: the scale with the least square error); 0: 8 */
+    bool train;                   /* static: for quantization-aware training. Weights stay floats, the graph rounds them: lathe_round_weights afterwards */
     uint32_t group;               /* weights only: weights that share a scale, a power of two from 16; 0: a whole row */
     bool gptq, act_order;         /* weights only, dynamic: round with calibration data, layer after layer */
     uint32_t outliers;            /* dynamic: so many inputs of every layer, those with the largest max |x|, are multiplied in floats (QUIK) */
@@ -174,6 +176,7 @@ LatheStatus lathe_calibration_add(LatheCalibration *c, const void *const *output
 LatheStatus lathe_calibration_end_round(LatheCalibration *c);
 const char *lathe_calibration_problem(const LatheCalibration *c);    /* the value that was not finite, or what else went wrong */
 LatheStatus lathe_quantize(LatheModel *m, LatheCalibration *c);
+LatheStatus lathe_round_weights(LatheModel *m); /* float constants behind a QuantizeLinear become integers; LATHE_ERROR_MODEL: there are none */
 /* The layers, after lathe_quantize. */
 typedef struct LatheQuantizedLayer {
     const char *name, *op;

@@ -19,6 +19,7 @@
  * It runs before constants are folded: folding would turn weights into floats. */
 #include <math.h>
 
+#include "passes/fold.h"
 #include "passes/lower/operand.h"
 #include "passes/pass.h"
 #include "passes/rewrite.h"
@@ -57,9 +58,30 @@ static Node *bytes_of(Rewriter *r, const Value *v) {
     return d;
 }
 
+/* Constants of 4 or 2 bits as bytes; others as they are. */
+static Value *widened(Rewriter *r, Value *v) {
+    if (v == NULL || v->data == NULL || v->type->kind != TYPE_TENSOR) return v;
+    DType t = v->type->dtype, to = t == DT_I4 || t == DT_I2 ? DT_I8 : DT_U8;
+    if (t != DT_I4 && t != DT_U4 && t != DT_I2 && t != DT_U2) return v;
+    int64_t n = dim_value(r->cx, type_numel(r->cx, v->type));
+    uint8_t *bytes = ARENA_ARRAY(&r->cx->arena, uint8_t, n);
+    for (int64_t i = 0; i < n; i++) bytes[i] = (uint8_t)const_i64(v, i);
+    return value_const(r->m, type_tensor(r->cx, to, v->type->rank, v->type->dim), bytes, true);
+}
+
+/* Weights that the graph rounds are rounded now, those of few bits become bytes; d is what dequantizes them. */
+static void become_bytes(Rewriter *r, Node *d) {
+    if (attr_i(d, AT_DequantizeLinear_block_size) != 0) return;
+    Node *q = rw_def(r, d->in[0], OP_QuantizeLinear);
+    if (q != NULL && q->in[0]->data != NULL) fold_node(r->m, q);
+    d->in[0] = widened(r, d->in[0]);
+    if (d->n_in > 2) d->in[2] = widened(r, d->in[2]);
+}
+
 /* v as constant bytes times a scale, or one per index of `axis`: its DequantizeLinear. */
 static Node *weights_of(Rewriter *r, const Value *v, int64_t axis) {
     Node *d = rw_def(r, v, OP_DequantizeLinear);
+    if (d != NULL) become_bytes(r, d);
     if (d == NULL || !is_byte(d->in[0]) || d->in[0]->data == NULL || !is_f32(d->in[1]) || d->in[1]->data == NULL || !is_f32(d->out[0])) return NULL;
     const Value *zero = input(d, 2);
     if (zero != NULL && (zero->data == NULL || zero->type->dtype != d->in[0]->type->dtype)) return NULL;
@@ -132,8 +154,8 @@ static bool from_floats(Rewriter *r, Node *n, const Node *x, Operands *o, Value 
 }
 
 static bool float_conv(Rewriter *r, Node *n) {
-    Node *x = bytes_of(r, n->in[0]), *w = weights_of(r, n->in[1], 0);
-    if (x == NULL || w == NULL || !is_f32(n->out[0])) return false;
+    Node *x = bytes_of(r, n->in[0]), *w = x != NULL ? weights_of(r, n->in[1], 0) : NULL;
+    if (w == NULL || !is_f32(n->out[0])) return false;
     Operands o = {.op = OP_IntegerConv, .like = n, .w = w->in[0], .zero_w = input(w, 2)};
     return from_floats(r, n, x, &o, w->in[1], input(n, 2));
 }

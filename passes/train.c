@@ -84,6 +84,11 @@ static void mark_needed(Context *cx, bool *needed, const Value *loss) {
 /* Does some loss depend on n? No, if it came after the model: the table knows the model's nodes only. */
 static bool is_needed(const Train *t, const Node *n) { return n->id < t->n_node && t->needed[n->id]; }
 
+/* A step of rounding: fixed by calibration, and 0 or less would be the end of it. */
+static bool is_scale(const Node *n, uint32_t input) {
+    return input == 1 && (n->op == OP_QuantizeLinear || n->op == OP_DequantizeLinear || n->op == OP_Ms_QuantizeLinear || n->op == OP_Ms_DequantizeLinear);
+}
+
 /* Without a list of parameters, named constants are candidates. */
 static void find_candidates(Train *t) {
     if (t->spec->candidate.n != 0) return;
@@ -91,7 +96,7 @@ static void find_candidates(Train *t) {
     FOR_NODES(n, t->m->main) {
         for (uint32_t i = 0; i < n->n_in && is_needed(t, n); i++) {
             Value *v = n->in[i];
-            if (v == NULL || v->data == NULL || v->name == 0 || seen[v->id] || !dtype_is_float(v->type->dtype)) continue;
+            if (v == NULL || v->data == NULL || v->name == 0 || seen[v->id] || !dtype_is_float(v->type->dtype) || is_scale(n, i)) continue;
             seen[v->id] = true;
             if (dim_value(t->cx, type_numel(t->cx, v->type)) < 2) continue;
             TrainCandidate c = {v, {LATHE_INIT_DEFAULT, 0, 0}, true};

@@ -4,7 +4,7 @@
  *     CODE    scale = (max - min) / (2^bits - 1), zero = round(-min / scale), min and max widened to hold 0
  *     FLOAT   scale = (max - min) / (2^bits - 1), zero = -min / scale; a constant row has scale 1
  *
- * per row, or per group of consecutive weights of a row. */
+ * per row, or per group of consecutive weights of a row. The static scheme's weights (quantize_rows) are signed and have no zero. */
 #include <math.h>
 
 #include "passes/quantize/quantize.h"
@@ -40,6 +40,51 @@ void quantize_round(QuantizeCodes *c, const float *w, QuantizeZero kind) {
         }
 }
 
+/* ---- signed, without zero ------------------------------------------------------------------------------------------------------------ */
+int quantize_weight_bits(const LatheQuantization *q) { return q->weight_bits != 0 ? (int)q->weight_bits : 8; }
+
+static double signed_code(double w, double scale, int bits) {
+    double high = (double)((1 << (bits - 1)) - 1), low = bits == 8 ? -high : -high - 1;
+    return fmin(fmax(rint(w / scale), low), high);
+}
+
+static double square_error(const float *w, int64_t n, double scale, int bits) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double e = (double)w[i] - signed_code((double)w[i], scale, bits) * scale;
+        sum += e * e;
+    }
+    return sum;
+}
+
+/* With few codes, cutting off the largest weights makes the others more exact. */
+static float signed_scale(const float *w, int64_t n, int bits) {
+    const int tries = 64;
+    double most = 0;
+    for (int64_t i = 0; i < n; i++) most = fmax(most, fabs((double)w[i]));
+    double widest = most / (double)((1 << (bits - 1)) - 1), best = widest, least = INFINITY;
+    if (!(widest > 1e-30)) return 1;
+    for (int t = tries; t > 0 && bits < 8; t--) {
+        double scale = (double)(float)(widest * t / tries), e = scale > 0 ? square_error(w, n, scale, bits) : INFINITY;
+        if (e < least) least = e, best = scale;
+    }
+    return (float)best;
+}
+
+QuantizeRows quantize_rows(Arena *a, const float *w, int64_t rows, int64_t k, int bits, bool per_tensor) {
+    QuantizeRows r = {.rows = rows, .k = k, .n_scale = per_tensor ? 1 : rows, .scale = ARENA_ARRAY(a, float, rows), .code = ARENA_ARRAY(a, int8_t, rows * k)};
+    if (per_tensor) r.scale[0] = signed_scale(w, rows * k, bits);
+    for (int64_t i = 0; i < rows; i++) {
+        if (!per_tensor) r.scale[i] = signed_scale(w + i * k, k, bits);
+        double scale = (double)r.scale[per_tensor ? 0 : i];
+        for (int64_t j = 0; j < k; j++) r.code[i * k + j] = (int8_t)signed_code((double)w[i * k + j], scale, bits);
+    }
+    return r;
+}
+
+float quantize_rows_value(const QuantizeRows *r, int64_t row, int64_t k) { return (float)r->code[row * r->k + k] * r->scale[r->n_scale == 1 ? 0 : row]; }
+
+/* ---- packing ------------------------------------------------------------------------------------------------------------------------- */
 float quantize_code_value(const QuantizeCodes *c, int64_t row, int64_t k) {
     if (c->outlier != NULL && c->outlier[k]) return c->exact[row * c->k + k];
     int64_t g = row * ((c->k + c->group - 1) / c->group) + k / c->group;

@@ -69,6 +69,17 @@ typedef enum QuantizeZero {
     QUANTIZE_ZERO_CODE,    /* a code; the range is widened to hold 0 */
     QUANTIZE_ZERO_FLOAT,   /* -min / scale as it is: all codes from min to max are used */
 } QuantizeZero;
+/* Weights of the static scheme, signed: value = code * scale, one scale per row or one for all. */
+typedef struct QuantizeRows {
+    int64_t rows, k, n_scale;
+    float *scale;
+    int8_t *code;          /* [rows][k] */
+} QuantizeRows;
+/* 8 bits: -127 to 127, the largest weight is 127. 4 bits: -8 to 7, the scale with the least square error. */
+QuantizeRows quantize_rows(Arena *a, const float *w, int64_t rows, int64_t k, int bits, bool per_tensor);
+float quantize_rows_value(const QuantizeRows *r, int64_t row, int64_t k);
+int quantize_weight_bits(const LatheQuantization *q); /* of the static scheme */
+
 /* Round to nearest: code = round(w / scale + zero), half to even, clipped. */
 void quantize_round(QuantizeCodes *c, const float *w, QuantizeZero zero);
 /* GPTQ: as quantize_round, with the errors of earlier columns made up for by later ones, outliers last of all. h: XᵀX, [k][k], destroyed. False: h is not
@@ -81,10 +92,12 @@ void quantize_pack4(uint8_t *to, const uint8_t *codes, int64_t n);
 void quantize_unpack4(uint8_t *codes, const uint8_t *from, int64_t n);
 
 /* ---- rewriting (rewrite.c) --------------------------------------------------------------------------------------------------------- */
-/* range: by point. */
+/* range: by point. q->train: weights stay floats, rounded by QuantizeLinear in the graph; biases stay as they are. */
 bool quantize_static(Module *m, const LatheQuantization *q, QuantizeSites *sites, const QuantizePoints *points, const QuantizeRange *range);
 /* codes: by site, of 8 bits and one group; those without codes (k 0) are rounded to nearest. */
 bool quantize_dynamic(Module *m, const LatheQuantization *q, QuantizeSites *sites, const QuantizeCodes *codes);
+/* Constant floats behind a QuantizeLinear become the integers they are rounded to: how many. */
+uint32_t quantize_fold_weights(Module *m);
 /* codes: by site; those without codes (k 0) stay as they are. */
 bool quantize_weight_only(Module *m, const LatheQuantization *q, QuantizeSites *sites, const QuantizeCodes *codes);
 

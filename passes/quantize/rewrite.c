@@ -1,12 +1,15 @@
 /* The quantized model as an ordinary ONNX model.
  *
  *     static       x -> QuantizeLinear -> DequantizeLinear -> Conv, with DequantizeLinear(w) and DequantizeLinear(b)      (QDQ)
+ *                  to be trained: DequantizeLinear(QuantizeLinear(w)), w and b in floats; quantize_fold_weights makes the form above of it
  *     dynamic      round(x / s) - z -> s8, s and z per token from min and max;  (MatMulInteger + z * sums of w's columns) * s * scale of w  + b
  *                  symmetric: s from max |x|, no z
  *                  with outliers: the same on the other columns of x, + their columns times their weights in floats   (QUIK)
  *     weight only  MatMulNBits(x, packed codes, scales, zero points)                                     (com.microsoft) */
 #include <math.h>
 
+#include "ir/text_number.h"
+#include "passes/fold.h"
 #include "passes/quantize/quantize.h"
 #include "passes/rewrite.h"
 
@@ -26,25 +29,19 @@ static void named(Module *m, Value *v, const Value *after, const char *suffix) {
     if (after->name != 0) v->name = str_format(m->cx, "%s%s", str_text(m->cx, after->name), suffix);
 }
 
-/* ---- weights of the static and dynamic schemes: s8 with one scale per row or for all -------------------------------------------------- */
+/* ---- weights of the static and dynamic schemes: signed, with one scale per row or for all ---------------------------------------------- */
 typedef struct Weights8 { Value *w; float *scale; int64_t n_scale; } Weights8;
 
-static Weights8 weights8(Module *m, const QuantizeSite *s, bool per_tensor) {
-    const float *w = quantize_weights(m, s);
-    Weights8 r = {.scale = ARENA_ARRAY(&m->cx->arena, float, s->rows), .n_scale = per_tensor ? 1 : s->rows};
-    int8_t *to = ARENA_ARRAY(&m->cx->arena, int8_t, s->rows * s->k);
-    for (int64_t i = 0; i < s->rows; i++) {
-        double most = 0;
-        for (int64_t k = 0; k < s->k; k++) most = fmax(most, fabs((double)w[i * s->k + k]));
-        r.scale[i] = most > 1e-30 ? (float)(most / 127) : 1;
-    }
-    for (int64_t i = 1; per_tensor && i < s->rows; i++) r.scale[0] = fmaxf(r.scale[0], r.scale[i]);
+static DType signed_type(int bits) { return bits == 8 ? DT_I8 : DT_I4; }
+
+static Weights8 weights8(Module *m, const QuantizeSite *s, int bits, bool per_tensor) {
+    QuantizeRows rows = quantize_rows(&m->cx->arena, quantize_weights(m, s), s->rows, s->k, bits, per_tensor);
+    Weights8 r = {.scale = rows.scale, .n_scale = rows.n_scale};
+    DType t = signed_type(bits);
+    uint8_t *to = ARENA_ARRAY(&m->cx->arena, uint8_t, s->rows * s->k);
     for (int64_t i = 0; i < s->rows; i++)
-        for (int64_t k = 0; k < s->k; k++) {
-            double scale = (double)r.scale[per_tensor ? 0 : i];
-            to[i * s->by_row + k * s->by_k] = (int8_t)fmin(fmax(rint((double)w[i * s->k + k] / scale), -127), 127);
-        }
-    r.w = value_const(m, type_tensor(m->cx, DT_I8, s->w->type->rank, s->w->type->dim), to, true);
+        for (int64_t k = 0; k < s->k; k++) number_set(to, t, (size_t)(i * s->by_row + k * s->by_k), (uint64_t)rows.code[i * s->k + k] & (UINT64_C(1) << bits) - 1);
+    r.w = value_const(m, type_tensor(m->cx, t, s->w->type->rank, s->w->type->dim), to, true);
     named(m, r.w, s->w, "_quantized");
     return r;
 }
@@ -75,13 +72,29 @@ static Value *bias32(Module *m, Node *at, const Value *bias, float scale_x, cons
     return dequantize(m, at, q, w->n_scale == 1 ? value_const_scalar(m, DT_F32, (double)scale[0]) : vector(m, DT_F32, n, scale), NULL, w->n_scale == 1 ? -1 : 0);
 }
 
+/* The weights as floats that the graph rounds. */
+static Value *rounded_in_graph(Module *m, QuantizeSite *s, Value *scale, Value *zero, int64_t axis) {
+    Node *n = node_new(m, m->main, s->node, OP_QuantizeLinear, 3, (Value *[]){s->w, scale, zero}, 1);
+    n->loc = s->node->loc;
+    n->loc.node = 0;
+    if (axis >= 0) attr_set_i(n, AT_QuantizeLinear_axis, axis);
+    if (!node_infer(m, n)) return NULL;
+    named(m, n->out[0], s->w, "_quantized");
+    return n->out[0];
+}
+
 static bool static_site(Module *m, const LatheQuantization *q, QuantizeSite *s, float scale_x) {
-    Weights8 w = weights8(m, s, q->per_tensor);
+    int bits = quantize_weight_bits(q);
+    Weights8 w = weights8(m, s, bits, q->per_tensor);
     int64_t axis = s->conv ? 0 : s->by_row == 1 && s->w->type->rank == 2 && s->by_k != 1 ? 1 : 0;
     if (s->k == 1 && !s->conv) axis = dim_value(m->cx, s->w->type->dim[0]) == s->rows && s->node->op == OP_Gemm && attr_i(s->node, AT_Gemm_transB) != 0 ? 0 : 1;
     Value *scale = w.n_scale == 1 ? value_const_scalar(m, DT_F32, (double)w.scale[0]) : vector(m, DT_F32, w.n_scale, w.scale);
-    Value *zero = w.n_scale == 1 ? value_const_scalar(m, DT_I8, 0) : vector(m, DT_I8, w.n_scale, ARENA_ARRAY(&m->cx->arena, int8_t, w.n_scale));
-    s->node->in[1] = dequantize(m, s->node, w.w, scale, zero, w.n_scale == 1 ? -1 : axis);
+    Value *zero = w.n_scale == 1 ? value_const_scalar(m, signed_type(bits), 0) : vector(m, signed_type(bits), w.n_scale, ARENA_ARRAY(&m->cx->arena, int8_t, w.n_scale));
+    if (w.n_scale == 1) axis = -1;
+    Value *codes = q->train ? rounded_in_graph(m, s, scale, zero, axis) : w.w;
+    if (codes == NULL) return false;
+    s->node->in[1] = dequantize(m, s->node, codes, scale, zero, axis);
+    if (q->train) return s->node->in[1] != NULL;
     Value *bias = s->node->n_in > 2 ? s->node->in[2] : NULL;
     if (bias != NULL && bias->data != NULL && bias->type->rank == 1 && dim_value(m->cx, bias->type->dim[0]) == s->rows) {
         Value *b = bias32(m, s->node, bias, scale_x, &w);
@@ -138,6 +151,23 @@ bool quantize_static(Module *m, const LatheQuantization *q, QuantizeSites *sites
     for (uint32_t i = 0; i < points->n; i++)
         if (!insert_pair(m, q, points->v[i], range[i], &uses, kept)) return false;
     return true;
+}
+
+/* Is it the weight of a DequantizeLinear, as a float constant that the graph rounds? */
+static bool rounds_constants(const Node *n) {
+    if (n->op != OP_QuantizeLinear) return false;
+    for (uint32_t i = 0; i < n->n_in; i++)
+        if (n->in[i] != NULL && n->in[i]->data == NULL) return false;
+    return true;
+}
+
+uint32_t quantize_fold_weights(Module *m) {
+    uint32_t folded = 0;
+    for (Node *n = m->main->first, *next; n != NULL; n = next) {
+        next = n->next;
+        folded += rounds_constants(n) && fold_node(m, n);
+    }
+    return folded;
 }
 
 /* ---- dynamic -------------------------------------------------------------------------------------------------------------------------------- */
@@ -246,7 +276,7 @@ static Value *exact_part(Module *m, const QuantizeSite *s, const QuantizeCodes *
 static bool dynamic_site(Module *m, const LatheQuantization *q, QuantizeSite *s, const QuantizeCodes *c) {
     Node *n = s->node;
     int64_t *inner = NULL, *outer = NULL, n_inner = c->k != 0 ? columns(m, c, false, &inner) : 0, n_outer = c->k != 0 ? columns(m, c, true, &outer) : 0;
-    Weights8 w = c->k != 0 ? coded8(m, s, c, n_inner, inner) : weights8(m, s, q->per_tensor);
+    Weights8 w = c->k != 0 ? coded8(m, s, c, n_inner, inner) : weights8(m, s, 8, q->per_tensor);
     Value *exact = n_outer != 0 ? exact_part(m, s, c, n_outer, outer) : NULL;
     if (n_outer != 0) s->x = take(m, n, s->x, n_inner, inner);
     if (c->k == 0 && n->op == OP_Gemm && attr_i(n, AT_Gemm_transB) != 0) {

@@ -270,6 +270,27 @@ START_TEST(equalized_convolutions_compute_the_same) {
 }
 END_TEST
 
+START_TEST(rows_of_few_bits_have_less_error_than_the_largest_weight_gives) {
+    enum { ROWS = 4, K = 512 };
+    float w[ROWS * K];
+    draw(31, ROWS * K, w);
+    for (int i = 0; i < ROWS; i++) w[i * K] = 1.5F;
+    for (int bits = 4; bits <= 8; bits += 4)
+        for (int all = 0; all < 2; all++) {
+            QuantizeRows r = quantize_rows(&cx.arena, w, ROWS, K, bits, all == 1);
+            double error = 0, plain = 0, high = (1 << (bits - 1)) - 1;
+            ck_assert_int_eq(r.n_scale, all == 1 ? 1 : ROWS);
+            for (int i = 0; i < ROWS * K; i++) {
+                double x = (double)w[i], e = x - (double)quantize_rows_value(&r, i / K, i % K), p = x - rint(x / (1.5 / high)) * (1.5 / high);
+                ck_assert(r.code[i] >= (bits == 8 ? -127 : -8) && r.code[i] <= (int)high);
+                error += e * e;
+                plain += p * p;
+            }
+            ck_assert(bits == 8 ? fabs(error - plain) < 1e-6 : error < 0.7 * plain);
+        }
+}
+END_TEST
+
 Suite *suite_quantize(void) {
     Suite *s = suite_create("quantize");
     TCase *t = unit_case(s, "quantize");
@@ -279,6 +300,7 @@ Suite *suite_quantize(void) {
     tcase_add_test(t, gptq_refuses_what_is_not_a_matrix_of_squares);
     tcase_add_test(t, rounding_uses_all_codes);
     tcase_add_test(t, nibbles_pack_by_column);
+    tcase_add_test(t, rows_of_few_bits_have_less_error_than_the_largest_weight_gives);
     tcase_add_test(t, ranges_leave_outliers_out);
     tcase_add_test(t, equalized_products_compute_the_same);
     tcase_add_test(t, equalized_convolutions_compute_the_same);
