@@ -185,8 +185,8 @@ def resnet(name, blocks, bottleneck):
     return n.model(name, [n.dense(n.global_pool(x), 1000)])
 
 
-def mobilenet_v2():
-    n = Net()
+def mobilenet_v2(n=None):
+    n = n or Net()
     x = n.conv_bn_relu(n.input("x", [1, 3, 224, 224]), 32, 3, 2, act="relu6")
     for expand, channels, count, first_stride in [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)]:
         for i in range(count):
