@@ -159,19 +159,36 @@ static const char *tile_choice(Emit *e, const Contract *c) {
     return str_text(e->cx, name);
 }
 
-/* Elements of the image: floats, or bytes that are converted as they are loaded. */
-static const char *depthwise_element(DType a) { return a == DT_U8 ? "uint8_t" : a == DT_I8 ? "int8_t" : "float"; }
+/* Elements of the image: floats, or bytes and bfloat16 that are converted as they are loaded. */
+static const char *depthwise_element(DType a) { return a == DT_U8 ? "uint8_t" : a == DT_I8 ? "int8_t" : a == DT_BF16 ? "uint16_t" : "float"; }
+static char depthwise_letter(DType a) { return a == DT_U8 ? 'u' : a == DT_I8 ? 's' : 'h'; }
+static bool has_zero(DType a) { return a == DT_U8 || a == DT_I8; }
+
+/* The type of a vector of them, if it is not floats. */
+static void print_depthwise_type(Emit *e, DType a, uint32_t v) {
+    Writer *w = &e->helpers;
+    if (a == DT_F32 || !emit_once(e, str_format(e->cx, "lathe_bytes_%s%u", depthwise_element(a), v))) return;
+    if (a == DT_BF16) cw_printf(w, "typedef uint32_t lathe_w%u __attribute__((vector_size(%u), may_alias));\n", v, 4 * v);
+    cw_printf(w, "typedef %s lathe_%cb%u __attribute__((vector_size(%u), aligned(1), may_alias));\n\n", depthwise_element(a), depthwise_letter(a), v, a == DT_BF16 ? 2 * v : v);
+}
+
+/* The vector at a + pixel * a_x + at. */
+static void print_pixels(Writer *w, DType a, uint32_t v, uint32_t pixel, uint32_t at) {
+    if (a == DT_F32) cw_printf(w, "*(const lathe_u%u *)(a + %u * a_x + %u)", v, pixel, at);
+    else if (a == DT_BF16) cw_printf(w, "(lathe_v%u)(__builtin_convertvector(*(const lathe_hb%u *)(a + %u * a_x + %u), lathe_w%u) << 16)", v, v, pixel, at, v);
+    else cw_printf(w, "__builtin_convertvector(*(const lathe_%cb%u *)(a + %u * a_x + %u), lathe_v%u) - zero", depthwise_letter(a), v, pixel, at, v);
+}
 
 static Str depthwise_name(Emit *e, const Contract *c, DType a, const char *upto, uint32_t rows) {
     Str edges = c->left != 0 || c->right != 0 ? str_format(e->cx, "_left%u_right%u", c->left, c->right) : str_intern(e->cx, "");
     Str dilation = c->dilation != 1 ? str_format(e->cx, "_dilation%u", c->dilation) : str_intern(e->cx, "");
-    return str_format(e->cx, "lathe_depthwise_%s%s%s%s%s%s%ux%u_taps%u_step%u%s%s", c->ring ? "ring_" : "", c->finish ? "bias_" : "", c->low ? "low_" : "", c->high ? "high_" : "", a == DT_F32 ? "" : a == DT_U8 ? "u8_" : "s8_", upto, rows, c->cols, c->taps_x, c->step,
+    return str_format(e->cx, "lathe_depthwise_%s%s%s%s%s%s%ux%u_taps%u_step%u%s%s", c->ring ? "ring_" : "", c->finish ? "bias_" : "", c->low ? "low_" : "", c->high ? "high_" : "", a == DT_F32 ? "" : a == DT_BF16 ? "bf16_" : a == DT_U8 ? "u8_" : "s8_", upto, rows, c->cols, c->taps_x, c->step,
                       str_text(e->cx, dilation), str_text(e->cx, edges));
 }
 
 /* What follows the image's element type in the list of parameters. */
 static const char *depthwise_parameters(Emit *e, const Contract *c, DType a) {
-    return str_text(e->cx, str_format(e->cx, " *a, int64_t a_x, int64_t a_y, int64_t taps_y, const float *b, float *out%s%s%s", a != DT_F32 ? ", float zero" : "", c->ring ? ", int64_t wrap, int64_t back" : "",
+    return str_text(e->cx, str_format(e->cx, " *a, int64_t a_x, int64_t a_y, int64_t taps_y, const float *b, float *out%s%s%s", has_zero(a) ? ", float zero" : "", c->ring ? ", int64_t wrap, int64_t back" : "",
                                       finish_more(e, c, true)));
 }
 
@@ -183,8 +200,7 @@ static const char *depthwise_function(Emit *e, const Contract *c, DType a, uint3
     uint32_t v = c->vector, nv = c->cols / v, pixels = (rows - 1) * c->step + (c->taps_x - 1u) * c->dilation + 1;
     print_vector_type(e, v);
     Writer *w = &e->helpers;
-    if (a != DT_F32 && emit_once(e, str_format(e->cx, "lathe_bytes_%s%u", depthwise_element(a), v)))
-        cw_printf(w, "typedef %s lathe_%cb%u __attribute__((vector_size(%u), aligned(1), may_alias));\n\n", depthwise_element(a), a == DT_U8 ? 'u' : 's', v, v);
+    print_depthwise_type(e, a, v);
     cw_line(w, "LATHE_MICRO static void %s(const %s%s)", str_text(e->cx, name), depthwise_element(a), depthwise_parameters(e, c, a));
     cw_open(w, "{");
     for (uint32_t j = 0; j < nv; j++) {
@@ -208,8 +224,9 @@ static const char *depthwise_function(Emit *e, const Contract *c, DType a, uint3
                 if (pixel < r * c->step || (pixel - r * c->step) % c->dilation != 0 || (pixel - r * c->step) / c->dilation >= c->taps_x) continue;
                 if (!loaded) {
                     cw_begin(w);
-                    if (a == DT_F32) cw_printf(w, "const lathe_v%u x%u = *(const lathe_u%u *)(a + %u * a_x + %u);", v, pixel, v, pixel - c->left, j * v);
-                    else cw_printf(w, "const lathe_v%u x%u = __builtin_convertvector(*(const lathe_%cb%u *)(a + %u * a_x + %u), lathe_v%u) - zero;", v, pixel, a == DT_U8 ? 'u' : 's', v, pixel - c->left, j * v, v);
+                    cw_printf(w, "const lathe_v%u x%u = ", v, pixel);
+                    print_pixels(w, a, v, pixel - c->left, j * v);
+                    cw_printf(w, ";");
                     loaded = true;
                 }
                 cw_printf(w, " c%u_%u += x%u * b%u;", r, j, pixel, (pixel - r * c->step) / c->dilation);
@@ -239,7 +256,7 @@ static const char *depthwise_choice(Emit *e, const Contract *c, DType a) {
     cw_open(w, "switch (rows) {");
     for (uint32_t r = 1; r <= c->rows; r++) {
         Str label = r < c->rows ? str_format(e->cx, "case %u", r) : str_intern(e->cx, "default");
-        cw_line(w, "%s: %s(a, a_x, a_y, taps_y, b, out%s%s%s); break;", str_text(e->cx, label), depthwise_function(e, c, a, r), a != DT_F32 ? ", zero" : "",
+        cw_line(w, "%s: %s(a, a_x, a_y, taps_y, b, out%s%s%s); break;", str_text(e->cx, label), depthwise_function(e, c, a, r), has_zero(a) ? ", zero" : "",
                 c->ring ? ", wrap, back" : "", finish_more(e, c, false));
     }
     cw_close(w, "}");
@@ -282,7 +299,7 @@ void contract_emit(Emit *e, const Kernel *k, const Stmt *s) {
                                          c->high ? text[DW_HIGH] : "");
         Str out_at = c->finish ? str_format(e->cx, " + (%s)", text[DW_OUT_AT]) : str_intern(e->cx, "");
         cw_line(e->w, "%s(%s%s + (%s), %s, %s, %s, %s + (%s), %s%s%s%s%s%s);", literal ? depthwise_function(e, c, a, n) : depthwise_choice(e, c, a), str_text(e->cx, first), text[DW_A],
-                text[DW_A_AT], text[DW_A_X], text[DW_A_Y], text[DW_TAPS_Y], text[DW_B], text[DW_B_AT], text[DW_OUT], str_text(e->cx, out_at), a != DT_F32 ? ", " : "", a != DT_F32 ? text[DW_ZERO] : "", str_text(e->cx, ring), c->finish ? str_text(e->cx, more) : "");
+                text[DW_A_AT], text[DW_A_X], text[DW_A_Y], text[DW_TAPS_Y], text[DW_B], text[DW_B_AT], text[DW_OUT], str_text(e->cx, out_at), has_zero(a) ? ", " : "", has_zero(a) ? text[DW_ZERO] : "", str_text(e->cx, ring), c->finish ? str_text(e->cx, more) : "");
         break;
     }
     }

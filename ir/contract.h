@@ -24,7 +24,7 @@ typedef enum ContractKind {
     CONTRACT_BLOCK,     /* out[r][j] for 64 columns of weights in groups with scales: runtime/tile_block.h; a of floats, or s8 with SCALE and TOTAL per group */
     CONTRACT_DEPTHWISE, /* out[r, j] = sum over y < TAPS_Y, x < taps_x of a[(r*step + x*dilation - left)*A_X + y*A_Y + j] * b[(y*taps_x + x)*cols + j];
                            pixels r*step + x*dilation below left, and the last `right` ones, lie outside and count as zero.
-                           a of u8 or s8: ZERO is subtracted from its elements; the sums are exact floats.
+                           a of u8 or s8: ZERO is subtracted from its elements; the sums are exact floats. a of bfloat16: converted.
                            ring: the lines from number WRAP on begin BACK elements earlier */
 } ContractKind;
 

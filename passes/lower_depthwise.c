@@ -129,7 +129,8 @@ static bool describe(Lower *lo, const Node *n, const ConvGeometry *g, bool quant
         d->tiles = (width + d->pixels - 1) / d->pixels;
     }
     d->zero = lx_const(lo, DT_F32, 0);
-    d->in_place = (n->in[d->x]->type->dtype == DT_F32 || d->quantized) && borders_are_simple(lo, d); /* else a copy, in f32 */
+    DType stored = n->in[d->x]->type->dtype;
+    d->in_place = (stored == DT_F32 || stored == DT_BF16 || d->quantized) && borders_are_simple(lo, d); /* else a copy, in f32 */
     return true;
 }
 

@@ -36,6 +36,13 @@ static bool wide_convolution(Precision *p, const Node *n) {
     return dim_is_const(p->cx, g.in_channels) && dim_is_const(p->cx, g.out_group) && dim_value(p->cx, g.out_group) >= 8 && g.spatial <= 3;
 }
 
+/* A window of every channel: only what it reads is rounded, its weights are few. */
+static bool depthwise(Precision *p, const Node *n) {
+    ConvGeometry g;
+    if (n->op != OP_ConvChannelsLast || !conv_geometry(p->m, n, &g) || !dim_is_const(p->cx, g.in_channels) || g.group < 2 || g.spatial > 2) return false;
+    return dim_value(p->cx, g.in_group) == 1 && dim_is_const(p->cx, g.out_group) && dim_value(p->cx, g.out_group) == 1;
+}
+
 /* A MatMul or Gemm of rows with a constant matrix, which may have dimensions of one in front. */
 static bool linear(Precision *p, const Node *n) {
     if (n->op != OP_MatMul && n->op != OP_Gemm) return false;
@@ -49,7 +56,7 @@ static bool linear(Precision *p, const Node *n) {
 static bool wanted(Precision *p, const Node *n) {
     if (n->op != OP_ConvChannelsLast && n->op != OP_MatMul && n->op != OP_Gemm) return false;
     if (!f32_tensor(n->in[0]) || !f32_tensor(n->in[1]) || n->in[0]->data != NULL || n->in[1]->data == NULL) return false;
-    return wide_convolution(p, n) || linear(p, n);
+    return wide_convolution(p, n) || depthwise(p, n) || linear(p, n);
 }
 
 /* ---- the two forms --------------------------------------------------------------------------------------------------------- */
@@ -144,7 +151,7 @@ static void rewrite(Precision *p, Node *n) {
     p->changed = true;
     if (n->op == OP_ConvChannelsLast) {
         n->in[0] = x;
-        n->in[1] = rounded_weights(p, n->in[1]);
+        if (!depthwise(p, n)) n->in[1] = rounded_weights(p, n->in[1]);
     } else {
         rewrite_linear(p, n, x);
     }
