@@ -100,7 +100,7 @@ def mlp():
 def miniconv(norm=False):
     first = [nn.Conv2d(1, 10, 3, bias=not norm)] + ([nn.BatchNorm2d(10)] if norm else [])
     net = start_like_lathe(nn.Sequential(nn.Unflatten(1, (1, 28, 28)), *first, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(1690, 100), nn.ReLU(), nn.Dropout(0.1), nn.Linear(100, 10)))
-    return Classifier(net, torch.optim.Adam(net.parameters(), lr=1e-3))
+    return Classifier(net, torch.optim.Adam(net.parameters(), lr=1e-3, fused=True))
 
 
 class Vae(nn.Module):
@@ -111,7 +111,7 @@ class Vae(nn.Module):
         self.h, self.zm, self.zd = nn.Linear(784, 512), nn.Linear(512, 20), nn.Linear(512, 20)
         self.g, self.xm, self.xd = nn.Linear(20, 512), nn.Linear(512, 784), nn.Linear(512, 784)
         start_like_lathe(self)
-        self.optimizer = torch.optim.Adam(self.parameters(), lr=1e-3)
+        self.optimizer = torch.optim.Adam(self.parameters(), lr=1e-3, fused=True)
 
     def loss(self, x):
         h = F.relu(self.h(x))
@@ -180,7 +180,7 @@ class Lathe:
 # ---- nets: model of models/, data, epochs, batch, what PyTorch trains ----
 NETS = {
     "mlp": ("week01/mlp", digits, 25, 32, mlp, "MNIST-5k, perceptron 784-100-200-10"),
-    "vae": ("week10/vae", fashion, 8, 64, Vae, "Fashion-MNIST, variational autoencoder 784-512-20"),
+    "vae": ("week10/vae", fashion, 3, 64, Vae, "Fashion-MNIST, variational autoencoder 784-512-20"),
     "miniconv_norm": ("week03/miniconv_norm", fashion, 3, 50, lambda: miniconv(True), "Fashion-MNIST, mini-conv with batch normalisation"),
     "miniconv": ("week03/miniconv", fashion, 8, 50, miniconv, "Fashion-MNIST, mini-conv"),
 }
