@@ -28,9 +28,11 @@ bool shape_string_normalizer(Module *m, Node *n) {
         return false;
     }
     Dim dim[2] = {t->dim[0], t->dim[t->rank - 1]};
+    if (t->rank == 2) dim[0] = shape_unify(m, n, dim[0], dim_const(m->cx, 1), "the first of two dims");
+    if (dim[0] == 0) return false;
     bool drops = attr_has(n, AT_StringNormalizer_stopwords) && attr_at(n, AT_StringNormalizer_stopwords)->strings.n != 0;
     int64_t hi = dim_hi(m->cx, dim[t->rank - 1]);
-    if (drops) dim[t->rank - 1] = dim_runtime(m->cx, "words", 1, hi < 1 ? 1 : hi);
+    if (drops || dim_lo(m->cx, dim[t->rank - 1]) < 1) dim[t->rank - 1] = dim_runtime(m->cx, "words", 1, hi < 1 ? 1 : hi); /* no word left: one that is empty */
     shape_out(m, n, 0, DT_STRING, t->rank, dim);
     return true;
 }

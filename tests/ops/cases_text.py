@@ -63,3 +63,8 @@ case("dict_vectorizer_twice", "DictVectorizer", [{"a": np.float32(1), "c": np.fl
 case("dict_vectorizer_f64", "DictVectorizer", [{"a": np.float64(0.1), "c": np.float64(2)}], WORDS, ML, opset=1, ref=lambda _: np.array([[2, 0, 0.1, 0]]))
 case("dict_vectorizer_i64", "DictVectorizer", [{"a": np.int64(2**60), "c": np.int64(-2)}], WORDS, ML, opset=1, ref=lambda _: np.array([[-2, 0, 2**60, 0]]))
 case("dict_vectorizer_strings", "DictVectorizer", [{4: "x", 7: "why"}], NUMBERED, ML, opset=1, ref=lambda _: np.array([["why", "", "x"]], dtype=object))
+# Without a word, or when none is left, there is one that is empty.
+case("normalize_nothing", "StringNormalizer", [text()], {"case_change_action": "NONE"}, ref=lambda x: text(""))
+case("normalize_nothing_row", "StringNormalizer", [text().reshape(1, 0)], {"case_change_action": "UPPER"}, ref=lambda x: text("").reshape(1, 1))
+case("normalize_nothing_stop", "StringNormalizer", [text()], {"case_change_action": "LOWER", "stopwords": ["a"]}, ref=lambda x: text(""))
+case("normalize_row_open", "StringNormalizer", [text("b", "c").reshape(1, 2)], {"case_change_action": "UPPER"}, dyn={0: ["N", "W"]}, ref=lambda x: text("B", "C").reshape(1, 2))
