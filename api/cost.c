@@ -39,8 +39,10 @@ void stats_from_plan(LatheModel *m) {
     LatheStats *stats = &m->stats;
     graph_visit(m->m->main, count_nodes, &stats->nodes);
     if (p == NULL) return;
-    stats->arena_bytes = p->arena_bytes;
-    stats->fast_bytes = p->fast_bytes;
+    for (const Plan *of = p; of != NULL; of = of->before) {
+        if (of->arena_bytes > stats->arena_bytes) stats->arena_bytes = of->arena_bytes;
+        if (of->fast_bytes > stats->fast_bytes) stats->fast_bytes = of->fast_bytes;
+    }
     stats->weight_bytes = p->weight_bytes;
     stats->arena_lower_bound = p->lower_bound;
     stats->kernels = p->n_kernel;

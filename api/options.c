@@ -7,8 +7,13 @@
 #include "passes/pass.h"
 
 const char *lathe_target_flags(const char *target) {
-    const Target *t = target_find(target);
-    return t != NULL ? t->flags : NULL;
+    const TargetList list = target_list(target);
+    return list.unknown == NULL ? list.target[0]->flags : NULL;
+}
+
+const char *lathe_target_plainest(const char *target) {
+    const TargetList list = target_list(target);
+    return list.unknown == NULL && list.n > 1 ? list.target[0]->name : NULL;
 }
 
 const char *lathe_pass_name(uint32_t i) {
@@ -49,11 +54,22 @@ static void check_disabled(LatheModel *m, const char *name) {
 }
 
 static void check_target(LatheModel *m, const char *target) {
-    if (target_find(target) != NULL) return;
+    const TargetList list = target_list(target);
+    if (list.unknown == NULL) return;
+    const bool several = strchr(target, ',') != NULL;
     Writer w = {.arena = &m->cx.arena};
-    cw_printf(&w, "native");
-    for (uint32_t i = 0; target_at(i) != NULL; i++) cw_printf(&w, ", %s", target_at(i)->name);
-    diag(&m->cx, SEV_ERROR, (Loc){0}, "there is no target \"%s\"; targets: %s", target, cw_cstr(&w));
+    if (!several) cw_printf(&w, "native, x86-64-any");
+    for (uint32_t i = 0; target_at(i) != NULL; i++)
+        if (!several || target_at(i)->features != NULL) cw_printf(&w, "%s%s", w.n == 0 ? "" : ", ", target_at(i)->name);
+    diag(&m->cx, SEV_ERROR, (Loc){0}, several ? "there is no target \"%.*s\" for a file with code for several; such targets: %s" : "there is no target \"%.*s\"; targets: %s",
+         (int)strcspn(list.unknown, ","), list.unknown, cw_cstr(&w));
+}
+
+/* What only makes sense, or is only built, for one target. */
+static void check_several(LatheModel *m, const LatheOptions *o) {
+    if (target_list(o->target).n < 2) return;
+    if (m->m->train != NULL) diag(&m->cx, SEV_ERROR, (Loc){0}, "targets \"%s\": training code is compiled for one target", o->target);
+    if (o->profile) diag(&m->cx, SEV_ERROR, (Loc){0}, "targets \"%s\": a profile is of one target", o->target);
 }
 
 /* The C identifier a file or model name suggests: "my-net.v2" gives my_net_v2, "2x" gives m2x. */
@@ -80,6 +96,7 @@ LatheStatus options_apply(LatheModel *m, const LatheOptions *options) {
     if (o->opt_level > 3) diag(&m->cx, SEV_ERROR, (Loc){0}, "optimisation level %d: levels are 0, 1, 2 and 3", o->opt_level);
     if (o->target == NULL) o->target = "native";
     check_target(m, o->target);
+    check_several(m, o);
     if (o->name != NULL && !is_identifier(o->name))
         diag(&m->cx, SEV_ERROR, (Loc){0}, "name \"%s\" is not a C identifier: letters, digits and _ are accepted, not starting with a digit", o->name);
     if (o->shard_optimizer != 0 && o->distributed != LATHE_MPI)

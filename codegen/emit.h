@@ -23,6 +23,8 @@ typedef struct Names {
 /* An identifier made from `wish` (any bytes): letters, digits, _; not a keyword of C or C++, not taken before. */
 const char *names_unique(Names *names, const char *wish);
 void names_reserve(Names *names, const char *identifier);
+bool names_has(const Names *names, Str identifier);
+Names names_copy(const Names *names);
 
 /* ---- expressions with a place (place.c) ------------------------------------------------------------------------- */
 typedef struct Block Block;
@@ -63,10 +65,29 @@ typedef struct KernelSignature { /* which of the optional parameters a kernel's 
 /* A step that can fail at run time; numbered from 1. unequal: the node in it whose sizes may not agree, or NULL. */
 typedef struct StepFault { uint32_t number; const Step *step; const Node *unequal; } StepFault;
 
+typedef VEC(Str) StrVec;
+
+/* What is printed once per target of a file that has code for several (versions.c). */
+typedef struct Version {
+    const struct Target *target;
+    Plan *plan;
+    const char *suffix;             /* of its names: "_x86_64_v3"; "" when it is the only one */
+    Writer helpers, kernels, run;
+    struct RuntimeIndex *runtime;
+    StrVec helper_names;
+    KernelSignature *signature;
+    bool any_tiles;
+    uint32_t first_step;            /* number of its first step, for errors: those of all versions are numbered together */
+} Version;
+
 typedef struct Emit {
     Context *cx;
     Module *m;
-    Plan *plan;
+    Version *version;               /* the plainest first */
+    uint32_t n_version, at_version; /* at: the one whose fields stand below */
+    Plan *plan;                     /* of that version, as are helpers, kernels, run and what else Version has */
+    uint64_t arena_bytes, fast_bytes, weight_bytes; /* for all versions */
+    uint32_t first_step;
     const char *name, *upper;       /* prefix of identifiers and macros */
     uint32_t n_in, n_out;           /* of main's inputs and outputs, those of the caller (the others are states) */
     bool profile;                   /* LatheOptions.profile */
@@ -75,7 +96,7 @@ typedef struct Emit {
     Writer head, data, helpers, kernels, run;
     Names global;
     struct RuntimeIndex *runtime;   /* what runtime/ defines, and what of it stands in helpers already */
-    VEC(Str) helper_names;          /* instantiated scalar templates */
+    StrVec helper_names;            /* instantiated scalar templates */
     KernelSignature *signature;     /* by kernel index in the plan */
     const char **in_name, **out_name, **symbol_name, **weight_name; /* by position, by symbol index, by plan weight */
     bool *symbol_used;              /* by symbol index: some emitted code reads it */
@@ -155,6 +176,11 @@ void emit_check_given_sizes(Emit *e, Writer *w);
 void emit_check_run_sizes(Emit *e, Writer *w, uint32_t symbol);
 void emit_entry(Emit *e);                            /* entry_c.c: init, run, call, … */
 void emit_steps(Emit *e);                            /* steps_c.c */
+/* versions.c: code for several targets in one file. */
+void versions_open(Emit *e);
+void versions_each_plan(Emit *e, void (*print)(Emit *e)); /* with the fields of the version that a plan was made for */
+void versions_settle(Emit *e);                        /* all steps are printed: those with the same code become one, and what follows is everybody's */
+void versions_join(Emit *e, const Writer *header);    /* their code becomes one text, in e->kernels; the head must be there */
 /* train_c.c: entry points of a module that trains, their declarations, and what stands in front of the steps. */
 void emit_train_entry(Emit *e);
 void emit_train_functions(Emit *e, Writer *h);

@@ -2,7 +2,7 @@
 #include "codegen/emit.h"
 #include "ir/target.h"
 
-static bool weights_are_external(const Emit *e) { return e->weights == LATHE_WEIGHTS_FILE && e->plan->weight_bytes != 0; }
+static bool weights_are_external(const Emit *e) { return e->weights == LATHE_WEIGHTS_FILE && e->weight_bytes != 0; }
 
 void emit_checksum(Emit *e) {
     Writer *w = &e->run;
@@ -25,14 +25,16 @@ void emit_bind_memory(Emit *e) {
         emit_need(e, "lathe_vector_width_fits");
         cw_printf(w, "    if (!lathe_vector_width_fits()) return %s_ERROR_MACHINE;\n", up);
     }
-    if (e->any_tiles) {
+    if (e->n_version > 1) {
+        cw_printf(w, "    ctx->version = %s_version();\n    if (ctx->version < 0) return %s_ERROR_MACHINE;\n", n, up);
+    } else if (e->any_tiles) {
         emit_need(e, "lathe_amx_request");
         cw_printf(w, "    if (lathe_amx_request() != 0) return %s_ERROR_MACHINE;\n", up);
     }
-    if (e->plan->arena_bytes != 0)
+    if (e->arena_bytes != 0)
         cw_printf(w, "    if (arena == NULL || arena_bytes < %s_ARENA_BYTES || (uintptr_t)arena %% %s_ALIGN != 0) return %s_ERROR_ARGUMENT;\n", up, up, up);
     else cw_printf(w, "    (void)arena_bytes;\n");
-    if (e->plan->fast_bytes != 0)
+    if (e->fast_bytes != 0)
         cw_printf(w, "    if (fast == NULL || fast_bytes < %s_FAST_BYTES || (uintptr_t)fast %% %s_ALIGN != 0) return %s_ERROR_ARGUMENT;\n", up, up, up);
     else if (emit_has_fast(e)) cw_printf(w, "    (void)fast_bytes;\n");
     if (external) {
@@ -43,7 +45,7 @@ void emit_bind_memory(Emit *e) {
         cw_printf(w, "    ctx->weights = weights;\n");
     } else {
         cw_printf(w, "    (void)weights, (void)weight_bytes;\n");
-        if (e->weights == LATHE_WEIGHTS_INCBIN && e->plan->weight_bytes != 0) cw_printf(w, "    ctx->weights = %s_weight_data;\n", n);
+        if (e->weights == LATHE_WEIGHTS_INCBIN && e->weight_bytes != 0) cw_printf(w, "    ctx->weights = %s_weight_data;\n", n);
         else cw_printf(w, "    ctx->weights = NULL;\n");
     }
     cw_printf(w, "    ctx->arena = arena;\n    ctx->threads = 0;\n");
@@ -262,7 +264,7 @@ static void generic_call(Emit *e) {
 static void five_lines(Emit *e) {
     Writer *w = &e->run;
     const char *n = e->name, *up = e->upper;
-    if (e->weights == LATHE_WEIGHTS_FILE || e->plan->arena_bytes > (1u << 30)) return;
+    if (e->weights == LATHE_WEIGHTS_FILE || e->arena_bytes > (1u << 30)) return;
     cw_printf(w, "#ifndef LATHE_NO_STATIC_ARENA /* for callers of %s_run only: saves the memory */\nint %s(", n, n);
     emit_short_parameters(e, w);
     cw_printf(w, ")\n{\n    static unsigned char lathe_arena[%s_ARENA_BYTES + 1] LATHE_ALIGN64;\n", up);

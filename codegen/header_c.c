@@ -2,6 +2,7 @@
 #include <ctype.h>
 
 #include "codegen/emit.h"
+#include "ir/target.h"
 
 /* "N: 1..64, rows of x": text about a type for a comment. */
 static void type_comment(Emit *e, Writer *h, const char *prefix, const Value *v) {
@@ -43,9 +44,9 @@ bool emit_symbol_is_output(Emit *e, uint32_t i) {
 static void macros(Emit *e, Writer *h) {
     const Plan *p = e->plan;
     const char *up = e->upper;
-    cw_printf(h, "#define %s_ARENA_BYTES %lluu /* working memory of one run */\n", up, (unsigned long long)p->arena_bytes);
-    if (emit_has_fast(e)) cw_printf(h, "#define %s_FAST_BYTES %lluu /* of working memory that is fast, beside the arena */\n", up, (unsigned long long)p->fast_bytes);
-    cw_printf(h, "#define %s_WEIGHT_BYTES %lluu\n", up, (unsigned long long)p->weight_bytes);
+    cw_printf(h, "#define %s_ARENA_BYTES %lluu /* working memory of one run */\n", up, (unsigned long long)e->arena_bytes);
+    if (emit_has_fast(e)) cw_printf(h, "#define %s_FAST_BYTES %lluu /* of working memory that is fast, beside the arena */\n", up, (unsigned long long)e->fast_bytes);
+    cw_printf(h, "#define %s_WEIGHT_BYTES %lluu\n", up, (unsigned long long)e->weight_bytes);
     if (e->trains) cw_printf(h, "#define %s_STATE_BYTES %lluu /* parameters, what the optimizer keeps, counters */\n", up, (unsigned long long)p->state_bytes);
     cw_printf(h, "#define %s_ALIGN %uu /* of the arena%s and of external weights */\n", up, p->align, e->trains ? ", the state" : "");
     for (uint32_t i = 0; i < dim_symbol_count(e->cx); i++) {
@@ -72,9 +73,10 @@ static bool uses(const Emit *e, DType t) {
     const Graph *g = e->m->main;
     for (uint32_t i = 0; i < g->n_in + g->n_out; i++)
         if ((i < g->n_in ? g->in[i] : g->out[i - g->n_in])->type->dtype == t) return true;
-    for (uint32_t k = 0; k < e->plan->n_kernel; k++)
-        for (uint32_t b = 0; b < e->plan->kernel[k]->n_buf; b++)
-            if (e->plan->kernel[k]->buf[b].dtype == t) return true;
+    for (const Plan *p = e->m->plan; p != NULL; p = p->before)
+        for (uint32_t k = 0; k < p->n_kernel; k++)
+            for (uint32_t b = 0; b < p->kernel[k]->n_buf; b++)
+                if (p->kernel[k]->buf[b].dtype == t) return true;
     return false;
 }
 
@@ -90,6 +92,11 @@ static void complex_type(const Emit *e, Writer *h, DType t, const char *guard, c
     cw_printf(h, "static inline %s %s_real(%s re) { %s z; z.re = re; z.im = 0; return z; }\n#endif\n", c, c, part, c);
 }
 
+static void version_field(const Emit *e, Writer *h) {
+    cw_printf(h, "    int version;         /* which code runs, chosen by %s_init, or a lower one that you set:", e->name);
+    for (uint32_t i = 0; i < e->n_version; i++) cw_printf(h, " %u %s%s", i, e->version[i].target->name, i + 1 < e->n_version ? "," : " */\n");
+}
+
 static void structs(Emit *e, Writer *h) {
     const Graph *g = e->m->main;
     const char *n = e->name;
@@ -102,6 +109,7 @@ static void structs(Emit *e, Writer *h) {
     cw_printf(h, "    const void *weights; /* may be shared */\n");
     if (e->pool) emit_pool_fields(e, h);
     else cw_printf(h, "    int threads;         /* 0: as many as OpenMP gives */\n");
+    if (e->n_version > 1) version_field(e, h);
     if (e->profile) cw_printf(h, "    void (*tick)(void *user, unsigned step, int ends); /* told when a kernel call begins and ends, by thread 0; may be NULL */\n    void *tick_user;\n");
     if (e->m->run_number != 0 && !e->trains) cw_printf(h, "    int64_t runs;        /* so far: random operators without a seed draw other numbers in each */\n");
     if (emit_is_distributed(e)) cw_printf(h, "    MPI_Comm comm;       /* the processes that train together: MPI_COMM_WORLD, or what you set it to */\n");
@@ -158,7 +166,7 @@ static void functions(Emit *e, Writer *h) {
                  " * (may be NULL when none is symbolic), out_dims receives those of the outputs (may be NULL). */\n");
     cw_printf(h, "int %s_call(%s_ctx *ctx, const void *const *in, const int64_t *in_dims, void *const *out, int64_t *out_dims);\n\n", n, n);
     cw_printf(h, "/* What a returned code means; never NULL. */\nconst char *%s_error(int code);\n\n", n);
-    if (!external && e->plan->arena_bytes <= (1u << 30)) {
+    if (!external && e->arena_bytes <= (1u << 30)) {
         cw_printf(h, "#ifndef LATHE_NO_STATIC_ARENA\n/* Everything in one call, with a static context: not to be called by two threads at the same time. */\nint %s(", n);
         emit_short_parameters(e, h);
         cw_printf(h, ");\n#endif\n\n");

@@ -31,8 +31,13 @@ static bool is_reserved(const char *text) {
     return false;
 }
 
-static bool is_taken(const Names *names, Str s) {
-    return s < names->n && names->taken[s];
+bool names_has(const Names *names, Str s) { return s < names->n && names->taken[s]; }
+
+Names names_copy(const Names *names) {
+    Names copy = *names;
+    copy.taken = ARENA_ARRAY(&names->cx->scratch, uint8_t, names->n);
+    if (names->n != 0) memcpy(copy.taken, names->taken, names->n);
+    return copy;
 }
 
 static void take(Names *names, Str s) {
@@ -64,7 +69,7 @@ const char *names_unique(Names *names, const char *wish) {
     text[n] = 0;
     if (is_reserved(text)) strcpy(text + n, "_");
     Str s = str_intern(names->cx, text);
-    for (unsigned i = 2; is_taken(names, s); i++) s = str_format(names->cx, "%s_%u", text, i);
+    for (unsigned i = 2; names_has(names, s); i++) s = str_format(names->cx, "%s_%u", text, i);
     take(names, s);
     return str_text(names->cx, s);
 }

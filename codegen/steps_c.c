@@ -386,8 +386,8 @@ const char *emit_steps_name(Emit *e, uint32_t entry) {
     return str_text(e->cx, str_format(e->cx, "%s_%s_steps", e->name, str_text(e->cx, e->m->entry[entry].name)));
 }
 
-static void helpers(Emit *e, Writer *w) {
-    if (e->faults.n != 0) {
+static void helpers(Emit *e, Writer *w, bool faults) {
+    if (faults) {
         cw_printf(w, "/* The code of the first step that failed; its fault bits are taken and cleared. */\n");
         cw_printf(w, "static int lathe_first(int code, int *err, int step)\n{\n    int kind = 0;\n    for (int bit = 1; bit < 15 && kind == 0; bit++)\n"
                      "        if (*err >> bit & 1) kind = bit;\n    *err = 0;\n    return code != 0 || kind == 0 ? code : step * 16 + kind;\n}\n\n");
@@ -403,13 +403,13 @@ static void steps_function(Emit *e, Writer *w, uint32_t entry, const Writer *bod
     cw_printf(w, "    unsigned char *const a = (unsigned char *)ctx->arena;\n");
     if (e->plan->fast_bytes != 0) cw_printf(w, "    unsigned char *const f = (unsigned char *)ctx->fast;\n");
     if (e->trains) cw_printf(w, "    unsigned char *const s = (unsigned char *)ctx->state;\n");
-    if (!e->embed && e->plan->weight_bytes != 0) cw_printf(w, "    const unsigned char *const w = (const unsigned char *)ctx->weights;\n");
+    if (!e->embed && e->weight_bytes != 0) cw_printf(w, "    const unsigned char *const w = (const unsigned char *)ctx->weights;\n");
     if (faults) cw_printf(w, "    int err = 0, code = 0;\n");
     if (messages != 0) cw_printf(w, "    MPI_Request request[%u]; /* thread 0's */\n", messages);
     cw_printf(w, "    (void)a, (void)in, (void)out, (void)dims, (void)tid, (void)nt, (void)status;\n");
     if (e->pool && e->any_parallel) cw_printf(w, "    (void)team;\n");
     if (messages != 0) cw_printf(w, "    (void)request;\n");
-    if (e->trains) cw_printf(w, "    (void)s%s;\n", !e->embed && e->plan->weight_bytes != 0 ? ", (void)w" : "");
+    if (e->trains) cw_printf(w, "    (void)s%s;\n", !e->embed && e->weight_bytes != 0 ? ", (void)w" : "");
     cw_text(w, body->text != NULL ? body->text : "", body->n);
     if (ends) cw_printf(w, "end:\n");
     if (faults) {
@@ -420,7 +420,7 @@ static void steps_function(Emit *e, Writer *w, uint32_t entry, const Writer *bod
         cw_printf(w, "    }\n");
     }
     cw_printf(w, "}\n\n");
-    if (e->pool && e->any_parallel) emit_task(e, w, emit_steps_name(e, entry));
+    if (e->pool && e->any_parallel && e->n_version == 1) emit_task(e, w, emit_steps_name(e, entry));
 }
 
 void emit_steps(Emit *e) {
@@ -433,18 +433,21 @@ void emit_steps(Emit *e) {
     k.kernel_index = ARENA_ARRAY(&e->cx->scratch, uint32_t, max_id + 1);
     for (uint32_t i = 0; i < e->plan->n_kernel; i++) k.kernel_index[e->plan->kernel[i]->id] = i;
     Writer functions = {.arena = &e->cx->scratch};
+    bool faults = false;
+    e->uses_bound = false;
     for (uint32_t i = 0; i < n_entry; i++) {
         if (e->trains && e->m->entry[i].calls != NULL) continue;
         Writer body = {.arena = &e->cx->scratch, .indent = 1};
         k.w = &body;
-        k.number = 0;
+        k.number = e->first_step;
         k.pending.n = 0;
         k.faulty = k.ends = false;
         k.message.n = 0;
         k.entries = e->trains ? 1u << i : 0;
         print_steps(&k, e->plan->first);
+        faults |= k.faulty;
         steps_function(e, &functions, i, &body, k.faulty, k.ends, k.message.n);
     }
-    helpers(e, &e->run);
+    helpers(e, &e->run, faults);
     cw_text(&e->run, functions.text != NULL ? functions.text : "", functions.n);
 }

@@ -11,7 +11,7 @@ const Option help_options[] = {
 
 const Option compile_options[] = {
     {"--dim", OPT_TEXTS, "NAME=SIZE|NAME=LOW..HIGH", "fix or bound a symbolic dim of the model (may be repeated)", offsetof(Request, dims)},
-    {"--target", OPT_TEXT, "TARGET", "native (default), x86-64-v4, x86-64-v3, x86-64-v2, x86-64, armv8-a, armv8-sve256, armv8-sve512, rv64gcv, rv64gcv-vl256, wasm32, generic", offsetof(Request, target)},
+    {"--target", OPT_TEXT, "TARGET", "native (default), x86-64-v4-amx, x86-64-v4-vnni, x86-64-v4, x86-64-v3, x86-64-v2, x86-64, armv8-a, armv8-sve256, armv8-sve512, rv64gcv, rv64gcv-vl256, wasm32, generic; several of x86-64 for one file, or x86-64-any", offsetof(Request, target)},
     {"-O0..-O3", OPT_LEVEL, NULL, "how much is optimised: -O0 nothing, above everything (default -O2); -O3 also times what can be lowered in several ways, and keeps what it found", offsetof(Request, level)},
     {"--weights", OPT_CHOICE, "auto|embed|incbin|file", "where constants go: small ones in the C file, else .incbin (auto); text in the C file; .incbin; a file for NAME_init", offsetof(Request, weights)},
     {"--precision", OPT_CHOICE, "f32|bf16", "bf16: weights and inputs of matrix products and convolutions in bfloat16, sums in float32 (default f32)", offsetof(Request, precision)},

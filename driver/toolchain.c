@@ -61,6 +61,8 @@ bool toolchain_find(Driver *d, const Request *r, Toolchain *t) {
 /* The flags of a target; NULL when the machine we run on cannot execute it. Compilers prefer half-width vectors on some processors with
  * 512-bit ones; what lathe emits gains from the full width. */
 static const char *target_flags(const char *target) {
+    const char *several = lathe_target_plainest(target);
+    if (several != NULL) target = several;
     bool native = target == NULL || strcmp(target, "native") == 0, runs = native || strcmp(target, "generic") == 0;
 #if defined(__aarch64__)
     if (native) return "-mcpu=native";
@@ -69,7 +71,9 @@ static const char *target_flags(const char *target) {
     if (native) return __builtin_cpu_supports("avx512f") ? "-march=native -mprefer-vector-width=512" : "-march=native";
     runs = runs || strcmp(target, "x86-64") == 0 || (strcmp(target, "x86-64-v2") == 0 && __builtin_cpu_supports("x86-64-v2"));
     runs = runs || (strcmp(target, "x86-64-v3") == 0 && __builtin_cpu_supports("x86-64-v3"));
-    runs = runs || (strcmp(target, "x86-64-v4") == 0 && __builtin_cpu_supports("x86-64-v4"));
+    runs = runs || (strncmp(target, "x86-64-v4", 9) == 0 && __builtin_cpu_supports("x86-64-v4"));
+    if (strstr(target, "-vnni") != NULL || strstr(target, "-amx") != NULL) runs = runs && __builtin_cpu_supports("avx512vnni");
+    if (strstr(target, "-amx") != NULL) runs = runs && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("amx-int8") && __builtin_cpu_supports("amx-bf16");
 #elif defined(__riscv_v)
     runs = runs || strcmp(target, "rv64gcv") == 0;
 #endif

@@ -162,6 +162,10 @@ static bool possible(Driver *d, const Request *r, Toolchain *t) {
         driver_note(d, "-O3 chooses by timing, and code for %s cannot run on this machine: -O2 is taken", r->target);
         return false;
     }
+    if (lathe_target_plainest(r->target) != NULL) {
+        driver_note(d, "-O3 chooses by timing, for one target: -O2 is taken for those of %s", r->target);
+        return false;
+    }
     if (r->train.on) {
         driver_note(d, "-O3 does not time training: -O2 is taken");
         return false;

@@ -70,7 +70,8 @@ typedef struct LatheModel LatheModel;
 typedef struct LatheOptions {
     const char *output;        /* path of the C file; the header and weights go beside it. NULL: nothing is written */
     const char *name;          /* prefix of emitted identifiers; NULL: from output or the model */
-    const char *target;        /* native (default) or a name of ir/target.def; docs/COMMAND.md lists them */
+    const char *target;        /* native (default) or a name of ir/target.def; docs/COMMAND.md lists them. Several x86-64 ones, separated by
+                                  commas, or x86-64-any: one file with code for each, of which NAME_init chooses */
     int opt_level;             /* 0: no passes beyond the needed ones; 1, 2 (default when negative or unset via lathe_options), 3: the same;
                                   the command times `choices` for it */
     LatheWeights weights;
@@ -194,6 +195,7 @@ LatheQuantizedLayer lathe_quantized_layer(const LatheCalibration *c, uint32_t i)
 LatheStatus lathe_set_dims(LatheModel *m, const char *const *dims);
 /* The C compiler's flags for what is emitted for a target, separated by spaces; NULL: there is no such target. */
 const char *lathe_target_flags(const char *target);
+const char *lathe_target_plainest(const char *target); /* of several targets the one whose flags such a file is compiled with; NULL: it is one target, or unknown */
 /* The passes, in pipeline order; purpose is one line. NULL past the end. */
 const char *lathe_pass_name(uint32_t i);
 const char *lathe_pass_purpose(uint32_t i);

@@ -123,7 +123,8 @@ struct Module {
     uint32_t n_entry;
     struct TrainSpec *train; /* what is to be trained, until passes/train.c has built it (passes/train/train.h) */
     uint64_t scratch_room;   /* while kernels are made: scratch memory that the node may have without a larger arena (passes/scratch_room.c) */
-    struct Plan *plan;       /* level 3, after pass_plan (ir/plan.h) */
+    struct Plan *plan;       /* level 3, after pass_plan (ir/plan.h); of several targets the best one's */
+    const struct Target *target; /* of several, the one whose plan is being made or printed; NULL: module_target chooses */
     const struct LatheOptions *options; /* never NULL once a pipeline runs */
 };
 

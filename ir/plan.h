@@ -70,6 +70,8 @@ typedef struct Plan {
     uint64_t fast_bytes;         /* of the fast memory, beside the arena; 0: there is none, or nothing in it */
     uint64_t arena_bytes, weight_bytes, lower_bound; /* lower_bound: largest sum of bytes alive at one time */
     uint32_t align;
+    struct Plan *before;         /* of the same module for a plainer target, NULL: none. This plan's weights begin with its weights. */
+    const struct Target *target; /* that it was made for; good for all that target_plans_alike */
 } Plan;
 
 Plan *plan_new(Module *m);

@@ -5,14 +5,14 @@
 #include "lathe.h"
 
 typedef enum TargetId {
-#define TARGET(id, name, bits, registers, fma, scalable, flags) TARGET_##id,
+#define TARGET(id, name, bits, registers, fma, scalable, flags, features, supports) TARGET_##id,
 #include "ir/target.def"
 #undef TARGET
     TARGET_COUNT
 } TargetId;
 
 static const Target targets[TARGET_COUNT] = {
-#define TARGET(id, name, bits, registers, fma, scalable, flags) [TARGET_##id] = {name, bits, registers, fma, scalable, flags},
+#define TARGET(id, name, bits, registers, fma, scalable, flags, features, supports) [TARGET_##id] = {name, bits, registers, fma, scalable, flags, features, supports},
 #include "ir/target.def"
 #undef TARGET
 };
@@ -41,7 +41,39 @@ const Target *target_find(const char *name) {
 
 const Target *target_at(uint32_t i) { return i < TARGET_COUNT ? &targets[i] : NULL; }
 
+static bool is_name(const char *name, const char *text, size_t n) { return strlen(name) == n && strncmp(name, text, n) == 0; }
+
+TargetList target_list(const char *names) {
+    TargetList list = {0};
+    if (names == NULL || strchr(names, ',') == NULL) {
+        const bool any = names != NULL && strcmp(names, "x86-64-any") == 0;
+        if (!any && (list.target[0] = target_find(names)) != NULL) list.n = 1;
+        for (uint32_t i = TARGET_COUNT; any && i-- > 0;)
+            if (targets[i].features != NULL) list.target[list.n++] = &targets[i];
+        if (list.n == 0) list.unknown = names;
+        return list;
+    }
+    bool wanted[TARGET_COUNT] = {0};
+    for (const char *p = names;; p++) {
+        size_t n = strcspn(p, ",");
+        bool found = false;
+        for (uint32_t i = 0; i < TARGET_COUNT; i++) {
+            if (targets[i].features == NULL || !is_name(targets[i].name, p, n)) continue;
+            found = wanted[i] = true;
+        }
+        if (!found && list.unknown == NULL) list.unknown = p;
+        p += n;
+        if (*p == 0) break;
+    }
+    for (uint32_t i = TARGET_COUNT; i-- > 0;)
+        if (wanted[i]) list.target[list.n++] = &targets[i];
+    return list;
+}
+
+bool target_plans_alike(const Target *a, const Target *b) { return a->vector_bits == b->vector_bits && a->registers == b->registers && a->fma == b->fma; }
+
 const Target *module_target(const Module *m) {
-    const Target *t = target_find(m->options != NULL ? m->options->target : NULL);
-    return t != NULL ? t : &targets[TARGET_GENERIC];
+    if (m->target != NULL) return m->target;
+    const TargetList list = target_list(m->options != NULL ? m->options->target : NULL);
+    return list.n != 0 ? list.target[list.n - 1] : &targets[TARGET_GENERIC];
 }

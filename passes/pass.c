@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "ir/plan.h"
+#include "ir/target.h"
 #include "lathe.h"
 
 static const PassInfo passes[] = {
@@ -69,12 +70,25 @@ bool pass_run(Module *m, const PassInfo *pass) {
     return cx->n_error == 0;
 }
 
-bool pass_run_pipeline(Module *m) {
+static bool run_level(Module *m, PassLevel level) {
     size_t n = sizeof passes / sizeof *passes;
     for (size_t i = 0; i < n; i++) {
-        if (!pass_enabled(m, passes[i].name)) continue;
+        if (passes[i].level != level || !pass_enabled(m, passes[i].name)) continue;
         if (m->cx->progress != NULL) m->cx->progress(m->cx->progress_user, passes[i].name, (double)i / (double)n);
         if (!pass_run(m, &passes[i])) return false;
     }
     return true;
+}
+
+bool pass_run_pipeline(Module *m) {
+    if (!run_level(m, LEVEL_GRAPH)) return false;
+    const TargetList list = target_list(m->options->target);
+    bool good = true;
+    for (uint32_t i = 0; i < list.n && good; i++) { /* one graph, a plan for every target */
+        if (i + 1 < list.n && target_plans_alike(list.target[i], list.target[i + 1])) continue;
+        m->target = list.target[i];
+        good = run_level(m, LEVEL_PLAN);
+    }
+    m->target = NULL;
+    return good;
 }

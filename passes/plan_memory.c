@@ -182,21 +182,35 @@ static void place_outputs(Planner *p, bool *is_output, uint32_t *output_of) {
 }
 
 /* ---- weights ------------------------------------------------------------------------------------------------------------- */
-/* Equal constants are one weight. place: by hash, 1 + the first weight that has it; weights of equal hash stand at consecutive keys. */
+/* The place of the weight equal to v, or where v's is to be noted: 1 + its number, by hash; weights of equal hash stand at consecutive keys. */
+static uint32_t *find_weight(Planner *p, const Value *v, Map *place) {
+    uint32_t *at;
+    for (uint64_t key = const_hash(v); *(at = map_at(&p->cx->scratch, place, key)) != 0; key++)
+        if (const_equal(p->plan->weight[*at - 1].value, v)) break;
+    return at;
+}
+
+/* Equal constants are one weight. */
 static void place_weight(Planner *p, Value *v, Map *place) {
     Plan *plan = p->plan;
-    uint32_t *at;
-    for (uint64_t key = const_hash(v); *(at = map_at(&p->cx->scratch, place, key)) != 0; key++) {
-        const PlanWeight *w = &plan->weight[*at - 1];
-        if (!const_equal(w->value, v)) continue;
-        plan->ref[v->id] = (BufRef){.space = SPACE_WEIGHT, .offset = w->offset};
-        return;
+    uint32_t *at = find_weight(p, v, place);
+    if (*at == 0) {
+        uint64_t bytes = v->data->bytes != 0 ? v->data->bytes : 1;
+        plan->weight[plan->n_weight++] = (PlanWeight){v, plan->weight_bytes};
+        *at = plan->n_weight;
+        plan->weight_bytes += (bytes + plan->align - 1) / plan->align * plan->align;
     }
-    uint64_t bytes = v->data->bytes != 0 ? v->data->bytes : 1;
-    plan->weight[plan->n_weight++] = (PlanWeight){v, plan->weight_bytes};
-    *at = plan->n_weight;
-    plan->ref[v->id] = (BufRef){.space = SPACE_WEIGHT, .offset = plan->weight_bytes};
-    plan->weight_bytes += (bytes + plan->align - 1) / plan->align * plan->align;
+    plan->ref[v->id] = (BufRef){.space = SPACE_WEIGHT, .offset = plan->weight[*at - 1].offset};
+}
+
+/* The file has those of all targets; what two have in common is there once. */
+static void take_weights_of(Planner *p, const Plan *before, Map *place) {
+    for (uint32_t i = 0; before != NULL && i < before->n_weight; i++) {
+        p->plan->weight[i] = before->weight[i];
+        p->plan->n_weight = i + 1;
+        p->plan->weight_bytes = before->weight_bytes;
+        *find_weight(p, before->weight[i].value, place) = i + 1;
+    }
 }
 
 /* ---- in place --------------------------------------------------------------------------------------------------------------- */
@@ -483,6 +497,7 @@ bool pass_plan_memory(Context *cx, Module *m) {
     plan->ref = ARENA_ARRAY(&cx->arena, BufRef, p->n);
     plan->weight = ARENA_ARRAY(&cx->arena, PlanWeight, p->n);
     Map weights = {0};
+    take_weights_of(p, plan->before, &weights);
     uint32_t n_in = module_caller_in(m);
     for (uint32_t i = 0; i < n_in; i++) plan->ref[m->main->in[i]->id] = (BufRef){.space = SPACE_INPUT, .index = i};
     for (uint32_t i = n_in; i < m->main->n_in; i++) plan->ref[m->main->in[i]->id] = (BufRef){.space = SPACE_STATE, .offset = m->state[i - n_in].offset};

@@ -194,7 +194,7 @@ LATHE_I8_INLINE void lathe_i8_vnni(int rows, const lathe_i8_call *c, int64_t fir
 #pragma GCC unroll 4
     for (int j = 0; j < q; j++) {
         __m512i start = _mm512_loadu_si512(lathe_i8_rows(c, q, 0) + j * 64);
-        if (is_signed) start = _mm512_sub_epi32(start, _mm512_slli_epi32(_mm512_loadu_si512(lathe_i8_rows(c, q, 1) + j * 64), 7));
+        if (is_signed) start = _mm512_sub_epi32(start, (__m512i)((__v16su)_mm512_loadu_si512(lathe_i8_rows(c, q, 1) + j * 64) << 7)); /* gcc's own shift warns in C++ */
 #pragma GCC unroll 16
         for (int r = 0; r < rows; r++) s[r][j] = start;
     }
