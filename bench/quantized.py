@@ -223,6 +223,9 @@ def main():
     measured, most = ([], {}) if arguments.no_products else products(threads, arguments, cc)
     text = markdown(rows, measured, most, failures, cc_version, arguments)
     print(text)
+    if os.path.exists(arguments.out):  # accuracies are measured by other commands, which stand there
+        with open(arguments.out) as f:
+            text += "".join(f.read().partition("\n## Accuracy")[1:])
     with open(arguments.out, "w") as f:
         f.write(text)
 
