@@ -332,6 +332,12 @@ static Exit measure_layers(Job *j, QuantizeOutcome o, Sensitivity *layer, const 
     return DONE;
 }
 
+static void print_try(const QuantizeTry *t) {
+    char accuracy[16] = "-";
+    if (t->accuracy >= 0) snprintf(accuracy, sizeof accuracy, "%.2f", t->accuracy * 100);
+    printf("%15u | %6.3f | %10s | %10.1f | %.3g | %.2f%s%s\n", t->kept, t->loss * 100, accuracy, t->sqnr, t->seconds * 1e3, (double)t->bytes / 1e6, t->last != NULL ? " | with " : "", t->last != NULL ? t->last : "");
+}
+
 /* Keeps more and more layers until the loss is small enough; o starts as the outcome with none. Prints a row for each try. */
 static Exit mix(Job *j, double most, QuantizeOutcome *o) {
     uint32_t n;
@@ -339,13 +345,15 @@ static Exit mix(Job *j, double most, QuantizeOutcome *o) {
     Sensitivity *layer = ARENA_ARRAY(&j->d->arena, Sensitivity, n);
     Exit e = measure_layers(j, *o, layer, names, n);
     progress_clear(j->d);
-    printf("layers in float | loss %% | outputs dB | ms | MB\n");
+    printf("layers in float | loss %% | accuracy %% | outputs dB | ms | MB\n");
     for (uint32_t k = 0; k <= n && e == DONE; k += k < 4 ? 1 : k / 2) {
         for (uint32_t i = 0; i < k; i++) keep[i] = layer[i].name;
         keep[k] = NULL;
         e = try_keeping(j, keep, o);
         progress_clear(j->d);
-        if (e == DONE) printf("%15u | %6.3f | %10.1f | %.3g | %.2f%s%s\n", k, loss_of(o) * 100, o->sqnr, o->seconds * 1e3, (double)o->bytes / 1e6, k > 0 ? " | with " : "", k > 0 ? layer[k - 1].name : "");
+        QuantizeTry t = {k, k > 0 ? layer[k - 1].name : NULL, loss_of(o), o->accuracy, o->sqnr, o->seconds, o->bytes};
+        if (e == DONE) vec_push(&j->d->arena, &o->tries, t);
+        if (e == DONE) print_try(&t);
         if (e == DONE && loss_of(o) <= most) return DONE;
     }
     if (e == DONE) driver_note(j->d, "the loss stays above --max-loss; the last row is what was written");

@@ -42,6 +42,34 @@ static const char *share(Driver *d, double f) { return f >= 0 ? driver_format(d,
 static const char *decibel(Driver *d, double v) { return isinf(v) ? "∞" : v > -1e9 ? driver_format(d, "%.1f dB", v) : "–"; }
 static const char *milliseconds(Driver *d, double s) { return s >= 0 ? driver_format(d, "%.3g ms", s * 1e3) : "–"; }
 
+/* Layers kept in floats, and what that costs and brings. */
+static void tries(Driver *d, Writer *w, const QuantizeOutcome *o) {
+    if (o->tries.n == 0) return;
+    cw_printf(w, "<h2>Mixed precision</h2>\n<table><tr><th>layers in floats</th><th>the last of them</th><th>loss</th><th>accuracy</th><th>outputs</th><th>a run</th><th>file</th></tr>\n");
+    for (uint32_t i = 0; i < o->tries.n; i++) {
+        const QuantizeTry *t = &o->tries.v[i];
+        cw_printf(w, "<tr><td>%u</td><td>", t->kept);
+        xml_text(w, t->last != NULL ? t->last : "–");
+        cw_printf(w, "</td><td>%.3f %%</td><td>%s</td><td>%s</td><td>%s</td><td>%s</td></tr>\n", t->loss * 100, share(d, t->accuracy), decibel(d, t->sqnr), milliseconds(d, t->seconds), megabytes(d, t->bytes));
+    }
+    cw_printf(w, "</table>\n<p>Layers are kept in the order of what quantizing each alone does to the outputs, the worst first. The last row was written.</p>\n");
+}
+
+static void json_tries(Writer *w, const QuantizeOutcome *o) {
+    cw_printf(w, " ],\n \"mixed_precision\": [");
+    for (uint32_t i = 0; i < o->tries.n; i++) {
+        const QuantizeTry *t = &o->tries.v[i];
+        cw_printf(w, "%s\n  {\"layers_in_float\": %u, \"last\": ", i != 0 ? "," : "", t->kept);
+        if (t->last != NULL) json_string(w, t->last);
+        else cw_printf(w, "null");
+        cw_printf(w, ", \"loss\": %.6g, ", t->loss);
+        json_number(w, "accuracy", t->accuracy, ", ");
+        json_number(w, "sqnr_db", t->sqnr, ", ");
+        json_number(w, "seconds", t->seconds, ", ");
+        cw_printf(w, "\"bytes\": %llu}", (unsigned long long)t->bytes);
+    }
+}
+
 static void page(Driver *d, Writer *w, const QuantizeOutcome *o, const LatheCalibration *c) {
     cw_printf(w, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Quantization</title>\n<style>body{font:15px/1.5 sans-serif;max-width:70em;margin:2em auto;padding:0 1em;"
                  "color:#222}table{border-collapse:collapse;margin:1em 0}td,th{padding:.25em .8em;border-bottom:1px solid #ddd;text-align:right}td:first-child,th:first-child{text-align:left}"
@@ -53,7 +81,9 @@ static void page(Driver *d, Writer *w, const QuantizeOutcome *o, const LatheCali
     html_row(w, "signal to noise of the outputs", "", decibel(d, o->sqnr));
     if (o->agreement >= 0) html_row(w, "same first choice", "", share(d, o->agreement));
     if (o->accuracy >= 0) html_row(w, "accuracy", share(d, o->float_accuracy), share(d, o->accuracy));
-    cw_printf(w, "</table>\n<h2>Layers</h2>\n<table><tr><th>layer</th><th>operator</th><th>weights</th><th>signal to noise of weights</th><th>range of the input</th><th>its histogram (log)</th></tr>\n");
+    cw_printf(w, "</table>\n");
+    tries(d, w, o);
+    cw_printf(w, "<h2>Layers</h2>\n<table><tr><th>layer</th><th>operator</th><th>weights</th><th>signal to noise of weights</th><th>range of the input</th><th>its histogram (log)</th></tr>\n");
     for (uint32_t i = 0; i < lathe_quantized_layer_count(c); i++) {
         LatheQuantizedLayer l = lathe_quantized_layer(c, i);
         cw_printf(w, "<tr%s><td>", l.quantized ? "" : " class=\"kept\"");
@@ -100,6 +130,7 @@ static void json_page(Writer *w, const QuantizeOutcome *o, const LatheCalibratio
         }
         cw_printf(w, "}%s\n", i + 1 < lathe_quantized_layer_count(c) ? "," : "");
     }
+    json_tries(w, o);
     cw_printf(w, " ]}\n");
 }
 
