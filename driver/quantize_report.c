@@ -37,7 +37,7 @@ static void html_row(Writer *w, const char *what, const char *before, const char
     cw_printf(w, "<tr><td>%s</td><td>%s</td><td>%s</td></tr>\n", what, before, after);
 }
 
-static const char *megabytes(Driver *d, uint64_t n) { return driver_format(d, "%.2f MB", (double)n / 1e6); }
+static const char *size_of(Driver *d, uint64_t n) { return n < 100000 ? driver_format(d, "%.2f kB", (double)n / 1e3) : driver_format(d, "%.2f MB", (double)n / 1e6); }
 static const char *share(Driver *d, double f) { return f >= 0 ? driver_format(d, "%.2f %%", f * 100) : "–"; }
 static const char *decibel(Driver *d, double v) { return isinf(v) ? "∞" : v > -1e9 ? driver_format(d, "%.1f dB", v) : "–"; }
 static const char *milliseconds(Driver *d, double s) { return s >= 0 ? driver_format(d, "%.3g ms", s * 1e3) : "–"; }
@@ -50,7 +50,7 @@ static void tries(Driver *d, Writer *w, const QuantizeOutcome *o) {
         const QuantizeTry *t = &o->tries.v[i];
         cw_printf(w, "<tr><td>%u</td><td>", t->kept);
         xml_text(w, t->last != NULL ? t->last : "–");
-        cw_printf(w, "</td><td>%.3f %%</td><td>%s</td><td>%s</td><td>%s</td><td>%s</td></tr>\n", t->loss * 100, share(d, t->accuracy), decibel(d, t->sqnr), milliseconds(d, t->seconds), megabytes(d, t->bytes));
+        cw_printf(w, "</td><td>%.3f %%</td><td>%s</td><td>%s</td><td>%s</td><td>%s</td></tr>\n", t->loss * 100, share(d, t->accuracy), decibel(d, t->sqnr), milliseconds(d, t->seconds), size_of(d, t->bytes));
     }
     cw_printf(w, "</table>\n<p>Layers are kept in the order of what quantizing each alone does to the outputs, the worst first. The last row was written.</p>\n");
 }
@@ -76,7 +76,7 @@ static void page(Driver *d, Writer *w, const QuantizeOutcome *o, const LatheCali
                  "rect{fill:#36c}.kept{color:#888}</style></head><body>\n<h1>Quantization of ");
     xml_text(w, o->model);
     cw_printf(w, "</h1>\n<p>Scheme %s, compared on %u sets of data.</p>\n<table><tr><th></th><th>float</th><th>quantized</th></tr>\n", o->scheme, o->sets);
-    html_row(w, "file", megabytes(d, o->float_bytes), megabytes(d, o->bytes));
+    html_row(w, "file", size_of(d, o->float_bytes), size_of(d, o->bytes));
     html_row(w, "a run, one thread", milliseconds(d, o->float_seconds), milliseconds(d, o->seconds));
     html_row(w, "signal to noise of the outputs", "", decibel(d, o->sqnr));
     if (o->agreement >= 0) html_row(w, "same first choice", "", share(d, o->agreement));
@@ -88,7 +88,7 @@ static void page(Driver *d, Writer *w, const QuantizeOutcome *o, const LatheCali
         LatheQuantizedLayer l = lathe_quantized_layer(c, i);
         cw_printf(w, "<tr%s><td>", l.quantized ? "" : " class=\"kept\"");
         xml_text(w, l.name);
-        cw_printf(w, "</td><td>%s</td><td>%s</td><td>%s</td>", l.op, megabytes(d, l.bytes), l.quantized ? decibel(d, l.sqnr) : "float");
+        cw_printf(w, "</td><td>%s</td><td>%s</td><td>%s</td>", l.op, size_of(d, l.bytes), l.quantized ? decibel(d, l.sqnr) : "float");
         if (l.histogram != NULL) {
             cw_printf(w, "<td>%.4g … %.4g</td><td>", l.low, l.high);
             histogram(w, l.histogram);
