@@ -1,4 +1,4 @@
-/* Shapes of RNN, GRU, LSTM and of RecurrentSteps, what they become (passes/expand/recurrent.c).
+/* Shapes of RNN, GRU, LSTM and their relatives, and of RecurrentSteps, what they become (passes/expand/recurrent.c).
  *
  *     layout 0:  X [T,B,I]   Y [T,D,B,H]   Y_h, Y_c [D,B,H]          layout 1:  X [B,T,I]   Y [B,T,D,H]   Y_h, Y_c [B,D,H]
  *
@@ -95,5 +95,29 @@ bool shape_dynamic_quantize_lstm(Module *m, Node *n) {
         return false;
     shape_out(m, n, 0, x->dtype, 4, (Dim[]){x->dim[0], r->dim[0], x->dim[1], r->dim[1]});
     for (uint32_t i = 1; i < n->n_out; i++) shape_out(m, n, i, x->dtype, 3, (Dim[]){r->dim[0], x->dim[1], r->dim[1]});
+    return true;
+}
+
+/* AttnLSTM: W [D, 4*H, I+A], R [D, 4*H, H], QW [D,H,K], MW [D,depth,K], V [D,K], M [B,S,depth], AW [D, H+depth, A]; without AW, A is depth. */
+bool shape_attention_lstm(Module *m, Node *n) {
+    Context *cx = m->cx;
+    for (uint32_t i = 0; i < 12; i++)
+        if ((i < 3 || i > 7) && !shape_has_in(n, i)) return shape_fail(m, n, "X, W, R, QW, MW, V and M are needed");
+    const Type *x = shape_in(m, n, 0), *w = x != NULL ? shape_in(m, n, 1) : NULL, *r = w != NULL ? shape_in(m, n, 2) : NULL, *query = r != NULL ? shape_in(m, n, 8) : NULL;
+    const Type *memory = query != NULL ? shape_in(m, n, 11) : NULL, *layer = memory != NULL && shape_has_in(n, 13) ? shape_in(m, n, 13) : NULL;
+    if (memory == NULL || (layer == NULL && shape_has_in(n, 13))) return false;
+    if (x->rank != 3 || w->rank != 3 || r->rank != 3 || query->rank != 3 || memory->rank != 3 || (layer != NULL && layer->rank != 3))
+        return shape_fail(m, n, "X, W, R, QW, M and AW must have rank 3");
+    Dim hidden = r->dim[2], batch = x->dim[1], depth = memory->dim[2], width = query->dim[2], directions = dim_const(cx, attr_s_is(cx, n, AT_AttnLSTM_direction, "bidirectional") ? 2 : 1);
+    Dim gates = dim_mul(cx, hidden, dim_const(cx, 4)), attended = layer != NULL ? layer->dim[2] : depth, state[3] = {directions, batch, hidden};
+    bool ok = expect(m, n, 1, 3, (Dim[]){directions, gates, dim_add(cx, x->dim[2], attended)}) && expect(m, n, 2, 3, (Dim[]){directions, gates, hidden}) &&
+              expect(m, n, 3, 2, (Dim[]){directions, dim_mul(cx, gates, dim_const(cx, 2))}) && expect(m, n, 4, 1, &batch) && expect(m, n, 5, 3, state) &&
+              expect(m, n, 6, 3, state) && expect(m, n, 7, 2, (Dim[]){directions, dim_mul(cx, hidden, dim_const(cx, 3))}) &&
+              expect(m, n, 8, 3, (Dim[]){directions, hidden, width}) && expect(m, n, 9, 3, (Dim[]){directions, depth, width}) &&
+              expect(m, n, 10, 2, (Dim[]){directions, width}) && expect(m, n, 11, 3, (Dim[]){batch, memory->dim[1], depth}) &&
+              expect(m, n, 12, 1, &batch) && expect(m, n, 13, 3, (Dim[]){directions, dim_add(cx, hidden, depth), attended});
+    if (!ok) return false;
+    shape_out(m, n, 0, x->dtype, 4, (Dim[]){x->dim[0], directions, batch, hidden});
+    for (uint32_t i = 1; i < n->n_out; i++) shape_out(m, n, i, x->dtype, 3, state);
     return true;
 }
