@@ -155,6 +155,8 @@ static uint32_t optional_inputs(Op op) {
     static const struct { Op op; uint32_t mask; } rows[] = {
         {OP_Loop, 0x3},                             /* trip count, condition */
         {OP_DynamicQuantizeLSTM, 0xF8}, {OP_AttnLSTM, 0xF8}, /* B, sequence_lens, initial_h, initial_c, P */
+        {OP_DecoderAttention, 0xE0},                /* key_padding_mask, key_cache, value_cache */
+        {OP_DecoderMaskedSelfAttention, 0x28},      /* mask_index, attention_bias */
         {OP_GroupQueryAttention, 0x1E},             /* key, value, past_key, past_value */
         {OP_PackedMultiHeadAttention, 0xE},         /* key, value, bias */
         {OP_EmbedLayerNormalization, 0x12},         /* segment_ids, segment_embedding */

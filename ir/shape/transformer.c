@@ -90,7 +90,7 @@ bool shape_decoder_multi_head(Module *m, Node *n) {
     return shape_heads(m, n, attr_i(n, AT_DecoderMaskedMultiHeadAttention_num_heads), 5, 7, shared);
 }
 
-/* input [B,S,I], weights [I, Q+K+V] -> [B,S,V], present [2,B,H,T,D] */
+/* input [B,S,I], weights [I, Q+K+V] -> [B,S,V], present [2,B,H,T,D], or like past where they share a buffer */
 bool shape_ms_attention(Module *m, Node *n) {
     Context *cx = m->cx;
     const Type *x = shape_in(m, n, 0), *w = x != NULL ? shape_in(m, n, 1) : NULL;
@@ -105,7 +105,7 @@ bool shape_ms_attention(Module *m, Node *n) {
     if (shape_has_in(n, 4)) {
         const Type *past = shape_in(m, n, 4);
         if (past == NULL || past->rank != 5) return shape_fail(m, n, "past must be [2,B,H,P,D]");
-        length = dim_add(cx, past->dim[3], length);
+        length = attr_i(n, AT_Ms_Attention_past_present_share_buffer) != 0 ? past->dim[3] : dim_add(cx, past->dim[3], length);
     }
     shape_out(m, n, 0, x->dtype, 3, (Dim[]){x->dim[0], x->dim[1], value});
     shape_out(m, n, 1, x->dtype, 5, (Dim[]){dim_const(cx, 2), x->dim[0], heads, length, dim_floordiv(cx, key, heads)});

@@ -27,5 +27,8 @@ double attention_scale(Module *m, const Node *n, AttrSlot slot, const Value *q);
 Value *attention_split_heads(Module *m, Node *at, Value *v, int64_t heads);
 Value *attention_join_heads(Module *m, Node *at, Value *v);
 Value *attention_concat(Module *m, Node *at, Value *a, Value *b, int64_t axis);
+/* Attention of n, whose inputs are numbered as those of com.microsoft's Attention, over a buffer that past and present share; beams:
+ * cache_indirection or NULL. */
+bool expand_self_attention_in_place(Module *m, Node *n, Value *beams, bool causal, Value **out);
 
 #endif

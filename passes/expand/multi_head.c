@@ -1,5 +1,6 @@
-/* MultiHeadAttention and DecoderMaskedMultiHeadAttention: queries, keys and values that are projected already, in one of several forms,
- * and a cache that is either joined with the new keys or, with buffer sharing, written in place.
+/* MultiHeadAttention and DecoderMaskedMultiHeadAttention: queries, keys and values that are projected already, in one of several forms, and
+ * a cache that is either joined with the new keys or, with buffer sharing, written in place. DecoderMaskedSelfAttention and Attention with a
+ * shared buffer are the same behind a product with their weights; their cache is one tensor of keys and values. Keys lie in it row by row.
  *
  *     past [B,H,P,D], new keys [B,H,S,D]                    ->   present = Concat(past, new)                              [B,H,P+S,D]
  *     past [B,H,M,D], new keys, past_sequence_length P      ->   present = TensorScatter(past, new, P), keys 0 … P+S count  [B,H,M,D]
@@ -129,23 +130,31 @@ static Value *scores_up_to(const Chain *c, Value *scores, Value *total) {
     return chain_node(c, expand_node(c->m, c->n, OP_Slice, 4, in, 1));
 }
 
+typedef struct Results { Value *y, *present[2], *scores, *total; } Results; /* y [B,S,H*D]; total: keys that count of a shared buffer */
+
+static bool heads_of(const Chain *c, Operands *o, bool causal, Results *r) {
+    AttentionParts p = {.left = -1, .right = -1, .causal = causal};
+    r->total = NULL;
+    if (!separate(c, o, &p) || !cached(c, o, &p, r->present, &r->total)) return false;
+    p.scale = attention_scale(c->m, c->n, o->scale, p.q);
+    if (p.scale == 0 || !attention_padding_mask(c->m, c->n, o->mask, o->added, &p)) return false;
+    if (r->total != NULL && !limited(c, &p, r->total)) return false;
+    Value *y = attention_build(c->m, c->n, &p, &r->scores);
+    r->y = y != NULL ? attention_join_heads(c->m, c->n, y) : NULL;
+    return r->y != NULL;
+}
+
 static bool expand_heads(const Chain *c, Operands *o, bool causal, Value **out) {
     Module *m = c->m;
     Node *n = c->n;
-    AttentionParts p = {.left = -1, .right = -1, .causal = causal};
-    Value *present[2], *total = NULL;
-    if (!separate(c, o, &p) || !cached(c, o, &p, present, &total)) return false;
-    p.scale = attention_scale(m, n, o->scale, p.q);
-    if (p.scale == 0 || !attention_padding_mask(m, n, o->mask, o->added, &p)) return false;
-    if (total != NULL && !limited(c, &p, total)) return false;
-    Value *scores, *y = attention_build(m, n, &p, &scores);
-    if (y == NULL) return false;
-    if (total != NULL && n->n_out > 3 && n->out[3] != NULL && (scores = scores_up_to(c, scores, total)) == NULL) return false;
-    out[0] = attention_join_heads(m, n, y);
-    expand_give(m, n, out, 1, present[0]);
-    expand_give(m, n, out, 2, present[1]);
-    expand_give(m, n, out, 3, scores);
-    return out[0] != NULL;
+    Results r;
+    if (!heads_of(c, o, causal, &r)) return false;
+    if (r.total != NULL && n->n_out > 3 && n->out[3] != NULL && (r.scores = scores_up_to(c, r.scores, r.total)) == NULL) return false;
+    out[0] = r.y;
+    expand_give(m, n, out, 1, r.present[0]);
+    expand_give(m, n, out, 2, r.present[1]);
+    expand_give(m, n, out, 3, r.scores);
+    return true;
 }
 
 bool expand_multi_head_attention(Module *m, Node *n, Value **out) {
@@ -163,4 +172,31 @@ bool expand_decoder_multi_head(Module *m, Node *n, Value **out) {
                   .scale = AT_DecoderMaskedMultiHeadAttention_scale};
     if (attr_i(n, AT_DecoderMaskedMultiHeadAttention_past_present_share_buffer) == 0) o.length = NULL;
     return expand_heads(&c, &o, false, out);
+}
+
+/* The weights of Attention and DecoderMaskedSelfAttention make queries, keys and values of the same size; past and present are [2,B,H,M,D]. */
+bool expand_self_attention_in_place(Module *m, Node *n, Value *beams, bool causal, Value **out) {
+    Chain c = {m, n};
+    Value *past = expand_input(n, 4), *length = expand_input(n, 6), *qkv = chain_2(&c, OP_MatMul, n->in[0], n->in[1]);
+    bool pair = past != NULL && past->type->rank == 5 && (!dim_is_const(m->cx, past->type->dim[0]) || dim_value(m->cx, past->type->dim[0]) == 2);
+    if (!pair || length == NULL || type_numel(m->cx, length->type) != dim_const(m->cx, 1))
+        return expand_fail(m, n, "buffer sharing needs past [2,B,H,M,D] and one number past_sequence_length");
+    if (expand_input(n, 2) != NULL) qkv = chain_add(&c, qkv, n->in[2]);
+    if (qkv == NULL) return false;
+    if (qkv->type->rank != 3) return expand_fail(m, n, "input must be [B,S,I]");
+    Operands o = {.q = qkv, .mask = expand_input(n, 3), .added = expand_input(n, 5), .past_k = chain_squeeze(&c, chain_slice(&c, past, 0, 1, 0), 0), .length = length, .beams = beams,
+                  .past_v = chain_squeeze(&c, chain_slice(&c, past, 1, 2, 0), 0), .heads = attr_i(n, attr_named(n, "num_heads")), .scale = attr_named(n, "scale")};
+    if (o.heads < 1) return expand_fail(m, n, "num_heads must be positive");
+    if (o.past_k == NULL || o.past_v == NULL) return false;
+    Results r;
+    if (!heads_of(&c, &o, causal, &r)) return false;
+    out[0] = r.y;
+    if (n->n_out > 1 && n->out[1] != NULL) out[1] = chain_concat(&c, chain_unsqueeze(&c, r.present[0], 0), chain_unsqueeze(&c, r.present[1], 0), 0);
+    return n->n_out < 2 || n->out[1] == NULL || out[1] != NULL;
+}
+
+bool expand_decoder_self_attention(Module *m, Node *n, Value **out) {
+    if (attr_i(n, AT_DecoderMaskedSelfAttention_past_present_share_buffer) == 0) return expand_fail(m, n, "past_present_share_buffer must be 1");
+    if (attr_i(n, AT_DecoderMaskedSelfAttention_do_rotary) != 0) return expand_fail(m, n, "do_rotary is not supported");
+    return expand_self_attention_in_place(m, n, expand_input(n, 8), false, out);
 }

@@ -130,6 +130,10 @@ bool expand_ms_attention(Module *m, Node *n, Value **out) {
         return false;
     }
     bool given = sizes->present && sizes->ints.n == 3;
+    if (attr_i(n, AT_Ms_Attention_past_present_share_buffer) != 0) {
+        if (given && (sizes->ints.v[0] != sizes->ints.v[1] || sizes->ints.v[0] != sizes->ints.v[2])) return expand_fail(m, n, "buffer sharing needs queries, keys and values of one size");
+        return expand_self_attention_in_place(m, n, NULL, p.causal, out);
+    }
     if (!given && !weights_known(m, n, &p)) return false;
     for (int i = 0; given && i < 3; i++) p.width[i] = sizes->ints.v[i];
     p.qkv = build2(m, n, OP_MatMul, n->in[0], n->in[1]);

@@ -482,6 +482,11 @@ I32 = lambda v: Constant(np.array(v, np.int32))
 case("MultiHeadAttention", S(1, 1, 4), S(1, 1, 4, seed=1), S(1, 1, 4, seed=2), None, None, None, S(1, 2, 3, 2, seed=3), S(1, 2, 3, 2, seed=4), I32([1]), domain=MS, label="shared", num_heads=2, outputs=3)
 case("DecoderMaskedMultiHeadAttention", S(2, 1, 4), S(2, 1, 4, seed=1), S(2, 1, 4, seed=2), None, None, S(2, 2, 3, 2, seed=3), S(2, 2, 3, 2, seed=4), I32([2]), None, I32([[[1, 0, 0], [1, 0, 1]]]),
      domain=MS, num_heads=2, past_present_share_buffer=1, outputs=3)
+FLAGS = lambda *flags: [Constant(np.array([bool(f)])) for f in flags]
+DECODER = S(2, 1, 4), S(3, 1, 4, seed=1), S(4, 4, seed=2), S(4, 8, seed=3), S(12, seed=4)
+case("DecoderAttention", *DECODER, None, S(1, 2, 2, 2, seed=5), S(1, 2, 2, 2, seed=6), *FLAGS(0, 1, 1, 0), domain=MS, num_heads=2, outputs=3, label="self")
+case("DecoderAttention", *DECODER, Constant(np.array([[False, True, False]])), None, None, *FLAGS(1, 0, 0, 1), domain=MS, num_heads=2, outputs=3, label="cross")
+case("DecoderMaskedSelfAttention", S(2, 1, 3), S(3, 12, seed=1), S(12, seed=2), None, S(2, 2, 2, 3, 2, seed=3), None, I32([1]), domain=MS, num_heads=2, past_present_share_buffer=1, outputs=2)
 PACKED = I32([[0, 2, 3], [1, 4, 5]]), I32([0, 1, 3])
 case("PackedMultiHeadAttention", S(3, 4), S(3, 4, seed=1), S(3, 4, seed=2), S(12, seed=3), *PACKED, domain=MS, num_heads=2)
 case("PackedAttention", S(3, 4), S(4, 12, seed=1), S(12, seed=2), *PACKED, domain=MS, num_heads=2)

@@ -189,3 +189,66 @@ sparse("step_ragged", 1, [20, 64], packed=True, ref=one_step)
 sparse("step_rotary", 1, [47, 47], rotary=0)
 sparse("prompt_rotary", 20, [20, 20], rotary=1)
 sparse("one_layout", 1, [50], layouts=1, scale=0.2)
+
+
+# ---- DecoderAttention and DecoderMaskedSelfAttention, which ONNX Runtime has on CUDA only, and Attention over a shared buffer, which its CPU refuses
+def decoder_attention(query, key, q_weight, kv_weight, bias, padding, key_cache, value_cache, static_kv, use_past, has_state, has_padding):
+    """Time first: query [S,B,I], key [T,B,I]."""
+    split = lambda x: x.reshape(*x.shape[:2], H, -1).transpose(1, 2, 0, 3)
+    width = query.shape[2]
+    q = split(query @ q_weight + bias[:width])
+    kv = [split(x) for x in np.split((key if static_kv[0] else query) @ kv_weight + bias[width:], 2, 2)]
+    if use_past[0] and has_state[0]:
+        kv = [c if static_kv[0] else np.concatenate([c, x], 2) for c, x in zip((key_cache, value_cache), kv)]
+    scores = q @ kv[0].transpose(0, 1, 3, 2) / np.float32(np.sqrt(q.shape[3]))
+    if has_padding[0]:
+        scores = np.where(padding[:, None, None], -np.inf, scores).astype(np.float32)
+    return (softmax(scores) @ kv[1]).transpose(2, 0, 1, 3).reshape(query.shape), *kv
+
+
+for fixed, past, state, padding in ((s, p, l, m) for s in (0, 1) for p, l in ((0, 0), (0, 1), (1, 0), (1, 1)) for m in (0, 1)):
+    steps, length, before, batch = 3, 5, 4, 2
+    keys = (before if past and state else length) if fixed else before + steps if past and state else steps
+    mask = rng(keys).integers(0, 2, (batch, keys)).astype(bool)
+    mask[:, 1] = False
+    inputs = [f32(steps, batch, H * D), f32(length, batch, H * D, seed=1), f32(H * D, H * D, scale=0.4), f32(H * D, 2 * H * D, scale=0.4), f32(3 * H * D), mask if padding else None,
+              f32(batch, H, before, D, seed=2) if past and state else None, f32(batch, H, before, D, seed=3) if past and state else None, *(np.array([bool(v)]) for v in (fixed, past, state, padding))]
+    case(f"decoder_attention_{'cross' if fixed else 'self'}{'_past' * past}{'_state' * state}{'_padding' * padding}", "DecoderAttention", inputs, {"num_heads": H}, MS, n_out=3, ref=decoder_attention,
+         consts=(2, 3, 4, 8, 9, 10, 11), dyn={0: ["S", "B", H * D], 1: ["T", "B", H * D], **({5: ["B", "K"]} if padding and not fixed else {}), **({i: ["B", H, "P", D] for i in (6, 7)} if past and state else {})})
+
+
+def shared_buffer(x, w, bias, mask, past, added, length, beams=None, indirection=None, causal=False, scale=None):
+    """Attention over a buffer [2,B,H,M,D] whose first rows count."""
+    steps, total = x.shape[1], int(length[0]) + x.shape[1]
+    q, k, v = (p.reshape(*x.shape[:2], H, D).transpose(0, 2, 1, 3) for p in np.split(x @ w + bias, 3, 2))
+    present = past.copy()
+    present[:, :, :, length[0]:total] = k, v
+    keys, values = (present[i, :, :, :total].copy() for i in range(2))
+    if indirection is not None:
+        width = indirection.shape[1]
+        for b in range(len(x)):
+            for t in range(length[0]):
+                beam = b // width * width + indirection[b // width, b % width, t]
+                keys[b, :, t], values[b, :, t] = present[0, beam, :, t], present[1, beam, :, t]
+    scores = q @ keys.transpose(0, 1, 3, 2) * np.float32(scale or 1 / np.sqrt(D))
+    if added is not None:
+        scores = scores + added
+    allowed = np.ones((1, 1, steps, total), bool)
+    if mask is not None:
+        allowed = allowed & (mask[:, None, None] != 0)
+    if causal:
+        allowed = allowed & (np.arange(total) <= np.arange(steps)[:, None] + length[0])
+    return (softmax(np.where(allowed, scores, -np.inf).astype(np.float32)) @ values).transpose(0, 2, 1, 3).reshape(*x.shape[:2], H * D), present
+
+
+WEIGHTS = [f32(5, 3 * H * D, scale=0.4), f32(3 * H * D)]
+CACHE = f32(2, B, H, M, D)
+MASKS = np.int32([[1, 1, 0, 1], [1, 0, 1, 1], [0, 1, 0, 1], [1, 1, 0, 1]])
+BEAMS = [np.int32([2]), rng(1).integers(0, 2, (B // 2, 2, M)).astype(np.int32)]
+for name, before, mask, added, beams, attrs in (("step", 3, None, None, [], {}), ("first", 0, None, None, [], {}), ("last", 5, None, None, [], {"scale": 0.3}), ("mask", 3, MASKS, None, [], {}),
+                                                ("added", 3, None, f32(1, H, 1, 4), [], {}), ("beams", 3, None, None, BEAMS, {}), ("beams_mask", 3, MASKS, None, BEAMS, {})):
+    case(f"decoder_self_attention_{name}", "DecoderMaskedSelfAttention", [f32(B, 1, 5), *WEIGHTS, mask, CACHE, added, np.int32([before]), *beams], {"num_heads": H, "past_present_share_buffer": 1, **attrs}, MS,
+         n_out=2, consts=(1, 2), ref=lambda *a, attrs=attrs: shared_buffer(*a, **attrs), dyn={0: ["B", 1, 5], 4: [2, "B", H, "M", D]} if not beams and mask is None else None)
+for name, before, steps, causal, mask in (("step", 3, 1, 1, None), ("prompt", 0, 4, 1, None), ("prompt_mask", 0, 4, 1, MASKS | np.int32([1, 0, 0, 0])), ("more", 2, 3, 1, None), ("open", 2, 2, 0, MASKS)):
+    case(f"ms_attention_shared_{name}", "Attention", [f32(B, steps, 5), *WEIGHTS, mask, CACHE, None, np.int32([before])], {"num_heads": H, "past_present_share_buffer": 1, "unidirectional": causal}, MS, n_out=2,
+         consts=(1, 2), ref=lambda *a, causal=causal: shared_buffer(*a, causal=causal), dyn={0: ["B", "S", 5], 4: [2, "B", H, "M", D]})
