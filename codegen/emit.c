@@ -184,7 +184,8 @@ bool codegen_emit(Module *m, const char *c_path) {
     Emit em = {.cx = cx, .m = m, .n_in = module_caller_in(m), .n_out = module_caller_out(m), .trains = m->n_entry != 0,
                .profile = m->options != NULL && m->options->profile,
                .pool = m->options != NULL && m->options->threading == LATHE_POOL}, *e = &em;
-    e->head.arena = e->data.arena = &cx->scratch;
+    Writer *all[] = {&e->head, &e->data, &e->helpers, &e->kernels, &e->run};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) all[i]->arena = &cx->scratch;
     if (!check_types(e)) return false;
     versions_open(e);
     resolve_weights(e);

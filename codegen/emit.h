@@ -84,8 +84,8 @@ typedef struct Emit {
     Context *cx;
     Module *m;
     Version *version;               /* the plainest first */
-    uint32_t n_version, at_version; /* at: the one whose fields stand below */
-    Plan *plan;                     /* of that version, as are helpers, kernels, run and what else Version has */
+    uint32_t n_version;
+    Plan *plan;                     /* of the version that is being printed, as are helpers, kernels, run and what else Version has */
     uint64_t arena_bytes, fast_bytes, weight_bytes; /* for all versions */
     uint32_t first_step;
     const char *name, *upper;       /* prefix of identifiers and macros */

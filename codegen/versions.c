@@ -40,30 +40,28 @@ void versions_open(Emit *e) {
     e->weight_bytes = e->plan->weight_bytes; /* its list has all versions' */
 }
 
-static void enter(Emit *e, uint32_t i) {
-    const Version *v = &e->version[i];
-    e->at_version = i;
+/* What Version and Emit both have changes places. */
+static void exchange(Emit *e, Version *v) {
+#define EXCHANGE(type, field) do { type kept = e->field; e->field = v->field; v->field = kept; } while (0)
+    EXCHANGE(Writer, helpers);
+    EXCHANGE(Writer, kernels);
+    EXCHANGE(Writer, run);
+    EXCHANGE(struct RuntimeIndex *, runtime);
+    EXCHANGE(StrVec, helper_names);
+    EXCHANGE(KernelSignature *, signature);
+    EXCHANGE(bool, any_tiles);
+#undef EXCHANGE
+}
+
+static void enter(Emit *e, Version *v) {
     e->m->target = v->target;
     e->plan = v->plan;
     e->first_step = v->first_step;
-    e->helpers = v->helpers;
-    e->kernels = v->kernels;
-    e->run = v->run;
-    e->runtime = v->runtime;
-    e->helper_names = v->helper_names;
-    e->signature = v->signature;
-    e->any_tiles = v->any_tiles;
+    exchange(e, v);
 }
 
-static void leave(Emit *e) {
-    Version *v = &e->version[e->at_version];
-    v->helpers = e->helpers;
-    v->kernels = e->kernels;
-    v->run = e->run;
-    v->runtime = e->runtime;
-    v->helper_names = e->helper_names;
-    v->signature = e->signature;
-    v->any_tiles = e->any_tiles;
+static void leave(Emit *e, Version *v) {
+    exchange(e, v);
     e->m->target = NULL;
 }
 
@@ -75,9 +73,9 @@ void versions_each_plan(Emit *e, void (*print)(Emit *e)) {
     for (uint32_t i = 0; i < e->n_version; i++) {
         if (!prints(e, i)) continue;
         if (e->n_version > 1) e->global = names_copy(&global);
-        enter(e, i);
+        enter(e, &e->version[i]);
         print(e);
-        leave(e);
+        leave(e, &e->version[i]);
     }
 }
 
@@ -265,8 +263,7 @@ static bool differs(const Version *v, const Version *plainer) {
 
 void versions_settle(Emit *e) {
     if (e->n_version == 1) {
-        enter(e, 0);
-        e->m->target = NULL;
+        exchange(e, &e->version[0]);
         return;
     }
     for (uint32_t i = e->n_version - 1; i-- > 0;) {
@@ -280,9 +277,5 @@ void versions_settle(Emit *e) {
     for (uint32_t i = 0; i < e->n_version; i++)
         if (n == 0 || e->version[n - 1].plan != e->version[i].plan || differs(&e->version[i], &e->version[n - 1])) e->version[n++] = e->version[i];
     e->n_version = n;
-    const Writer empty = {.arena = &e->cx->scratch};
-    e->helpers = e->kernels = e->run = empty;
-    e->runtime = NULL;
-    e->helper_names.n = 0;
     print_choice(e, &e->run);
 }
