@@ -7,12 +7,14 @@
 #include "driver/text.h"
 #include "driver/values.h"
 
+static const double BF16_RANGE = 3e-2; /* of the reference's range: what networks lose to bfloat16 inputs, with a margin */
+
 static const Option options[] = {
     {"--data", OPT_TEXTS, "DIR", "input_K.pb and output_K.pb, test_data_set_* folders with them, or NAME.in.npz and NAME.ref.npz (may be repeated)", offsetof(Request, data)},
     {"--expect", OPT_TEXTS, "FILE", "expected outputs for --input or --inputs: .npz by name, .npy or .pb in order", offsetof(Request, expect)},
     {"--rtol", OPT_REAL, "R", "every element: |a-b| <= atol + rtol * |b|", offsetof(Request, rtol)},
     {"--atol", OPT_REAL, "A", "(either switches to this rule; the other is then 0)", offsetof(Request, atol)},
-    {"--range-tol", OPT_REAL, "T", "largest difference over the range of the output (default 1e-4 for float32)", offsetof(Request, range_tol)},
+    {"--range-tol", OPT_REAL, "T", "largest difference over the range of the output (default 1e-4 for float32, 3e-2 with --precision bf16)", offsetof(Request, range_tol)},
     {"--threads", OPT_LIST, "1,2", "run with each of these; all must give the same bits (default: all processors)", offsetof(Request, threads)},
     {0},
 };
@@ -211,6 +213,7 @@ static Exit verify_random(Verify *v) {
 static Exit verify(Driver *d, const Request *r) {
     Verify v = {.d = d, .r = r, .table = table_new(d, "data,output,type,max abs,max rel,max ULP,of range,verdict")};
     v.tolerance = (Tolerance){r->rtol > 0 ? r->rtol : 0, r->atol > 0 ? r->atol : 0, r->range_tol, r->rtol >= 0 || r->atol >= 0};
+    if (r->precision == LATHE_PRECISION_BF16 && v.tolerance.range_tol < 0) v.tolerance.range_tol = BF16_RANGE;
     if (!threads_all(d, r, &v.threads)) return BAD_USAGE;
     if (v.threads.n == 0) vec_push(&d->arena, &v.threads, 0);
     if (r->expect.n != 0 && r->input.n == 0 && r->inputs.n == 0) {
