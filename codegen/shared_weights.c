@@ -142,14 +142,16 @@ bool shared_weights_open(Emit *e, const char *path) {
         qsort(move, p->n_weight, sizeof *move, by_from);
         qsort(p->weight, p->n_weight, sizeof *p->weight, by_offset);
     }
-    for (uint32_t v = 0; v < e->m->n_value; v++) {
-        if (p->ref[v].space != SPACE_WEIGHT) continue;
-        Move key = {.from = p->ref[v].offset};
-        const Move *found = bsearch(&key, move, p->n_weight, sizeof *move, by_from);
-        CHECK(e->cx, found != NULL);
-        p->ref[v].offset = found->to;
+    for (const Plan *of = p; of != NULL; of = of->before) {
+        for (uint32_t v = 0; v < of->n_ref; v++) {
+            if (of->ref[v].space != SPACE_WEIGHT) continue;
+            Move key = {.from = of->ref[v].offset};
+            const Move *found = bsearch(&key, move, p->n_weight, sizeof *move, by_from);
+            CHECK(e->cx, found != NULL);
+            of->ref[v].offset = found->to;
+        }
     }
-    p->weight_bytes = s->bytes;
+    e->weight_bytes = p->weight_bytes = s->bytes;
     return true;
 }
 

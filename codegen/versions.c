@@ -33,11 +33,13 @@ void versions_open(Emit *e) {
         }
         *v = (Version){.target = list.target[i], .plan = p, .suffix = list.n > 1 ? suffix_of(e, list.target[i]) : "", .first_step = first};
         v->helpers.arena = v->kernels.arena = v->run.arena = &e->cx->scratch;
+        p->weight = e->m->plan->weight; /* the best target's list has all versions' */
+        p->n_weight = e->m->plan->n_weight;
         if (p->arena_bytes > e->arena_bytes) e->arena_bytes = p->arena_bytes;
         if (p->fast_bytes > e->fast_bytes) e->fast_bytes = p->fast_bytes;
     }
     e->plan = e->m->plan;
-    e->weight_bytes = e->plan->weight_bytes; /* its list has all versions' */
+    e->weight_bytes = e->plan->weight_bytes;
 }
 
 /* What Version and Emit both have changes places. */

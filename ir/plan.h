@@ -57,7 +57,8 @@ typedef struct PlanWeight { Value *value; uint64_t offset; } PlanWeight;
 typedef struct Plan {
     Step *first;
     uint32_t n_step;
-    BufRef *ref;                 /* by value id: where each value lives */
+    BufRef *ref;                 /* by value id < n_ref: where each value lives */
+    uint32_t n_ref;
     Value **alias;               /* by value id < n_alias: this value is the same bytes as that one (Reshape …), or NULL */
     uint32_t n_alias;            /* a graph output that is an alias of a graph input or constant needs a STEP_COPY */
     Kernel **kernel;             /* distinct kernels, in order of first use */

@@ -495,6 +495,7 @@ bool pass_plan_memory(Context *cx, Module *m) {
         if (p->value[i] != NULL && p->value[i]->persistent && p->life[i].first != NEVER) p->life[i].last = p->time;
 
     plan->ref = ARENA_ARRAY(&cx->arena, BufRef, p->n);
+    plan->n_ref = p->n;
     plan->weight = ARENA_ARRAY(&cx->arena, PlanWeight, p->n);
     Map weights = {0};
     take_weights_of(p, plan->before, &weights);

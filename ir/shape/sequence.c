@@ -61,12 +61,14 @@ const Type *shape_join(Module *m, Node *n, const Type *a, const Type *b) {
     return type_tensor(cx, a->dtype, a->rank, dim);
 }
 
-/* Elements of a model's own sequences: sizes the file does not give are run-time symbols with the default bound. */
+/* Elements of a model's own sequences: sizes the file does not give are run-time symbols with the default bound. The length is the caller's: one
+ * that is given is the most there may be. */
 const Type *shape_open_elements(Context *cx, const Type *t) {
     if (t->kind == TYPE_OPTIONAL) return type_optional(cx, shape_open_elements(cx, t->elem));
     if (t->kind != TYPE_SEQUENCE) return t;
     const Type *e = t->elem;
-    Dim dim[RANK_MAX], length = t->length != 0 ? t->length : dim_runtime(cx, "len", 0, DEFAULT_LENGTH);
+    Dim dim[RANK_MAX], length = t->length;
+    if (length == 0 || dim_is_const(cx, length)) length = dim_runtime(cx, "len", 0, length != 0 ? dim_value(cx, length) : DEFAULT_LENGTH);
     if (e->kind != TYPE_TENSOR || e->rank == RANK_UNKNOWN) return type_sequence(cx, e, length);
     for (uint32_t i = 0; i < e->rank; i++) dim[i] = e->dim[i] != 0 ? e->dim[i] : dim_runtime(cx, "element", 0, DEFAULT_LENGTH);
     return type_sequence(cx, type_tensor(cx, e->dtype, e->rank, dim), length);
