@@ -18,7 +18,7 @@ bool grad_is_quantized(const Value *v) {
 ExpandFn *grad_expansion_of(Module *m, const Node *n) {
     switch ((int)n->op) {
     case OP_BatchNormalization: return attr_i(n, AT_BatchNormalization_training_mode) != 0 ? expand_batch_norm : NULL;
-    case OP_RNN: case OP_GRU: case OP_LSTM: return grad_expand_recurrent;
+    case OP_RNN: case OP_GRU: case OP_LSTM: case OP_RecurrentSteps: return grad_expand_recurrent;
     case OP_Loop: return grad_expand_loop;
     case OP_MeanVarianceNormalization: return grad_expand_mean_variance_norm;
     case OP_LRN: return grad_expand_lrn;

@@ -3,6 +3,7 @@
  *     LSTM(x, w, r, b)    ->    p = x w' + wb + rb
  *                               y, h, c = Scan(h0, c0; p_t) { g = p_t + h r';  i, o, f, z = Split(g);  c' = f * c + i * z;  h' = o * tanh(c') }
  *
+ * One step needs no Scan. RecurrentSteps of one step, out of which other operators make their own loops, has the share of x in the gates as an input.
  * Gate order as in ONNX: GRU update, reset, hidden; LSTM input, output, forget, cell. Sequences of other lengths: the state stays and the
  * result is 0 behind the end; backwards they are reversed within their length first. */
 #include <math.h>
@@ -173,16 +174,39 @@ static Value *project(Recurrent *r, Value *x, Value *w, Value *b) { /* x W' + b,
 
 typedef struct Results { Value *y, *h, *c; } Results;
 
+/* The share of x in the gates, [T, B, gates*H], with both biases. */
+static Value *share_of_input(Recurrent *r, Value *x, Value *b) {
+    if (r->n->op != OP_RecurrentSteps) return project(r, x, pick(r, r->n->in[1]), b);
+    Value *p = build2(r->m, r->n, OP_Unsqueeze, pick(r, r->n->in[0]), value_const_i64(r->m, 1, (int64_t[]){0}));
+    return b != NULL ? build2(r->m, r->n, OP_Add, p, b) : p;
+}
+
+/* The states after one step, at r->end. */
+static Value *step(Recurrent *r, Value *pt, Value *weights, Value *peephole, Value *late, Value *h, Value *c, Value **c_next) {
+    if (r->gates == 4) return step_lstm(r, pt, weights, peephole, h, c, c_next);
+    if (r->gates == 3) return step_gru(r, pt, weights, late, h);
+    return activate(r, 0, clipped(r, in_body(r, OP_Add, pt, recur(r, h, weights))));
+}
+
+static bool one_step(Recurrent *r, Value *p, Value *weights, Value *peephole, Value *late, Value *h0, Value *c0, Results *out) {
+    Value *first = value_const_i64(r->m, 1, (int64_t[]){0});
+    r->end = r->n;
+    out->h = step(r, build2(r->m, r->n, OP_Squeeze, p, first), weights, peephole, late, h0, c0, &out->c);
+    out->y = out->h != NULL ? build2(r->m, r->n, OP_Unsqueeze, out->h, first) : NULL;
+    return out->y != NULL;
+}
+
 static bool run_direction(Recurrent *r, Value *x, Value *lengths, Value *h0, Value *c0, Results *out) {
     Module *m = r->m;
     Node *n = r->n;
     bool lstm = r->gates == 4;
-    Value *w = pick(r, n->in[1]), *weights = pick(r, n->in[2]), *late, *b = bias(r, pick(r, expand_input(n, 3)), &late);
+    Value *weights = pick(r, n->in[2]), *late, *b = bias(r, pick(r, expand_input(n, 3)), &late);
     Value *peephole = lstm ? pick(r, expand_input(n, 7)) : NULL;
     if (r->backward && lengths != NULL) x = reverse(r, x, lengths);
-    Value *p = project(r, x, w, b);
+    Value *p = share_of_input(r, x, b);
     if (p == NULL || weights == NULL) return false;
     read_activations(r);
+    if (lengths == NULL && p->type->dim[0] == dim_const(m->cx, 1)) return one_step(r, p, weights, peephole, late, h0, c0, out);
     Graph *body = graph_new(m, n->graph, "step");
     Dim dim[2] = {p->type->dim[1], p->type->dim[2]};
     Value *h = graph_add_input(m, body, h0->type, 0), *c = lstm ? graph_add_input(m, body, c0->type, 0) : NULL;
@@ -190,9 +214,7 @@ static bool run_direction(Recurrent *r, Value *x, Value *lengths, Value *h0, Val
     Value *pt = graph_add_input(m, body, type_tensor(m->cx, p->type->dtype, 2, dim), 0), *c_next = NULL, *h_next;
     r->end = node_new(m, body, NULL, OP_Identity, 1, &pt, 1);
     r->end->loc = n->loc;
-    if (lstm) h_next = step_lstm(r, pt, weights, peephole, h, c, &c_next);
-    else if (r->gates == 3) h_next = step_gru(r, pt, weights, late, h);
-    else h_next = activate(r, 0, clipped(r, in_body(r, OP_Add, pt, recur(r, h, weights))));
+    h_next = step(r, pt, weights, peephole, late, h, c, &c_next);
     if (h_next == NULL) return false;
     Value *y = h_next;
     if (lengths != NULL) {
@@ -250,10 +272,14 @@ bool grad_expand_recurrent(Module *m, Node *n, Value **out) {
         return false;
     }
     Recurrent r = {.m = m, .n = n, .hidden = dim_value(cx, hidden), .gates = n->op == OP_LSTM ? 4 : n->op == OP_GRU ? 3 : 1};
+    bool ready = n->op == OP_RecurrentSteps;
+    if (ready) r.gates = (uint32_t)attr_i(n, AT_RecurrentSteps_gates);
+    if (ready && (attr_i(n, AT_RecurrentSteps_layout) != 0 || n->in[1]->type->dim[0] != dim_const(cx, 1) || expand_input(n, 4) != NULL || expand_input(n, 8) != NULL))
+        return expand_fail(m, n, "internal: only one step of RecurrentSteps has a gradient");
     AttrSlot direction = attr_named(n, "direction");
     bool batch_first = attr_i(n, attr_named(n, "layout")) != 0, both = attr_s_is(cx, n, direction, "bidirectional");
     bool only_backward = attr_s_is(cx, n, direction, "reverse");
-    Value *x = n->in[0], *lengths = expand_input(n, 4);
+    Value *x = n->in[ready ? 1 : 0], *lengths = expand_input(n, 4);
     if (batch_first) x = expand_transpose(m, n, x, 3, (int64_t[]){1, 0, 2});
     if (lengths != NULL) lengths = expand_cast(m, n, lengths, DT_I64);
     Value *y[2], *h[2], *c[2];

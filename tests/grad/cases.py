@@ -269,6 +269,23 @@ recurrent("LSTM", 4, input_forget=1, clip=0.8)
 recurrent("GRU", 3, linear_before_reset=1, activations=["HardSigmoid", "ScaledTanh"], activation_alpha=[0.25, 1.1], activation_beta=[0.45, 0.9])
 recurrent("RNN", 1, activations=["Affine"], activation_alpha=[0.6], activation_beta=[0.1])
 
+for op, gates in (("RNN", 1), ("GRU", 3), ("LSTM", 4)):
+    recurrent(op, gates, x=(1, 3, 2), directions=2, direction="bidirectional")
+
+
+def attention_lstm(label, directions=1, layer=0, lengths=False, state=False, peephole=False, **attributes):
+    steps, batch, inputs, hidden, rows, depth, width = 3, 2, 2, 2, 3, 2, 2
+    states = [S(directions, batch, hidden, seed=s) if state else None for s in (4, 5)]
+    case("AttnLSTM", S(steps, batch, inputs), S(directions, 4 * hidden, inputs + (layer or depth), seed=1), S(directions, 4 * hidden, hidden, seed=2), S(directions, 8 * hidden, seed=3),
+         Constant(np.array([3, 2], np.int32)) if lengths else None, *states, S(directions, 3 * hidden, seed=6) if peephole else None, S(directions, hidden, width, seed=7), S(directions, depth, width, seed=8),
+         S(directions, width, seed=9), S(batch, rows, depth, seed=10), Constant(np.array([2, 3], np.int32)) if lengths else None, *([S(directions, depth + hidden, layer, seed=11)] if layer else []),
+         domain=MS, hidden_size=hidden, outputs=3, label=label, **attributes)
+
+
+attention_lstm("context")
+attention_lstm("layer", layer=3, state=True, peephole=True)
+attention_lstm("both", directions=2, layer=3, lengths=True, direction="bidirectional")
+
 # ---- control flow
 def graph(inputs, outputs, *nodes):
     """inputs: (name, type); outputs: names, or (name, type) where it is no tensor of doubles; SEQ: a sequence of such tensors."""
