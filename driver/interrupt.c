@@ -37,7 +37,7 @@ static void remove_entries(int dir) { (void)dir; }
 
 static void remove_path(const char *path) {
     if (unlink(path) == 0) return;
-    for (int attempt = 0; attempt < 50; attempt++) { /* programs that the child started may take a moment to end */
+    for (int attempt = 0; attempt < 1000; attempt++) { /* programs that the child started may take a moment to end, on a busy machine a long one */
         int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
         if (dir < 0) return;
         remove_entries(dir);
