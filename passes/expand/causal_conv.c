@@ -47,7 +47,7 @@ bool expand_ms_causal_conv(Module *m, Node *n, Value **out) {
         attr_i(n, AT_Ms_CausalConvWithState_state_update_capacity) != 0 || attr_i(n, AT_Ms_CausalConvWithState_state_window) != 0 || attr_i(n, AT_Ms_CausalConvWithState_state_channels_last) >= 0)
         return expand_fail(m, n, "channel selection, windows of states and their own layout are not supported");
     if (dilation < 1 || dilation > INT32_MAX) return expand_fail(m, n, "dilation must be positive");
-    Value *x = turned(m, n, n->in[0], last), *past = turned(m, n, expand_input(n, 3), last), *y, *state;
+    Value *x = turned(m, n, n->in[0], last), *past = turned(m, n, expand_input(n, 3), last), *y = NULL, *state = NULL;
     if (x == NULL) return false;
     if (!(dilation == 1 ? plain(m, n, x, past, silu, &y, &state) : dilated(m, n, x, past, silu, dilation, &y, &state))) return false;
     out[0] = turned(m, n, y, last);

@@ -40,7 +40,7 @@ static Weights8 weights8(Module *m, const QuantizeSite *s, int bits, bool per_te
     DType t = signed_type(bits);
     uint8_t *to = ARENA_ARRAY(&m->cx->arena, uint8_t, s->rows * s->k);
     for (int64_t i = 0; i < s->rows; i++)
-        for (int64_t k = 0; k < s->k; k++) number_set(to, t, (size_t)(i * s->by_row + k * s->by_k), (uint64_t)rows.code[i * s->k + k] & (UINT64_C(1) << bits) - 1);
+        for (int64_t k = 0; k < s->k; k++) number_set(to, t, (size_t)(i * s->by_row + k * s->by_k), (uint64_t)rows.code[i * s->k + k] & ((UINT64_C(1) << bits) - 1));
     r.w = value_const(m, type_tensor(m->cx, t, s->w->type->rank, s->w->type->dim), to, true);
     named(m, r.w, s->w, "_quantized");
     return r;
