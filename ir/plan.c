@@ -10,3 +10,8 @@ Plan *plan_new(Module *m) {
     m->plan = p;
     return p;
 }
+
+Value *plan_root(const Plan *p, const Value *v) {
+    while (v->id < p->n_alias && p->alias[v->id] != NULL) v = p->alias[v->id];
+    return (Value *)(uintptr_t)v;
+}

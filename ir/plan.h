@@ -76,6 +76,7 @@ typedef struct Plan {
 } Plan;
 
 Plan *plan_new(Module *m);
+Value *plan_root(const Plan *p, const Value *v); /* the value whose memory v is another view of; v itself when it is none */
 void plan_print(Module *m, Writer *w);
 bool plan_check_overlap(Context *cx, const Plan *p); /* the independent checker: no two live buffers overlap; diag() if so */
 

@@ -32,12 +32,6 @@ typedef struct Joiner {
 /* Consecutive steps that may be one, and the number of loops that they have in common. */
 typedef struct Group { Step *step[MOST_PARTS]; uint32_t n, depth; } Group;
 
-/* The value whose memory v is another view of. */
-static const Value *root_of(const Plan *p, const Value *v) {
-    while (v->id < p->n_alias && p->alias[v->id] != NULL) v = p->alias[v->id];
-    return v;
-}
-
 static void count_uses(Joiner *j, const Step *s) {
     for (; s != NULL; s = s->next) {
         for (uint32_t i = 0; i < s->n_value; i++) {
@@ -146,7 +140,7 @@ static bool compatible(const Joiner *j, const Step *a, const Step *b, uint32_t d
     for (uint32_t x = 0; x < a->n_value; x++) {
         for (uint32_t y = 0; y < b->n_value; y++) {
             bool a_writes = a->kernel->buf[x].kind != BUF_IN, b_writes = b->kernel->buf[y].kind != BUF_IN;
-            if ((!a_writes && !b_writes) || root_of(j->plan, a->value[x]) != root_of(j->plan, b->value[y])) continue;
+            if ((!a_writes && !b_writes) || plan_root(j->plan, a->value[x]) != plan_root(j->plan, b->value[y])) continue;
             if (a->value[x] != b->value[y] || b_writes) return false;
             if (!stays_in_row(j, a->kernel, x, depth) || !stays_in_row(j, b->kernel, y, depth)) return false;
             *flows = true;

@@ -16,11 +16,6 @@ static void copy_step(PlanBuilder *b, StepTail *tail, Value *from, Value *to) {
     plan_step(b, tail, STEP_COPY, NULL, 2, (Value *[]){from, to});
 }
 
-static const Value *root(const PlanBuilder *b, const Value *v) {
-    while (v->id < b->plan->n_alias && b->plan->alias[v->id] != NULL) v = b->plan->alias[v->id];
-    return v;
-}
-
 /* Sets the run-time symbols among t's dims to the dims of `source` where the two differ. */
 static void let_dims(PlanBuilder *b, StepTail *tail, const Type *t, const Type *source) {
     const Context *cx = b->m->cx;
@@ -64,16 +59,16 @@ bool plan_lower_if(PlanBuilder *b, StepTail *tail, Node *n) {
 static void carry(PlanBuilder *b, StepTail *tail, uint32_t n, Value *const *param, Value *const *next) {
     bool swapped = false;
     for (uint32_t i = 0; i < n; i++)
-        for (uint32_t k = 0; k < n; k++) swapped |= i != k && root(b, next[i]) == param[k];
+        for (uint32_t k = 0; k < n; k++) swapped |= i != k && plan_root(b->plan, next[i]) == param[k];
     Value **from = ARENA_ARRAY(&b->m->cx->arena, Value *, n);
     for (uint32_t i = 0; i < n; i++) {
         from[i] = next[i];
-        if (!swapped || root(b, next[i]) == param[i]) continue;
+        if (!swapped || plan_root(b->plan, next[i]) == param[i]) continue;
         from[i] = value_new(b->m, next[i]->type, 0);
         copy_step(b, tail, next[i], from[i]);
     }
     for (uint32_t i = 0; i < n; i++)
-        if (root(b, next[i]) != param[i]) copy_step(b, tail, from[i], param[i]);
+        if (plan_root(b->plan, next[i]) != param[i]) copy_step(b, tail, from[i], param[i]);
     for (uint32_t i = 0; i < n; i++) let_dims(b, tail, param[i]->type, next[i]->type);
 }
 
@@ -113,7 +108,7 @@ bool plan_lower_loop(PlanBuilder *b, StepTail *tail, Node *n) {
     loop->symbol = trip;
     if (!ok) return false;
     carry(b, &inner, carried, body->in + 2, body->out + 1);
-    if (condition != NULL && root(b, body->out[0]) != body->in[1]) copy_step(b, &inner, body->out[0], body->in[1]);
+    if (condition != NULL && plan_root(b->plan, body->out[0]) != body->in[1]) copy_step(b, &inner, body->out[0], body->in[1]);
     if (trip != 0) plan_step(b, tail, STEP_DIM, n, 1, &body->in[0])->symbol = trip;
     for (uint32_t i = 0; i < carried && i < n->n_out; i++)
         if (n->out[i] != NULL) copy_step(b, tail, body->in[i + 2], n->out[i]);

@@ -55,11 +55,6 @@ typedef struct Order {
 /* Steps first .. first + n of the list, which may change places. */
 typedef struct Run { uint32_t first, n, words; uint64_t floor; } Run;
 
-static const Value *root_of(const Plan *p, const Value *v) {
-    while (v->id < p->n_alias && p->alias[v->id] != NULL) v = p->alias[v->id];
-    return v;
-}
-
 /* ---- what steps touch ---------------------------------------------------------------------------------------------------- */
 static bool is_write(const Step *s, uint32_t arg) {
     switch (s->kind) {
@@ -73,7 +68,7 @@ static bool is_write(const Step *s, uint32_t arg) {
 
 static void touch(Order *o, uint32_t at, const Value *v, bool write) {
     Arena *a = &o->cx->scratch;
-    Cell *c = &o->cell[root_of(o->plan, v)->id];
+    Cell *c = &o->cell[plan_root(o->plan, v)->id];
     if (c->user.n != 0 && c->user.v[c->user.n - 1] == at) {
         c->writes.v[c->writes.n - 1] |= write;
         return;
@@ -90,14 +85,14 @@ static void size_cells(Order *o) {
         const Job *j = &o->job[i];
         for (uint32_t k = 0; k < j->step->n_value; k++) {
             if (j->step->value[k] == NULL) continue;
-            const Value *r = root_of(o->plan, j->step->value[k]);
+            const Value *r = plan_root(o->plan, j->step->value[k]);
             uint64_t bytes = value_bytes_most(o->cx, r);
             bytes = (bytes + o->align - 1) / o->align * o->align;
             o->cell[r->id].bytes = r->data != NULL ? 0 : bytes != 0 ? bytes : o->align;
         }
     }
-    for (uint32_t i = 0; i < g->n_in; i++) o->cell[root_of(o->plan, g->in[i])->id].bytes = 0;
-    for (uint32_t i = 0; i < g->n_out; i++) o->cell[root_of(o->plan, g->out[i])->id].bytes = 0; /* the caller's memory */
+    for (uint32_t i = 0; i < g->n_in; i++) o->cell[plan_root(o->plan, g->in[i])->id].bytes = 0;
+    for (uint32_t i = 0; i < g->n_out; i++) o->cell[plan_root(o->plan, g->out[i])->id].bytes = 0; /* the caller's memory */
 }
 
 /* Operands that a result may be written over. */
@@ -142,7 +137,7 @@ static bool describe(Order *o) {
         j->movable = s->kind == STEP_KERNEL || s->kind == STEP_COPY;
         j->cell = ARENA_ARRAY(a, uint32_t, s->n_value);
         for (uint32_t i = 0; i < s->n_value; i++) {
-            j->cell[i] = s->value[i] != NULL ? root_of(o->plan, s->value[i])->id : NEVER;
+            j->cell[i] = s->value[i] != NULL ? plan_root(o->plan, s->value[i])->id : NEVER;
             if (s->value[i] != NULL) touch(o, at, s->value[i], is_write(s, i));
         }
     }

@@ -35,16 +35,11 @@ typedef struct Planner {
     uint32_t n, time;
 } Planner;
 
-static Value *root_of(const Plan *p, Value *v) {
-    while (v->id < p->n_alias && p->alias[v->id] != NULL) v = p->alias[v->id];
-    return v;
-}
-
 /* ---- lifetimes -------------------------------------------------------------------------------------------------------- */
 static void touch(Planner *p, Value *v, bool read, bool write) {
     if (v == NULL) return;
     p->value[v->id] = v;
-    Value *r = p->root[v->id] = root_of(p->plan, v);
+    Value *r = p->root[v->id] = plan_root(p->plan, v);
     p->value[r->id] = r;
     p->root[r->id] = r;
     Life *l = &p->life[r->id];
@@ -71,7 +66,7 @@ static void extend_loop(Planner *p, const Life *before, const bool *in_loop, uin
 static void mark_loop(Planner *p, const Step *s, bool *in_loop) {
     for (; s != NULL; s = s->next) {
         for (uint32_t i = 0; i < s->n_value; i++)
-            if (s->value[i] != NULL) in_loop[root_of(p->plan, s->value[i])->id] = true;
+            if (s->value[i] != NULL) in_loop[plan_root(p->plan, s->value[i])->id] = true;
         mark_loop(p, s->body, in_loop);
         mark_loop(p, s->orelse, in_loop);
     }
@@ -164,7 +159,7 @@ static void place_outputs(Planner *p, bool *is_output, uint32_t *output_of) {
     Graph *g = p->m->main;
     uint32_t *runs = entry_masks(p->m), n_out = module_caller_out(p->m);
     for (uint32_t i = 0; i < n_out; i++) {
-        Value *r = root_of(p->plan, g->out[i]);
+        Value *r = plan_root(p->plan, g->out[i]);
         uint32_t owners = entry_owners(p->m, i);
         bool is_input = false;
         for (uint32_t k = 0; k < g->n_in; k++) is_input |= g->in[k] == r;
@@ -299,7 +294,7 @@ static void note_state_reads(Planner *p, const Step *s, StateUse *use, const uin
         uint32_t mask = time == NEVER ? s->entries : entries, at = time == NEVER ? s->time : time;
         for (uint32_t i = 0; i < s->n_value; i++) {
             if (s->value[i] == NULL || (s->kind == STEP_COPY && i == 1)) continue;
-            uint32_t state = state_of[root_of(p->plan, s->value[i])->id];
+            uint32_t state = state_of[plan_root(p->plan, s->value[i])->id];
             for (uint32_t e = 0; state != 0 && e < ENTRY_MAX; e++)
                 if (mask >> e & 1) use[state - 1].last_read[e] = at + 1;
         }
@@ -313,7 +308,7 @@ static Step *writer_of(Planner *p, const Value *v, uint32_t *arg) {
     Step *found = NULL;
     for (Step *s = p->plan->first; s != NULL; s = s->next) {
         for (uint32_t i = 0; s->kind == STEP_KERNEL && i < s->n_value; i++) {
-            if (s->kernel->buf[i].kind == BUF_IN || root_of(p->plan, s->value[i]) != v) continue;
+            if (s->kernel->buf[i].kind == BUF_IN || plan_root(p->plan, s->value[i]) != v) continue;
             if (found != NULL || s->kernel->buf[i].kind != BUF_OUT) return NULL;
             found = s;
             *arg = i;
@@ -338,7 +333,7 @@ static bool fits_in_state(Planner *p, Step *s, uint32_t arg, const StateUse *use
     if (!is_gated(p, s)) return false;
     uint32_t reads = 0;
     for (uint32_t i = 0; i < s->n_value; i++) {
-        if (root_of(p->plan, s->value[i]) != old) continue;
+        if (plan_root(p->plan, s->value[i]) != old) continue;
         if (reads++ != 0) return false;
         if (!step_in_place(p->cx, s, i, arg)) return false;
         *in = i;
@@ -356,7 +351,7 @@ static void place_states(Planner *p, uint32_t *placed_in, const bool *is_output)
     for (uint32_t i = 0; i < m->n_state; i++) state_of[state_in(m, i)->id] = i + 1;
     note_state_reads(p, p->plan->first, use, state_of, 0, NEVER);
     for (uint32_t i = 0; i < m->n_state_out; i++) {
-        Value *r = root_of(p->plan, g->out[n_caller + i]), *old = state_in(m, m->state_out[i]);
+        Value *r = plan_root(p->plan, g->out[n_caller + i]), *old = state_in(m, m->state_out[i]);
         uint32_t arg = 0, in = 0;
         if (r == old) continue;
         Step *s = r->data == NULL && r->def != NULL && !is_output[r->id] && placed_in[r->id] == 0 ? writer_of(p, r, &arg) : NULL;
