@@ -11,6 +11,7 @@
 #include <ctype.h>
 
 #include "codegen/emit.h"
+#include "codegen/words.h"
 
 typedef struct Chunk { const char *text; size_t n; bool code; } Chunk;
 
@@ -21,33 +22,8 @@ struct RuntimeIndex {
     bool *emitted;
 };
 
-static bool is_word(char c) { return isalnum((unsigned char)c) || c == '_'; }
-static bool is_ours(const char *p) { return strncmp(p, "lathe_", 6) == 0 || strncmp(p, "LATHE_", 6) == 0; }
-
-static size_t word_length(const char *p) {
-    size_t n = 0;
-    while (is_word(p[n])) n++;
-    return n;
-}
-
-/* Walks the text outside of comments, strings and character constants. */
+/* Where a walk through a text is, and in how many brackets. */
 typedef struct Cursor { const char *p, *end; int depth; } Cursor;
-
-static void skip_quiet(Cursor *c) {
-    for (;;) {
-        if (c->end - c->p > 1 && c->p[0] == '/' && c->p[1] == '*') {
-            c->p += 2;
-            while (c->end - c->p > 1 && !(c->p[0] == '*' && c->p[1] == '/')) c->p++;
-            c->p += c->end - c->p > 1 ? 2 : c->end - c->p;
-        } else if (c->p < c->end && (*c->p == '"' || *c->p == '\'')) {
-            char quote = *c->p++;
-            while (c->p < c->end && *c->p != quote) c->p += *c->p == '\\' && c->end - c->p > 1 ? 2 : 1;
-            if (c->p < c->end) c->p++;
-        } else {
-            return;
-        }
-    }
-}
 
 static int bracket(char c) { return c == '{' || c == '(' ? 1 : c == '}' || c == ')' ? -1 : 0; }
 
@@ -62,11 +38,11 @@ static bool declares(const Chunk *chunk, const char *word, size_t n) {
 static void visit_words(Emit *e, const Chunk *chunk, void (*visit)(Emit *e, Str word, bool declared, void *user), void *user) {
     Cursor c = {chunk->text, chunk->text + chunk->n, 0};
     for (;;) {
-        skip_quiet(&c);
+        c.p = skip_quiet(c.p, c.end);
         if (c.p >= c.end) return;
-        if (is_word(*c.p)) {
-            size_t n = word_length(c.p);
-            if (is_ours(c.p)) visit(e, str_intern_n(e->cx, c.p, n), c.depth == 0 && declares(chunk, c.p, n), user);
+        const size_t n = word_length(c.p, c.end);
+        if (n != 0) {
+            if (word_is_ours(c.p, n)) visit(e, str_intern_n(e->cx, c.p, n), c.depth == 0 && declares(chunk, c.p, n), user);
             c.p += n;
             continue;
         }
@@ -91,15 +67,15 @@ static void add_listed(Emit *e, const Chunk *chunk, uint32_t index) {
     const char *p = chunk->text, *end = chunk->text + chunk->n;
     while (p + sizeof mark < end && memcmp(p, mark, sizeof mark - 1) != 0) p++;
     if (p + sizeof mark >= end) return;
-    for (p += sizeof mark - 1; p < end && *p != '*'; p += is_word(*p) ? word_length(p) : 1)
-        if (is_word(*p) && is_ours(p)) add_definition(e, str_intern_n(e->cx, p, word_length(p)), true, &index);
+    for (p += sizeof mark - 1; p < end && *p != '*'; p += word_char(*p) ? word_length(p, end) : 1)
+        if (word_is_ours(p, word_length(p, end))) add_definition(e, str_intern_n(e->cx, p, word_length(p, end)), true, &index);
 }
 
 static void add_chunk(Emit *e, const char *text, size_t n) {
     struct RuntimeIndex *r = e->runtime;
     Cursor c = {text, text + n, 0};
-    skip_quiet(&c);
-    while (c.p < c.end && isspace((unsigned char)*c.p)) c.p++, skip_quiet(&c);
+    c.p = skip_quiet(c.p, c.end);
+    while (c.p < c.end && isspace((unsigned char)*c.p)) c.p++, c.p = skip_quiet(c.p, c.end);
     bool guard = n > 0 && (strncmp(c.p, "#ifndef LATHE_RUNTIME_", 22) == 0 || strncmp(c.p, "#include", 8) == 0 || strncmp(c.p, "#endif", 6) == 0);
     Chunk chunk = {text, n, c.p < c.end && !guard};
     uint32_t index = r->chunk.n;
@@ -113,7 +89,7 @@ static void split_file(Emit *e, const char *text) {
     const char *start = text;
     Cursor c = {text, text + strlen(text), 0};
     while (c.p < c.end) {
-        skip_quiet(&c);
+        c.p = skip_quiet(c.p, c.end);
         if (c.p >= c.end) break;
         if (c.p[0] == '\n' && c.p[1] == '\n' && c.depth == 0) {
             add_chunk(e, start, (size_t)(c.p + 1 - start));

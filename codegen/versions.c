@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "codegen/emit.h"
+#include "codegen/words.h"
 #include "ir/target.h"
 
 static const char *suffix_of(Emit *e, const Target *t) {
@@ -85,36 +86,22 @@ void versions_each_plan(Emit *e, void (*print)(Emit *e)) {
 /* Words of a text outside of comments and strings. */
 typedef struct Words { const char *p, *end; } Words;
 
-static bool is_word(char c) { return isalnum((unsigned char)c) || c == '_'; }
-
 /* Goes to the next word and returns its length; 0 at the end. What lies between is handed to `to`, unless that is NULL. */
 static size_t next_word(Words *w, Writer *to) {
     const char *from = w->p;
-    while (w->p < w->end && !is_word(*w->p)) {
-        if (w->end - w->p > 1 && w->p[0] == '/' && w->p[1] == '*') {
-            for (w->p += 2; w->end - w->p > 1 && !(w->p[0] == '*' && w->p[1] == '/'); w->p++) {}
-            w->p += w->end - w->p > 1 ? 2 : w->end - w->p;
-        } else if (*w->p == '"' || *w->p == '\'') {
-            const char quote = *w->p++;
-            while (w->p < w->end && *w->p != quote) w->p += *w->p == '\\' && w->end - w->p > 1 ? 2 : 1;
-            if (w->p < w->end) w->p++;
-        } else {
-            w->p++;
-        }
+    while (w->p < w->end && !word_char(*w->p)) {
+        const char *behind = skip_quiet(w->p, w->end);
+        w->p = behind != w->p ? behind : w->p + 1;
     }
     if (to != NULL) cw_text(to, from, (size_t)(w->p - from));
-    size_t n = 0;
-    while (w->p + n < w->end && is_word(w->p[n])) n++;
-    return n;
+    return word_length(w->p, w->end);
 }
-
-static bool is_ours(const char *word, size_t n) { return n > 6 && (strncmp(word, "lathe_", 6) == 0 || strncmp(word, "LATHE_", 6) == 0); }
 
 static void reserve_ours(Emit *e, const Writer *text, Names *names) {
     Words w = {text->text, text->text + text->n};
     if (text->n == 0) return;
     for (size_t n; (n = next_word(&w, NULL)) != 0; w.p += n)
-        if (is_ours(w.p, n)) names_reserve(names, str_text(e->cx, str_intern_n(e->cx, w.p, n)));
+        if (word_is_ours(w.p, n)) names_reserve(names, str_text(e->cx, str_intern_n(e->cx, w.p, n)));
 }
 
 /* avx512f of a target's features is __AVX512F__ in C. Calls put with AVX512F for every one. */
@@ -177,7 +164,7 @@ static void print_renamed(Emit *e, Writer *to, const Writer *text, const Names *
         }
         cw_text(to, w.p, n);
         const Str s = str_intern_n(e->cx, w.p, n);
-        if (names_has(own, s) || (is_ours(w.p, n) && !names_has(common, s))) cw_printf(to, "%s", suffix);
+        if (names_has(own, s) || (word_is_ours(w.p, n) && !names_has(common, s))) cw_printf(to, "%s", suffix);
     }
 }
 
