@@ -132,7 +132,7 @@ static bool asks_for_feature(Word w) {
     return false;
 }
 
-typedef struct Asked { const Version *v; const char *macro; bool found; } Asked;
+typedef struct Asked { const Version *v; bool found; } Asked;
 
 /* Does the version's code ask for the feature? */
 static bool note_if_asked(void *user, const char *macro) {
@@ -144,12 +144,12 @@ static bool note_if_asked(void *user, const char *macro) {
     return a->found;
 }
 
-typedef struct Print { Writer *to; const Version *v; const char *format; } Print;
+typedef struct Print { Writer *to; const Version *v; const char *directive; } Print;
 
 static bool print_if_asked(void *user, const char *macro) {
     const Print *p = user;
     Asked a = {.v = p->v};
-    if (note_if_asked(&a, macro)) cw_printf(p->to, "#%s LATHE_HAS_%s%s\n", p->format, macro, p->format[0] == 'd' ? " 1" : "");
+    if (note_if_asked(&a, macro)) cw_printf(p->to, "#%s LATHE_HAS_%s%s\n", p->directive, macro, p->directive[0] == 'd' ? " 1" : "");
     return false;
 }
 
